@@ -1,0 +1,1 @@
+"""Instances of the literature and their best known bounds: data, no code."""

@@ -1,0 +1,60 @@
+"""ORL: operations-research decisions under uncertainty, solved by rules, learned policies and exact models alike.
+
+The public names load when they are first used, so `import orl` is quick.
+
+>>> import orl
+>>> orl.solve("jobshop/ft06", "mwr").value
+61.0
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orl.api import check, evaluate, load, make_policy, save, solve
+    from orl.errors import IllegalAction, InputError
+    from orl.problem import Model, Problem, Report, Violation
+    from orl.result import Result, Status
+    from orl.rule import Rule
+    from orl.scenario import Purpose, Scenarios
+    from orl.solver import Solver
+
+_HOME = {
+    "check": "api",
+    "evaluate": "api",
+    "load": "api",
+    "make_policy": "api",
+    "save": "api",
+    "solve": "api",
+    "IllegalAction": "errors",
+    "InputError": "errors",
+    "Model": "problem",
+    "Problem": "problem",
+    "Report": "problem",
+    "Violation": "problem",
+    "Result": "result",
+    "Status": "result",
+    "Rule": "rule",
+    "Purpose": "scenario",
+    "Scenarios": "scenario",
+    "Solver": "solver",
+}
+
+__all__ = [  # noqa: RUF022 - verbs first
+    "load", "solve", "evaluate", "make_policy", "check", "save",
+    "IllegalAction", "InputError", "Model", "Problem", "Purpose", "Report", "Result", "Rule", "Scenarios", "Solver",
+    "Status", "Violation",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'orl' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"orl.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

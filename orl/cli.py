@@ -1,0 +1,256 @@
+"""The command line. Heavy imports wait until a command needs them, so `--help` and `list` answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orl.errors import InputError
+
+if TYPE_CHECKING:
+    from orl.result import Result
+
+SOLVED, NO_SOLUTION, BAD_INPUT = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 solved or verified, 1 no solution or a failed check, 2 bad input."""
+    options = _parser().parse_args(arguments)
+    sys.path.append(str(Path.cwd()))  # so that `my_module:my_rule` is found beside the user's files
+    try:
+        code = options.command(options)
+        sys.stdout.flush()
+        return code
+    except InputError as error:
+        message = " ".join(str(error).split())
+        print(f"orl: {message}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("orl: interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOLVED
+
+
+# Commands -----------------------------------------------------------------------------------------------------------
+
+
+def _list(options: argparse.Namespace) -> int:
+    listings = {"problems": _problems, "solvers": _solvers, "rules": _rules, "instances": _instances}
+    if options.what:
+        for row in listings[options.what](options):
+            print(row)
+        return SOLVED
+    for what in ("problems", "solvers", "rules"):
+        print(f"{what}:")
+        for row in listings[what](options):
+            print(f"  {row}")
+    count = sum(1 for _ in _instances(options))
+    print(f"instances: {count}, see `list instances`")
+    return SOLVED
+
+
+def _problems(options: argparse.Namespace) -> list[str]:
+    from orl import registry
+
+    return [f"{name:12} {registry.find_problem(name).summary}" for name in registry.problem_names()]
+
+
+def _solvers(options: argparse.Namespace) -> list[str]:
+    from orl import registry
+
+    return [f"{name:12} {registry.resolve(registry.SOLVERS[name]).summary}" for name in registry.solver_names()]
+
+
+def _rules(options: argparse.Namespace) -> list[str]:
+    from orl import registry
+
+    families = map(registry.find_problem, registry.problem_names())
+    return [
+        f"{family.name}: {rule.name:10} {rule.summary}"
+        for family in families
+        for rule in registry.rules_of(family).values()
+    ]
+
+
+def _instances(options: argparse.Namespace) -> list[str]:
+    from orl import files
+    from orl.problems import PROBLEMS
+
+    rows = []
+    for family in PROBLEMS:
+        for name in files.packaged_instances(family):
+            known = files.bounds_table(family).get(name.partition("/")[2], {})
+            sizes = [f"{value} {key}" for key, value in known.items() if key in ("jobs", "machines")]
+            lower, upper = known.get("lower_bound"), known.get("upper_bound")
+            best = f"best known {upper}" + ("" if lower == upper else f", bound {lower}") if upper else ""
+            rows.append(f"{name:16} {', '.join(sizes):24} {best}".rstrip())
+    return rows
+
+
+def _solve(options: argparse.Namespace) -> int:
+    from orl import api, files, params
+
+    out = files.check_writable(options.out, (".json", ".csv")) if options.out else None
+    plot = files.check_writable(options.plot, (".png", ".svg", ".html")) if options.plot else None
+    settings = params.parse_assignments(options.set)
+    family, instance, _, of_solver = api.prepare(options.instance, options.solver, options.problem, settings)
+    if plot and family.plot is None:
+        raise InputError(f"{family.name} has no pictures yet; leave --plot out.")
+    if not options.json:
+        print(f"{instance.name}: {family.describe(instance)}", file=sys.stderr)
+    result = api.solve(
+        instance,
+        options.solver,
+        settings=of_solver,
+        scenarios=options.scenarios,
+        time_limit=options.time_limit,
+        seed=options.seed,
+        verbose=True,
+    )
+    if out:
+        text = (files.solution_csv if out.suffix.lower() == ".csv" else files.solution_json)(family, instance, result)
+        files.write_atomically(out, text)
+    if plot and result.solutions and family.plot is not None:
+        family.plot(instance, result.solutions[0], plot, result.bound if result.bound_kind == "proven" else None)
+    print(result.to_json() if options.json else _summary(result))
+    return SOLVED if result.verified else NO_SOLUTION
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from orl import files, params
+    from orl.compare import compare, sweep_values, to_csv, to_table
+
+    out = files.check_writable(options.out, (".json", ".csv")) if options.out else None
+    rows = compare(
+        options.instance,
+        [name.strip() for name in options.solvers.split(",") if name.strip()],
+        problem=options.problem,
+        settings=params.parse_assignments(options.set),
+        sweep=sweep_values(options.sweep) if options.sweep else None,
+        scenarios=options.scenarios,
+        time_limit=options.time_limit,
+        seed=options.seed,
+        verbose=True,
+    )
+    as_json = json.dumps([row.to_dict() for row in rows])
+    if out:
+        files.write_atomically(out, to_csv(rows) if out.suffix.lower() == ".csv" else as_json + "\n")
+    print(as_json if options.json else to_table(rows))
+    return SOLVED if all(row.result.verified for row in rows) else NO_SOLUTION
+
+
+def _check(options: argparse.Namespace) -> int:
+    from orl import api, params
+
+    report = api.check(
+        options.instance, options.solution, problem=options.problem, settings=params.parse_assignments(options.set)
+    )
+    if options.json:
+        violations = [violation._asdict() for violation in report.violations]
+        print(json.dumps({"feasible": report.is_feasible, "value": report.cost, "violations": violations}))
+    elif report.is_feasible:
+        print(f"verified: cost {report.cost:.10g}")
+    else:
+        print(f"not feasible: {len(report.violations)} violations")
+        for violation in report.violations[:20]:
+            print(f"  {violation.kind}: {violation.message}")
+        if len(report.violations) > 20:
+            print(f"  and {len(report.violations) - 20} more")
+    return SOLVED if report.is_feasible else NO_SOLUTION
+
+
+def _versions(options: argparse.Namespace) -> int:
+    from orl.api import versions
+
+    for name, version in versions().items():
+        print(f"{name:12} {version}")
+    return SOLVED
+
+
+# Output and arguments -----------------------------------------------------------------------------------------------
+
+
+def _summary(result: Result) -> str:
+    """Return a result as a few aligned lines."""
+
+    def number(x: float | None) -> str:
+        return "unknown" if x is None else f"{x:.10g}"
+
+    def percent(x: float | None) -> str:
+        return "" if x is None else f" (gap {100 * x:.2f} %)"
+
+    rows: dict[str, str] = {"solver": result.solver, "status": result.status.value}
+    if result.value is not None:
+        interval = f", 95 % interval {result.interval[0]:.6g} .. {result.interval[1]:.6g}" if result.interval else ""
+        scenarios = f" mean of {len(result.costs)} scenarios{interval}" if len(result.costs) > 1 else ""
+        rows["value"] = number(result.value) + scenarios
+        rows["verified"] = "yes" if result.verified else f"NO: {len(result.violations)} violations"
+    rows["bound"] = f"{number(result.bound)} {result.bound_kind}{percent(result.gap)}"
+    if result.best_known is not None:
+        rows["best known"] = number(result.best_known) + percent(result.gap_best_known)
+    rows["time"] = f"{result.seconds:.2f} s"
+    rows.update({key.replace("_", " "): f"{value:.6g}" for key, value in result.metrics.items()})
+    lines = [f"{key + ':':22} {value}" for key, value in rows.items()]
+    lines += [f"  {violation.kind}: {violation.message}" for violation in result.violations[:5]]
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="orl",
+        description="Operations-research decisions under uncertainty: rules, learned policies, exact models.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="what there is: problems, solvers, rules, instances")
+    listing.add_argument("what", nargs="?", choices=("problems", "solvers", "instances", "rules"))
+    listing.set_defaults(command=_list)
+
+    solve = commands.add_parser("solve", help="solve an instance, verified, with a bound")
+    _add_instance(solve)
+    solve.add_argument("--solver", metavar="NAME", help="a solver, a rule, or module:NAME (default: the family's own)")
+    _add_run(solve)
+    solve.add_argument("--out", metavar="FILE", help="write result and solution: .json or .csv")
+    solve.add_argument("--plot", metavar="FILE", help="draw the solution: .png, .svg or .html")
+    solve.set_defaults(command=_solve)
+
+    compare = commands.add_parser("compare", help="several solvers on the same scenarios, in one table")
+    _add_instance(compare)
+    compare.add_argument("--solvers", required=True, metavar="A,B,C", help="names, separated by commas")
+    compare.add_argument("--sweep", metavar="KEY=A:B:N", help="N values of a setting from A to B")
+    _add_run(compare)
+    compare.add_argument("--out", metavar="FILE", help="write the table: .json or .csv")
+    compare.set_defaults(command=_compare)
+
+    check = commands.add_parser("check", help="verify a solution independently")
+    _add_instance(check)
+    check.add_argument("solution", metavar="SOLUTION", help="a .json or .csv file")
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.set_defaults(command=_check)
+
+    commands.add_parser("versions", help="versions of ORL and what it stands on").set_defaults(command=_versions)
+    return parser
+
+
+def _add_instance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("instance", metavar="INSTANCE", help="a file, or a name such as jobshop/ft06")
+    parser.add_argument("--problem", metavar="NAME", help="the family (default: the one that recognises the file)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the instance or the solver"
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scenarios", type=int, metavar="N", help="how many (default: 1 if nothing is random, else 100)"
+    )
+    parser.add_argument("--time-limit", type=float, default=50.0, metavar="S", help="seconds (default: 50)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of scenarios and solver (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout and nothing else there")

@@ -1,0 +1,23 @@
+"""The errors a caller can mend: each is one line that names the place, the rule and what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Report bad input: a file, a name, a setting. The command line prints it and leaves with code 2."""
+
+
+class IllegalAction(ValueError):
+    """Report an action that the legal mask forbids."""
+
+
+def at(path: Path | str, line: int | None, message: str) -> InputError:
+    """Return an `InputError` that names the file and, where known, the line.
+
+    >>> print(at("la99.txt", 3, "expected an integer, got 'x'."))
+    la99.txt, line 3: expected an integer, got 'x'.
+    """
+    place = f"{path}, line {line}" if line is not None else str(path)
+    return InputError(f"{place}: {message}")

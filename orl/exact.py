@@ -1,0 +1,310 @@
+"""Exact models: the hindsight problem of every scenario of a task, and a Pyomo model through HiGHS.
+
+A Pyomo model is compiled to a matrix once (Pyomo's standard form) and handed to HiGHS directly: Pyomo's own HiGHS
+interface passes no starting solution, no progress and no interruption through.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import highspy
+import numpy as np
+
+from orl.problem import Solution
+from orl.result import Status
+from orl.scenario import Scenarios
+from orl.simulate import best_rule
+from orl.solver import Control, Outcome, Task
+
+if TYPE_CHECKING:
+    import pyomo.environ as pyo
+
+Start = Iterable[tuple[Any, float]]  # (variable, number) of a starting solution
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """What a solver says of a model.
+
+    Parameters
+    ----------
+    status : Status
+    value, bound : float or None
+        Objective of the best solution, proven bound on it; None where there is none.
+    of : callable (variable) -> float, or None
+        The best solution's value of a variable.
+    nodes : int
+        Branch-and-bound nodes.
+    """
+
+    status: Status
+    value: float | None
+    bound: float | None
+    of: Callable[[Any], float] | None
+    nodes: int
+
+
+# the hindsight problem
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What is known of one scenario's hindsight problem."""
+
+    status: Status
+    solution: Solution | None
+    cost: float | None
+    bound: float | None
+    nodes: int = 0
+
+
+def solve_hindsight(task: Task, model: str, start: str, solve: Callable[[Any, Start], Solved]) -> Outcome:
+    """Solve the hindsight problem of each scenario of a task; of a deterministic instance that is the instance.
+
+    Parameters
+    ----------
+    task : Task
+    model : str
+        Name of the model among `task.problem.models`.
+    start : 'best-rule' or 'none'
+        The starting solution. What is found is never worse than it.
+    solve : callable (program, start) -> Solved
+
+    Returns
+    -------
+    Outcome
+        The bound is the mean of the scenarios' proven bounds, None unless each has one.
+    """
+    assert task.problem.models is not None
+    build = task.problem.models[model]
+    found = [_solve_scenario(task, build, scenario, start, solve) for scenario in task.scenarios]
+    solutions = [one.solution for one in found if one.solution is not None]
+    costs = [one.cost for one in found if one.cost is not None]
+    bounds = [one.bound for one in found if one.bound is not None]
+    kind = "proven" if len(found) == 1 else "hindsight-mean"
+    return Outcome(
+        status=next(status for status in _GRAVEST_FIRST if status in {one.status for one in found}),
+        solutions=solutions if len(solutions) == len(found) else [],
+        bound=float(np.mean(bounds)) if len(bounds) == len(found) else None,
+        bound_kind=kind if len(bounds) == len(found) else "none",
+        value=float(np.mean(costs)) if len(costs) == len(found) else None,
+        metrics={"nodes": float(sum(one.nodes for one in found))},
+    )
+
+
+_GRAVEST_FIRST = (
+    Status.INFEASIBLE,
+    Status.UNBOUNDED,
+    Status.INTERRUPTED,
+    Status.NO_SOLUTION,
+    Status.FEASIBLE,
+    Status.OPTIMAL,
+)
+
+
+def _solve_scenario(
+    task: Task,
+    build: Callable[..., Any],
+    scenario: Scenarios,
+    start: str,
+    solve: Callable[[Any, Start], Solved],
+) -> _Found:
+    problem, instance, control = task.problem, task.instance, task.control
+    bound = float(problem.bound(instance, scenario)) if problem.bound else None
+    rule = best_rule(problem, instance, scenario, task.seed) if start == "best-rule" else None
+    solution, cost = (rule[2], rule[1]) if rule else (None, None)
+    control.report(cost, bound)
+    solved = None
+    if not (control.should_stop or is_met(cost, bound)):
+        model = build(instance, scenario, **_known_cost(build, cost))
+        if not control.should_stop:  # large models take their time to build
+            solved = solve(model.program, model.start(solution) if solution is not None else ())
+    if solved is not None and solved.bound is not None:
+        bound = solved.bound if bound is None else max(bound, solved.bound)
+    if solved is not None and solved.of is not None:
+        candidate = model.read(solved.of)
+        report = problem.verify(instance, scenario, candidate)
+        if cost is None or (report.is_feasible and report.cost < cost):
+            solution, cost = candidate, report.cost
+    if is_met(cost, bound):
+        status, bound = Status.OPTIMAL, cost
+    elif solved is not None and (
+        solved.status == Status.UNBOUNDED or (solved.status == Status.INFEASIBLE and solution is None)
+    ):
+        status, bound = solved.status, None
+    elif control.is_interrupted:
+        status = Status.INTERRUPTED
+    else:
+        status = Status.NO_SOLUTION if solution is None else Status.FEASIBLE
+    control.report(cost, bound)
+    return _Found(status, solution, cost, bound, solved.nodes if solved else 0)
+
+
+def _known_cost(build: Callable[..., Any], cost: float | None) -> dict[str, float]:
+    """Return the keyword that tells a builder of a known solution's cost, if it wants to hear of it."""
+    parameters = inspect.signature(build).parameters.values()
+    takes_it = any(p.name == "upper_bound" or p.kind == p.VAR_KEYWORD for p in parameters)
+    return {"upper_bound": cost} if takes_it and cost is not None else {}
+
+
+def is_met(cost: float | None, bound: float | None) -> bool:
+    """Whether a cost is at its bound, up to the noise of floating-point solvers."""
+    return cost is not None and bound is not None and math.isclose(cost, bound, rel_tol=1e-9, abs_tol=1e-6)
+
+
+# Pyomo and HiGHS
+
+
+class QuietHighs(highspy.Highs):
+    """A HiGHS that does not greet on stdout, where a Result's JSON may go, and that can be cancelled."""
+
+    def enableCallbacks(self) -> None:  # noqa: N802
+        self.setOptionValue("output_flag", False)  # the greeting comes with the first callback
+        super().enableCallbacks()
+        self.HandleUserInterrupt = True
+
+
+def solve_model(
+    model: pyo.ConcreteModel,
+    control: Control,
+    start: Start = (),
+    relative_gap: float = 0.0,
+    threads: int = 1,
+    seed: int = 0,
+) -> Solved:
+    """Minimise a linear or mixed-integer Pyomo model.
+
+    Parameters
+    ----------
+    model : ConcreteModel with one objective to minimise
+    control : Control
+        Time limit and interruption; hears of every improvement.
+    start : iterable of (variable, number)
+        A starting solution; of a MILP all integer variables, HiGHS completes the rest.
+    relative_gap : float
+        Stop when (value - bound) / |value| is at most this. The status is 'optimal' only where the gap is closed.
+    threads, seed : int
+
+    Examples
+    --------
+    >>> import pyomo.environ as pyo
+    >>> m = pyo.ConcreteModel()
+    >>> m.x = pyo.Var(domain=pyo.NonNegativeIntegers)
+    >>> m.c = pyo.Constraint(expr=2 * m.x >= 3)
+    >>> m.cost = pyo.Objective(expr=m.x)
+    >>> solved = solve_model(m, Control())
+    >>> solved.status.value, solved.value, solved.bound
+    ('optimal', 2.0, 2.0)
+    """
+    from pyomo.opt import WriterFactory
+
+    form = WriterFactory("compile_standard_form").write(model, mixed_form=True)
+    column_of = {id(variable): column for column, variable in enumerate(form.columns)}
+    highs = QuietHighs()
+    highs.setOptionValue("mip_rel_gap", relative_gap)
+    highs.setOptionValue("mip_abs_gap", 1e-9 if relative_gap == 0 else 0.0)
+    highs.setOptionValue("threads", threads)
+    highs.setOptionValue("parallel", "off" if threads == 1 else "on")
+    highs.setOptionValue("random_seed", seed % 2**31)
+    if math.isfinite(control.remaining):
+        highs.setOptionValue("time_limit", control.remaining)
+    highs.passModel(_linear_program(form))
+    start = [(column_of[id(variable)], number) for variable, number in start if id(variable) in column_of]
+    if start:
+        columns, numbers = zip(*start, strict=True)
+        highs.setSolution(len(start), np.array(columns, dtype=np.int32), np.array(numbers, dtype=np.float64))
+    _listen(highs, control)
+    _run(highs, control)
+    is_milp = any(not variable.is_continuous() for variable in form.columns)
+    return _read(highs, control, column_of, is_milp)
+
+
+def _linear_program(form: Any) -> highspy.HighsLp:
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = len(form.columns), len(form.rows)
+    lp.col_cost_ = form.c.toarray().ravel()
+    lp.offset_ = float(form.c_offset[0])
+    bounds = [variable.bounds for variable in form.columns]
+    lp.col_lower_ = np.array([-math.inf if low is None else low for low, _ in bounds], dtype=np.float64)
+    lp.col_upper_ = np.array([math.inf if high is None else high for _, high in bounds], dtype=np.float64)
+    sense = np.array([row.bound_type for row in form.rows], dtype=np.int8)  # -1: >=, 0: ==, 1: <=
+    lp.row_lower_ = np.where(sense <= 0, form.rhs, -math.inf)
+    lp.row_upper_ = np.where(sense >= 0, form.rhs, math.inf)
+    matrix = form.A.tocsc()
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    kinds = highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger
+    lp.integrality_ = [kinds[not variable.is_continuous()] for variable in form.columns]
+    return lp
+
+
+def _listen(highs: highspy.Highs, control: Control) -> None:
+    def improved(event: Any) -> None:
+        control.report(value=_finite(event.data_out.objective_function_value))
+
+    def logged(event: Any) -> None:
+        control.report(value=_finite(event.data_out.mip_primal_bound), bound=_finite(event.data_out.mip_dual_bound))
+
+    highs.cbMipImprovingSolution += improved
+    highs.cbMipLogging += logged
+
+
+def _run(highs: highspy.Highs, control: Control) -> None:
+    if control.wait_for(highs.run, highs.cancelSolve) == highspy.HighsStatus.kError:
+        raise RuntimeError(f"HiGHS failed: {highs.modelStatusToString(highs.getModelStatus())}.")
+
+
+def _read(highs: highspy.Highs, control: Control, column_of: dict[int, int], is_milp: bool) -> Solved:
+    info = highs.getInfo()
+    nodes = max(0, int(info.mip_node_count))
+    status = _STATUS.get(highs.getModelStatus())
+    if highs.getModelStatus() == highspy.HighsModelStatus.kUnboundedOrInfeasible:
+        status = _unbounded_or_infeasible(highs, control)
+    if status in (Status.INFEASIBLE, Status.UNBOUNDED):
+        return Solved(status, None, None, None, nodes)
+    is_feasible = not column_of or info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    value = float(info.objective_function_value) if is_feasible else None
+    lp_bound = value if status == Status.OPTIMAL else None
+    bound = _finite(info.mip_dual_bound) if is_milp else lp_bound
+    if status == Status.OPTIMAL and not is_met(value, bound):  # HiGHS calls a gap within the setting optimal
+        status = Status.FEASIBLE
+    elif status is None and control.is_interrupted:
+        status = Status.INTERRUPTED
+    elif status is None:
+        status = Status.FEASIBLE if is_feasible else Status.NO_SOLUTION
+    values = np.array(highs.getSolution().col_value)
+
+    def of(variable: Any) -> float:
+        column = column_of.get(id(variable))
+        if column is not None:
+            return float(values[column])
+        # Fixed, or in no constraint and of no cost: any number within the bounds will do.
+        return float(variable.value if variable.fixed else max(variable.lb or 0.0, min(0.0, variable.ub or 0.0)))
+
+    return Solved(status, value, bound, of if is_feasible else None, nodes)
+
+
+_STATUS = {
+    highspy.HighsModelStatus.kOptimal: Status.OPTIMAL,
+    highspy.HighsModelStatus.kModelEmpty: Status.OPTIMAL,
+    highspy.HighsModelStatus.kInfeasible: Status.INFEASIBLE,
+    highspy.HighsModelStatus.kUnbounded: Status.UNBOUNDED,
+}
+
+
+def _unbounded_or_infeasible(highs: highspy.Highs, control: Control) -> Status | None:
+    """Tell the two apart: a model that is feasible without its objective is unbounded with it."""
+    columns = np.arange(highs.getNumCol(), dtype=np.int32)
+    highs.changeColsCost(len(columns), columns, np.zeros(len(columns)))
+    _run(highs, control)
+    status = _STATUS.get(highs.getModelStatus())
+    return Status.UNBOUNDED if status == Status.OPTIMAL else status
+
+
+def _finite(x: float) -> float | None:
+    return float(x) if abs(x) < highspy.kHighsInf and math.isfinite(x) else None

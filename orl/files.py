@@ -1,0 +1,251 @@
+"""Instance lookup, the tables of best known bounds, solutions as JSON and CSV, atomic writes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orl.errors import InputError, at
+from orl.params import nearest
+from orl.problem import Columns, KnownBounds, Problem
+
+if TYPE_CHECKING:
+    from orl.result import Result
+
+HEAD_BYTES = 4096  # what a family sees of a file to recognise it
+MAX_INSTANCE_BYTES = 256 * 2**20
+
+
+# Instances ----------------------------------------------------------------------------------------------------------
+
+
+def instance_folder(problem_name: str) -> Path:
+    """Return the folder of a family's packaged instances."""
+    return Path(str(files("orl.instances"))) / problem_name
+
+
+@cache
+def bounds_table(problem_name: str) -> Mapping[str, Mapping[str, str]]:
+    """Return the rows of a family's table of best known bounds, by instance; empty if there is none."""
+    path = instance_folder(problem_name) / "bounds.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["instance"]: row for row in csv.DictReader(file)}
+
+
+def known_bounds(problem_name: str, instance_name: str) -> KnownBounds | None:
+    """Return the best bounds that the literature reports for a packaged instance, or None."""
+    row = bounds_table(problem_name).get(instance_name)
+    if row is None:
+        return None
+    lower, upper = (float(row[key]) if row[key] else None for key in ("lower_bound", "upper_bound"))
+    return KnownBounds(lower, upper, row["source"])
+
+
+def packaged_instances(problem_name: str) -> Iterator[str]:
+    """Yield the names of a family's packaged instances, as in `jobshop/ft06`."""
+    folder = instance_folder(problem_name)
+    if folder.is_dir():
+        for path in sorted(folder.iterdir(), key=_natural):
+            if path.suffix in (".txt", ".toml", ".json") or path.is_dir():
+                yield f"{problem_name}/{path.stem}"
+
+
+def find_instance(name: str, problem_names: Sequence[str]) -> Path:
+    """Return the path of an instance: a path, or a name such as `jobshop/ft06`."""
+    path = Path(name)
+    if path.exists():
+        return path
+    known = [known for problem in problem_names for known in packaged_instances(problem)]
+    if name in known:
+        folder = instance_folder(name.partition("/")[0])
+        return next(p for p in sorted(folder.iterdir()) if p.stem == name.partition("/")[2])
+    raise InputError(f"there is no file and no instance {name!r}; {nearest(name, known)}")
+
+
+def read_text(path: Path) -> str:
+    """Return a text file's content; what cannot be read is an `InputError`."""
+    data = _read_bytes(path, MAX_INSTANCE_BYTES)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise at(path, line, "expected text in UTF-8, found other bytes.") from None
+
+
+def read_head(path: Path) -> bytes:
+    """Return the beginning of a file, for recognising its family; empty for a folder."""
+    return b"" if path.is_dir() else _read_bytes(path, HEAD_BYTES, whole=False)
+
+
+def _read_bytes(path: Path, limit: int, whole: bool = True) -> bytes:
+    try:
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: expected a plain file.")
+        with path.open("rb") as file:
+            data = file.read(limit)
+            if whole and file.read(1):
+                raise InputError(f"{path}: larger than {limit} bytes.")
+            return data
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _natural(path: Path) -> tuple[str, int]:
+    letters = path.stem.rstrip("0123456789")
+    digits = path.stem[len(letters) :]
+    return letters, int(digits) if digits else -1
+
+
+# Solutions ----------------------------------------------------------------------------------------------------------
+
+
+def solution_json(problem: Problem, instance: Any, result: Result) -> str:
+    """Return a result with its solutions: one a scenario, each a list of rows."""
+    tables = [_rows(problem.columns(instance, solution)) for solution in result.solutions]
+    head = json.dumps(result.to_dict(), indent=1)[:-2]  # without the closing brace
+    scenarios = ",\n".join(" [\n" + ",\n".join("  " + json.dumps(row) for row in rows) + "\n ]" for rows in tables)
+    return f'{head},\n "solutions": [\n{scenarios}\n ]\n}}\n'
+
+
+def solution_csv(problem: Problem, instance: Any, result: Result) -> str:
+    """Return a result's solutions as one table; with several scenarios the first column numbers them."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    several = len(result.solutions) > 1
+    for index, solution in enumerate(result.solutions):
+        columns = problem.columns(instance, solution)
+        if index == 0:
+            writer.writerow([*(["scenario"] if several else []), *columns])
+        for row in zip(*columns.values(), strict=True):
+            writer.writerow([*([index] if several else []), *row])
+    return text.getvalue()
+
+
+def read_solutions(path: Path) -> tuple[list[Columns], dict[str, Any]]:
+    """Read the solutions of a JSON or CSV file, one a scenario, and what else the JSON says (seed, settings).
+
+    JSON: what `--out` wrote, or a list of rows (objects), or columns (lists by name). CSV: a header and rows.
+    """
+    text = read_text(path)
+    if text.lstrip()[:1] in ("{", "["):
+        return _read_json(path, text)
+    return _read_csv(path, text), {}
+
+
+def _read_json(path: Path, text: str) -> tuple[list[Columns], dict[str, Any]]:
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise at(path, error.lineno, f"expected JSON: {error.msg}.") from None
+    except RecursionError:
+        raise at(path, None, "expected a solution, found JSON nested too deeply.") from None
+    if isinstance(data, list):
+        return [_columns_of_rows(path, data)], {}
+    if "solutions" not in data:
+        return [_check_columns(path, data)], {}
+    if not isinstance(data["solutions"], list):
+        raise at(path, None, "expected 'solutions' to be a list.")
+    about = {key: value for key, value in data.items() if key != "solutions"}
+    return [
+        _columns_of_rows(path, rows) if isinstance(rows, list) else _check_columns(path, rows)
+        for rows in data["solutions"]
+    ], about
+
+
+def _columns_of_rows(path: Path, rows: list[Any]) -> Columns:
+    names = list(rows[0]) if rows and isinstance(rows[0], dict) else []
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict) or set(row) != set(names):
+            expected = f"the columns {', '.join(names)}" if names else "an object"
+            raise at(path, None, f"row {number}: expected {expected}, got {json.dumps(row)[:80]}.")
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def _check_columns(path: Path, data: Any) -> Columns:
+    is_table = isinstance(data, dict) and data and all(isinstance(column, list) for column in data.values())
+    if not is_table or len({len(column) for column in data.values()}) != 1:
+        raise at(path, None, "expected 'solutions', a list of rows, or columns of one length.")
+    return data
+
+
+def _read_csv(path: Path, text: str) -> list[Columns]:
+    reader = csv.reader(io.StringIO(text))
+    tables: dict[str, dict[str, list[str]]] = {}
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if not any(header):
+            raise at(path, 1, "expected a header with the names of the columns.")
+        several = header[0] == "scenario"
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                message = f"expected {len(header)} entries ({', '.join(header)}), got {len(row)}."
+                raise at(path, reader.line_num, message)
+            table = tables.setdefault(row[0] if several else "", {name: [] for name in header[several:]})
+            for name, entry in zip(header[several:], row[several:], strict=True):
+                table[name].append(entry.strip())
+    except csv.Error as error:
+        raise at(path, reader.line_num, f"expected CSV: {error}.") from None
+    return list(tables.values()) or [{name: [] for name in header}]
+
+
+def _rows(columns: Columns) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+def write_atomically(path: Path | str, content: str | bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written; a file that was there before stays as it was.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}).") from None
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def check_writable(path: Path | str, suffixes: Sequence[str]) -> Path:
+    """Return `path` if its ending is known and its folder can be written to: asked before work, not after."""
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{path}: expected a name ending in {', '.join(suffixes)}.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}.")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written.")
+    return path

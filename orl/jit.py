@@ -1,0 +1,55 @@
+"""Numba compilation with a cache that sees edits in every kernel file.
+
+Numba's own cache checks the file of the compiled function only, so an edit in a kernel that another one calls would go
+unnoticed. Here the cache folder is named by a hash of all kernel sources. Where nothing can be written, kernels compile
+anew in every process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numba
+import platformdirs
+
+_DECORATING = threading.Lock()
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel: arithmetic over arrays, nothing validated, the interpreter lock released.
+
+    Kernels live in files named `kernels*.py`; the cache folder depends on all of them.
+    """
+    folder = _cache_folder()
+    if folder is None:
+        return numba.njit(nogil=True)(function)
+    with _DECORATING:
+        previous = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = folder  # read when the decorator runs, so nobody else's kernels are moved
+        try:
+            return numba.njit(nogil=True, cache=True)(function)
+        finally:
+            numba.config.CACHE_DIR = previous
+
+
+@cache
+def _cache_folder() -> str | None:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for package in ("orl", "orl.problems", "orl.solvers"):
+        for root in import_module(package).__path__:
+            for path in sorted(Path(root).rglob("kernels*.py")):
+                digest.update(path.read_bytes())
+    parent = numba.config.CACHE_DIR or platformdirs.user_cache_dir("orl")
+    folder = Path(parent) / f"numba-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return str(folder) if os.access(folder, os.W_OK) else None

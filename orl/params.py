@@ -1,0 +1,122 @@
+"""Settings: a dataclass from a mapping and from `--set key=value`; an unknown key is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from orl.errors import InputError
+
+T = TypeVar("T")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the tail of a message about an unknown name: the nearest known ones, or all if there are few.
+
+    >>> nearest("stp", ["spt", "lpt", "random"])
+    'did you mean spt?'
+    """
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"known are: {listed or 'none'}."
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Return a nested mapping of `--set` arguments.
+
+    >>> parse_assignments(["a=1", "breakdowns.probability=0.01"])
+    {'a': '1', 'breakdowns': {'probability': '0.01'}}
+    """
+    result: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        parts = key.strip().split(".")
+        if not equals or not all(parts):
+            raise InputError(f"--set expects key=value, got {assignment!r}.")
+        place = result
+        for part in parts[:-1]:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise InputError(f"--set {key}: {part} has a value already.")
+        if parts[-1] in place:
+            raise InputError(f"--set {key} is given twice.")
+        place[parts[-1]] = value.strip()
+    return result
+
+
+def make(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Make a settings dataclass, text converted to the fields' types.
+
+    Raises
+    ------
+    InputError
+        For an unknown key (with the nearest known ones) or a value of the wrong type.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Speed:
+    ...     threads: int = 2
+    >>> make(Speed, {"threads": "4"}, "cp-sat")
+    Speed(threads=4)
+    """
+    _check_keys(cls, values, where, "")
+    try:
+        return msgspec.convert(dict(values), cls, strict=False)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at ")
+        key = place.strip("`").removeprefix("$.").removeprefix("$")
+        message = f"{message[0].lower()}{message[1:]}"
+        if choices := typing.get_args(_fields(cls).get(key)):
+            message = f"expected {' or '.join(map(str, choices))}, got {values[key]!r}"
+        raise InputError(f"{where}: setting {key or '?'}: {message}.") from None
+    except ValueError as error:  # raised by a __post_init__ that checks the fields against one another
+        raise InputError(f"{where}: {error}") from None
+
+
+def split(
+    values: Mapping[str, Any], instance_settings: type, solver_settings: type, names: tuple[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide settings between instance and solver; a key that is neither, or both, is an error."""
+    of_instance, of_solver = _fields(instance_settings), _fields(solver_settings)
+    result: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for key, value in values.items():
+        if key in of_instance and key in of_solver:
+            raise InputError(f"setting {key!r} belongs to both {names[0]} and {names[1]}; it cannot be set here.")
+        if key not in of_instance and key not in of_solver:
+            known = [*of_instance, *of_solver]
+            raise InputError(f"setting {key!r} belongs neither to {names[0]} nor to {names[1]}; {nearest(key, known)}")
+        result[0 if key in of_instance else 1][key] = value
+    return result
+
+
+def keys(cls: type) -> list[str]:
+    """Return the names of a settings dataclass's fields."""
+    return list(_fields(cls))
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Return a settings dataclass as a plain mapping."""
+    return dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else {}  # type: ignore[arg-type]
+
+
+def _fields(cls: type) -> dict[str, type]:
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
+
+
+def _check_keys(cls: type, values: Mapping[str, Any], where: str, prefix: str) -> None:
+    fields = _fields(cls)
+    for key, value in values.items():
+        if key not in fields:
+            raise InputError(f"{where}: unknown setting {prefix + key!r}; {nearest(key, fields)}")
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(fields[key]):
+            _check_keys(fields[key], value, where, f"{prefix}{key}.")

@@ -1,0 +1,85 @@
+"""The contract of a policy, and the policy that a dispatching rule is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from orl.process import Observation
+from orl.rule import Rule, call_score, call_table
+
+Memory = Any
+
+
+class Policy(Protocol):
+    """Maps observations to actions. It keeps no mutable state of its own, so it is thread-safe and picklable.
+
+    Whatever changes between decisions (counters, hidden layers, random numbers, warm starts) is the explicit memory.
+    """
+
+    @property
+    def clairvoyant(self) -> bool:
+        """Whether the policy is given the scenario; such a policy is tabled apart."""
+
+    def start(self, instances: Sequence[Any], rng: np.random.Generator) -> Memory:
+        """Return the memory for a batch of episodes, one an instance."""
+
+    def decide(self, observation: Observation, memory: Memory) -> tuple[np.ndarray, Memory]:
+        """Return actions (num_envs, ...) and the memory for the next decision."""
+
+
+class RuleMemory(NamedTuple):
+    """What a rule carries through an episode: its tables (num_envs, entries), if any, and its seeds (num_envs,)."""
+
+    tables: np.ndarray | None
+    seeds: np.ndarray
+
+
+def all_legal(observation: Observation) -> np.ndarray:
+    """Let a rule choose among everything that is legal."""
+    return observation.legal
+
+
+@dataclass(frozen=True)
+class RulePolicy:
+    """Follow a dispatching rule.
+
+    Parameters
+    ----------
+    rule : Rule
+    choices : callable (observation) -> bool ndarray of the shape of `legal`
+        What rules of this family choose among; a subset of what is legal, never empty where `legal` is not.
+    """
+
+    rule: Rule
+    choices: Callable[[Observation], np.ndarray] = all_legal
+    clairvoyant: bool = False
+
+    def start(self, instances: Sequence[Any], rng: np.random.Generator) -> RuleMemory:
+        seeds = rule_seeds(rng, len(instances))
+        if self.rule.table is None:
+            return RuleMemory(None, seeds)
+        of_instance = {id(instance): call_table(self.rule, instance) for instance in instances}
+        width = max(len(table) for table in of_instance.values())
+        tables = np.zeros((len(instances), width))
+        for env, instance in enumerate(instances):
+            table = of_instance[id(instance)]
+            tables[env, : len(table)] = table
+        return RuleMemory(tables, seeds)
+
+    def decide(self, observation: Observation, memory: RuleMemory) -> tuple[np.ndarray, RuleMemory]:
+        if memory.tables is None:
+            scores = call_score(self.rule, observation, memory.seeds)
+        else:
+            candidate = observation.arrays["candidate"]
+            flat = candidate.reshape(len(candidate), -1)
+            scores = np.take_along_axis(memory.tables, np.maximum(flat, 0), axis=1).reshape(candidate.shape)
+        return np.where(self.choices(observation), scores, -np.inf).argmax(axis=-1), memory
+
+
+def rule_seeds(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Draw the seeds of random rules; the first ones do not depend on how many are drawn."""
+    return rng.integers(0, 2**63, size=count, dtype=np.uint64)

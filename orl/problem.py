@@ -1,0 +1,138 @@
+"""The contract of a problem family: the record of what it offers. Solvers ask for fields, never for a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from orl.rule import Rule
+
+Solution = Any  # a family's record of executed decisions
+Columns = Mapping[str, Sequence[Any]]  # a solution as a table: column name -> entries
+
+
+class Violation(NamedTuple):
+    """One broken rule: its name in the field's terms, and a sentence with place and numbers."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an independent verification found.
+
+    Parameters
+    ----------
+    cost : float or None
+        Recomputed from the solution; None if it is too broken to have one.
+    violations : tuple of Violation
+    """
+
+    cost: float | None
+    violations: tuple[Violation, ...] = ()
+
+    @property
+    def is_feasible(self) -> bool:
+        return not self.violations and self.cost is not None
+
+
+class KnownBounds(NamedTuple):
+    """The best bounds that the literature reports for an instance."""
+
+    lower: float | None
+    upper: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a family offers.
+
+    Parameters
+    ----------
+    name : str
+    default_solver : str
+    summary : str
+        One line for `list problems`.
+    file_hint : str
+        What the family's files look like, for the message about a file nobody recognises.
+    settings : callable () -> type
+        The dataclass of what `--set` may change about an instance, imported when asked for.
+    instance_type : callable () -> type
+        The family's record, likewise.
+    sniff : callable (path, head: bytes) -> bool
+    load : callable (path, settings: Mapping) -> instance
+    describe : callable (instance) -> str
+        Size and objective in one line.
+    sample : callable (instance, seed, purpose, n) -> Scenarios
+    process : callable (instances, scenarios) -> Process
+        `scenarios` is a sequence of one-row streams, one an instance.
+    verify : callable (instance, scenario, solution) -> Report
+    columns : callable (instance, solution) -> Columns
+    solution : callable (instance, columns) -> Solution
+        The inverse; raises `InputError` that names column and row.
+    rules : callable () -> name -> Rule, or None
+    choices : callable (observation) -> mask that rules choose among, or None for all that is legal
+    bound : callable (instance, scenario) -> float, or None
+        A cheap proven lower bound on the cost of one scenario.
+    best_known : callable (instance) -> KnownBounds or None, or None
+    metrics : callable (instance, scenario, solution) -> name -> float, or None
+        Key performance indicators; the unit is in the name.
+    randomise : callable (instance, rule, runs, first_run, epsilon, seed) -> (cost, Solution), or None
+        The best of some randomised runs of a rule, in one kernel; deterministic instances only.
+    draw : callable (rng, **sizes) -> instance, or None
+    models : name -> callable (instance, scenarios, start, horizon) -> Model, or None
+        'exact' (Pyomo), 'cp-sat', ... One scenario: hindsight; several: tree; start and horizon: rolling.
+    stages, features : or None
+        A graph of linear stages; what a network reads.
+    plot : callable (instance, solution, path, bound) -> None, or None
+    save : callable (instance, path) -> None, or None
+    """
+
+    name: str
+    default_solver: str
+    summary: str
+    file_hint: str
+    settings: Callable[[], type]
+    instance_type: Callable[[], type]
+    sniff: Callable[..., bool]
+    load: Callable[..., Any]
+    describe: Callable[[Any], str]
+    sample: Callable[..., Any]
+    process: Callable[..., Any]
+    verify: Callable[..., Report]
+    columns: Callable[..., Columns]
+    solution: Callable[..., Solution]
+    rules: Callable[[], Mapping[str, Rule]] | None = None
+    choices: Callable[..., Any] | None = None
+    bound: Callable[..., float] | None = None
+    best_known: Callable[[Any], KnownBounds | None] | None = None
+    metrics: Callable[..., Mapping[str, float]] | None = None
+    randomise: Callable[..., tuple[float, Solution]] | None = None
+    draw: Callable[..., Any] | None = None
+    models: Mapping[str, Callable[..., Any]] | None = None
+    stages: Callable[..., Any] | None = None
+    features: Callable[..., Any] | None = None
+    plot: Callable[..., None] | None = None
+    save: Callable[..., None] | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """An exact model of a family, ready for a solver.
+
+    Parameters
+    ----------
+    program : a Pyomo ConcreteModel or a CP-SAT CpModel
+    read : callable (value) -> Solution
+        `value(variable)` gives a variable's number.
+    start : callable (Solution) -> iterable of (variable, number)
+        What a heuristic solution means for the variables; covers all of a MILP's integer variables.
+    """
+
+    program: Any
+    read: Callable[[Callable[[Any], float]], Solution]
+    start: Callable[[Solution], Any]

@@ -1,0 +1,93 @@
+"""Dispatching rules: a number for every candidate; the largest goes first, ties go to the lowest candidate."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from orl.errors import InputError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A dispatching rule, as a table or as a score.
+
+    Parameters
+    ----------
+    name : str
+    table : callable (instance) -> ndarray (num_entries,), or None
+        Priorities computed once for an instance; whole episodes then run in the family's kernel.
+    score : callable (observation) or (observation, seeds) -> ndarray of the shape of `observation.legal`, or None
+        Scores computed at every decision. `seeds` (num_envs,) uint64 tell random rules apart.
+    compiled : int
+        The family's number of the same rule inside its kernel; 0: none.
+    source : str
+        Where the rule comes from.
+    """
+
+    name: str
+    table: Callable[[Any], np.ndarray] | None = None
+    score: Callable[..., np.ndarray] | None = None
+    compiled: int = 0
+    source: str = ""
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the rule's docstring."""
+        return (inspect.getdoc(self.table or self.score) or "").split("\n")[0]
+
+
+def rule_from(function: Callable[..., np.ndarray], name: str = "") -> Rule:
+    """Make a rule of a plain function: `f(instance)` is a table, `f(observation)` or `f(observation, seeds)` a score.
+
+    Raises
+    ------
+    InputError
+        If the first parameter is named neither `instance` nor `observation`.
+
+    Examples
+    --------
+    >>> def longest_first(instance):
+    ...     return instance.durations
+    >>> rule_from(longest_first).name
+    'longest_first'
+    """
+    name = name or getattr(function, "__name__", "rule")
+    parameters = list(inspect.signature(function).parameters)
+    if parameters == ["instance"]:
+        return Rule(name, table=function)
+    if parameters in (["observation"], ["observation", "seeds"]):
+        return Rule(name, score=function)
+    raise InputError(
+        f"rule {name!r} must take (instance), (observation) or (observation, seeds), got ({', '.join(parameters)})."
+    )
+
+
+def call_table(rule: Rule, instance: Any, num_entries: int | None = None) -> np.ndarray:
+    """Return a table rule's priorities, checked: one finite number an entry."""
+    assert rule.table is not None
+    priorities = np.asarray(rule.table(instance), dtype=np.float64)
+    if num_entries is not None and priorities.shape != (num_entries,):
+        raise InputError(f"rule {rule.name!r} must return {num_entries} priorities, got shape {priorities.shape}.")
+    if np.isnan(priorities).any():
+        raise InputError(f"rule {rule.name!r} returned NaN at entry {int(np.isnan(priorities).argmax())}.")
+    return priorities
+
+
+def call_score(rule: Rule, observation: Any, seeds: np.ndarray) -> np.ndarray:
+    """Return a score rule's scores, checked: the shape of the mask, no NaN where it counts."""
+    assert rule.score is not None
+    takes_seeds = len(inspect.signature(rule.score).parameters) == 2
+    scores = rule.score(observation, seeds) if takes_seeds else rule.score(observation)
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.shape != observation.legal.shape:
+        raise InputError(
+            f"rule {rule.name!r} must return scores of shape {observation.legal.shape}, got {scores.shape}."
+        )
+    if np.isnan(scores[observation.legal]).any():
+        raise InputError(f"rule {rule.name!r} returned NaN for a legal candidate.")
+    return scores

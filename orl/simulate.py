@@ -1,0 +1,89 @@
+"""Simulation of a policy on scenarios, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from orl.policy import Policy, RulePolicy, all_legal, rule_seeds
+from orl.problem import Problem, Solution
+from orl.process import Process
+from orl.registry import rules_of
+from orl.rule import Rule
+from orl.scenario import Scenarios
+from orl.solver import Control
+
+BATCH = 256  # environments simulated side by side
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Costs (num_scenarios,) and solutions of the scenarios that were simulated before any interruption."""
+
+    costs: np.ndarray
+    solutions: list[Solution]
+
+
+def run_episodes(process: Process, policy: Policy, rng: np.random.Generator) -> np.ndarray:
+    """Run one episode in each environment, from its current start, and return the discounted costs, (num_envs,)."""
+    if isinstance(policy, RulePolicy):
+        costs = process.run(policy.rule, rule_seeds(rng.spawn(1)[0], process.num_envs))
+        if costs is not None:
+            return costs
+    memory = policy.start(process.instances, rng.spawn(1)[0])
+    costs, weight = np.zeros(process.num_envs), np.ones(process.num_envs)
+    is_over = np.zeros(process.num_envs, dtype=bool)
+    while not is_over.all():
+        actions, memory = policy.decide(process.observe(), memory)
+        costs += weight * process.decide(actions)
+        revealed = process.reveal()
+        costs += weight * revealed.cost
+        weight *= revealed.discount
+        is_over = revealed.terminated | revealed.truncated
+    return costs
+
+
+def simulate(
+    problem: Problem,
+    instance: Any,
+    policy: Policy,
+    scenarios: Scenarios,
+    seed: int = 0,
+    control: Control | None = None,
+) -> Simulated:
+    """Simulate a policy on every scenario of an instance; stops early, between batches, when `control` says so."""
+    control = control or Control()
+    rng = np.random.default_rng([seed, 0])
+    costs: list[float] = []
+    solutions: list[Solution] = []
+    with control.progress(len(scenarios), "scenarios") as bar:
+        for first in range(0, len(scenarios), BATCH):
+            if costs and control.should_stop:
+                break
+            batch = [scenarios[i] for i in range(first, min(first + BATCH, len(scenarios)))]
+            process = problem.process([instance] * len(batch), batch)
+            costs += run_episodes(process, policy, rng).tolist()
+            solutions += [process.solution(env) for env in range(len(batch))]
+            bar.update(len(batch))
+    return Simulated(np.array(costs), solutions)
+
+
+def rule_policy(problem: Problem, rule: Rule) -> RulePolicy:
+    """Return the policy that follows a rule within what the family lets rules choose among."""
+    return RulePolicy(rule, problem.choices or all_legal)
+
+
+def best_rule(
+    problem: Problem, instance: Any, scenario: Scenarios, seed: int = 0, names: Sequence[str] | None = None
+) -> tuple[str, float, Solution] | None:
+    """Return name, cost and solution of the family's best rule on one scenario; None if it has no rules."""
+    best: tuple[str, float, Solution] | None = None
+    for name, rule in rules_of(problem).items():
+        if names is None or name in names:
+            run = simulate(problem, instance, rule_policy(problem, rule), scenario[0], seed)
+            if best is None or run.costs[0] < best[1]:
+                best = (name, float(run.costs[0]), run.solutions[0])
+    return best

@@ -1,0 +1,190 @@
+"""The contract of a solution method, and the reins it runs on: time, interruption, progress."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from orl.problem import Problem, Solution
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from orl.result import Status
+
+T = TypeVar("T")
+
+
+class Control:
+    """Tell a running method when to stop, and hear from it how far it is.
+
+    Parameters
+    ----------
+    time_limit : float or None
+        Seconds from now; None: no limit.
+    verbose : bool
+        Whether to write improvements (and, on a terminal, a progress bar) to stderr.
+    """
+
+    def __init__(self, time_limit: float | None = None, verbose: bool = False):
+        self.time_limit = time_limit
+        self.verbose = verbose
+        self.trace: list[tuple[float, float | None, float | None]] = []
+        self._started = time.perf_counter()
+        self._stop = threading.Event()
+        self._printed = -math.inf
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._started
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left; infinity without a limit."""
+        return math.inf if self.time_limit is None else max(0.0, self.time_limit - self.seconds)
+
+    @property
+    def is_interrupted(self) -> bool:
+        return self._stop.is_set()
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the user or the clock asks for an end."""
+        return self.is_interrupted or self.remaining <= 0
+
+    def interrupt(self) -> None:
+        """Ask the method to stop and give what it has."""
+        self._stop.set()
+
+    def report(self, value: float | None = None, bound: float | None = None) -> None:
+        """Note an incumbent value and a proven bound, whichever is new."""
+        last_value, last_bound = self.trace[-1][1:] if self.trace else (None, None)
+        value = last_value if value is None else value
+        bound = last_bound if bound is None else bound
+        if (value, bound) == (last_value, last_bound):
+            return
+        self.trace.append((self.seconds, value, bound))
+        # Every improvement is worth a line; a creeping bound alone is worth one a second.
+        if self.verbose and (value != last_value or self.seconds - self._printed > 1):
+            self._printed = self.seconds
+            words = (f"{name} {_number(x)}" for name, x in (("best", value), ("bound", bound)))
+            print(f"{self.seconds:8.1f} s  " + "  ".join(words), file=sys.stderr, flush=True)
+
+    def progress(self, total: int, unit: str) -> tqdm[Any]:
+        """Return a progress bar: shown on a terminal, silent in a pipe."""
+        from tqdm import tqdm
+
+        return tqdm(total=total, unit=unit, leave=False, disable=None if self.verbose else True)
+
+    def wait_for(self, work: Callable[[], T], cancel: Callable[[], object]) -> T:
+        """Run compiled `work` in a thread, so that an interruption can `cancel` it and still get its answer."""
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(work)
+            is_cancelled = False
+            while not future.done():
+                if self._stop.wait(0.05 if not is_cancelled else 0):
+                    cancel()
+                    is_cancelled = True
+                    time.sleep(0.05)
+            return future.result()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Turn the first Ctrl-C (or SIGTERM) within the block into `interrupt`; the second one is fatal as usual."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signals = (signal.SIGINT, signal.SIGTERM)
+        previous = [signal.getsignal(number) for number in signals]
+
+        def restore() -> None:
+            for number, handler in zip(signals, previous, strict=True):
+                signal.signal(number, handler)
+
+        def stop(*_: object) -> None:
+            self.interrupt()
+            restore()
+
+        for number in signals:
+            signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            restore()
+
+
+def _number(x: float | None) -> str:
+    return "-" if x is None or not math.isfinite(x) else f"{x:.10g}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method is asked to do: a family's record, an instance, its scenarios, settings, a seed, the reins."""
+
+    problem: Problem
+    instance: Any
+    scenarios: Any
+    settings: Any
+    seed: int
+    control: Control
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method found; its value is recomputed by the family's `verify`.
+
+    Parameters
+    ----------
+    status : Status
+    solutions : list of Solution
+        One a scenario; empty if none was found.
+    bound : float or None
+        A proven lower bound on the mean cost, or None.
+    bound_kind : str
+        'proven', 'hindsight-mean', 'sddp' or 'none'.
+    value : float or None
+        What the method believes its solutions cost; a difference from `verify` is an error.
+    metrics : name -> float
+    """
+
+    status: Status
+    solutions: list[Solution]
+    bound: float | None = None
+    bound_kind: str = "none"
+    value: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A solution method: it solves a task, or it makes a policy that is then simulated.
+
+    Parameters
+    ----------
+    name, summary : str
+    settings : type
+        A dataclass with defaults.
+    fits : callable (Problem) -> bool
+        Whether the family offers what the method asks for.
+    solve : callable (Task) -> Outcome, or None
+    policy : callable (Problem, settings) -> Policy, or None
+    needs_determinism : bool
+        Whether the method is only for instances in which nothing is random.
+    """
+
+    name: str
+    summary: str
+    settings: type
+    fits: Callable[[Problem], bool]
+    solve: Callable[[Task], Outcome] | None = None
+    policy: Callable[[Problem, Any], Any] | None = None
+    needs_determinism: bool = False

@@ -1,0 +1,5 @@
+"""Problem families by name. Each is imported when it is first asked for."""
+
+PROBLEMS = {
+    "jobshop": "orl.problems.jobshop:PROBLEM",
+}

@@ -1,0 +1,54 @@
+"""The job shop family. See README.md for the statement, the file formats and the tables of observations and actions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from orl.problem import Problem
+from orl.registry import lazy, resolve
+
+if TYPE_CHECKING:
+    from orl.rule import Rule
+
+_HERE = "orl.problems.jobshop"
+
+
+def _rules() -> Mapping[str, Rule]:
+    return resolve(f"{_HERE}.rules:RULES")
+
+
+def _instance_type() -> type:
+    return resolve(f"{_HERE}.instance:JobShop")
+
+
+def _settings_type() -> type:
+    return resolve(f"{_HERE}.instance:JobShopSettings")
+
+
+PROBLEM = Problem(
+    name="jobshop",
+    default_solver="cp-sat",
+    summary="jobs visit machines in given orders; least makespan",
+    file_hint="text that begins with the numbers of jobs and machines, or TOML with problem = 'jobshop'",
+    settings=_settings_type,
+    instance_type=_instance_type,
+    sniff=lazy(f"{_HERE}.formats:sniff"),
+    load=lazy(f"{_HERE}.formats:load"),
+    describe=lazy(f"{_HERE}.formats:describe"),
+    sample=lazy(f"{_HERE}.scenario:sample"),
+    process=lazy(f"{_HERE}.process:JobShopProcess"),
+    verify=lazy(f"{_HERE}.verify:verify"),
+    columns=lazy(f"{_HERE}.formats:columns"),
+    solution=lazy(f"{_HERE}.formats:schedule"),
+    rules=_rules,
+    choices=lazy(f"{_HERE}.rules:choices"),
+    bound=lazy(f"{_HERE}.scenario:bound"),
+    best_known=lazy(f"{_HERE}.formats:best_known"),
+    metrics=lazy(f"{_HERE}.metrics:metrics"),
+    randomise=lazy(f"{_HERE}.process:randomise"),
+    draw=lazy(f"{_HERE}.scenario:draw"),
+    models={"exact": lazy(f"{_HERE}.exact:build"), "cp-sat": lazy(f"{_HERE}.cp_sat:build")},
+    plot=lazy(f"{_HERE}.plot:plot"),
+    save=lazy(f"{_HERE}.formats:save"),
+)

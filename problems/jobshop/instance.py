@@ -1,0 +1,283 @@
+"""The records of the job shop: an instance, and a schedule of it. Checked once, when made; immutable ever after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from orl.errors import InputError
+
+NO_DUE_DATE = np.iinfo(np.int64).max
+MAX_HORIZON = 2**40  # time units; keeps (time, job) packable into one integer and every time exact in a float
+MAX_JOBS = 2**20
+
+
+@dataclass(frozen=True)
+class JobShopSettings:
+    """What `--set` may change about a job shop.
+
+    Parameters
+    ----------
+    dispatch : 'non-delay' or 'active'
+        Among which operations rules and policies choose. 'non-delay': those that a free machine could start now, or
+        wait. 'active': the conflict set of Giffler and Thompson (1960, doi 10.1287/opre.8.4.487): the operations that
+        compete for the machine with the earliest possible completion.
+    """
+
+    dispatch: Literal["non-delay", "active"] = "non-delay"
+
+
+@dataclass(frozen=True, eq=False)
+class JobShop:
+    """A job shop: each job visits machines in a given order, a machine processes one operation at a time.
+
+    Operations are numbered through, job by job in routing order. Alternative machines and set-up times will be tables
+    beside `machines` and `durations`, indexed by operation as these are.
+
+    Parameters
+    ----------
+    name : str
+    machines : sequence of sequences of int, in 0..num_machines-1
+        `machines[job][position]`; a job may visit a machine more than once, jobs may differ in length.
+    durations : sequences of the same shape, int >= 0, in time units
+    num_machines : int or None
+        None: one more than the highest machine used.
+    releases : sequence of int >= 0, (num_jobs,)
+        When each job becomes available, in time units; None: at 0.
+    due_dates : sequence of int or None, (num_jobs,)
+        None: no due date.
+    weights : sequence of float >= 0, (num_jobs,)
+        None: all 1.
+    job_names, machine_names : sequence of str or None
+        None: numbers.
+    time_unit : str
+    settings : JobShopSettings
+    source : str
+        File the instance was read from; messages begin with it.
+
+    Attributes
+    ----------
+    op_machine, op_duration, op_job : ndarray (num_ops,)
+        The same by operation.
+    job_first : ndarray (num_jobs + 1,)
+        First operation of each job; the operations of job j are `job_first[j] : job_first[j + 1]`.
+
+    Raises
+    ------
+    InputError
+        Names field, rule, value and place.
+
+    Examples
+    --------
+    >>> shop = JobShop("two", machines=[[0, 1], [1, 0]], durations=[[3, 2], [2, 4]])
+    >>> shop.num_jobs, shop.num_machines, shop.num_ops
+    (2, 2, 4)
+    """
+
+    name: str
+    machines: Sequence[Sequence[int]] = field(repr=False)
+    durations: Sequence[Sequence[int]] = field(repr=False)
+    num_machines: int = None  # type: ignore[assignment]
+    releases: np.ndarray = field(default=None, repr=False)  # type: ignore[assignment]
+    due_dates: np.ndarray = field(default=None, repr=False)  # type: ignore[assignment]
+    weights: np.ndarray = field(default=None, repr=False)  # type: ignore[assignment]
+    job_names: tuple[str, ...] | None = field(default=None, repr=False)
+    machine_names: tuple[str, ...] | None = field(default=None, repr=False)
+    time_unit: str = ""
+    settings: JobShopSettings = JobShopSettings()
+    source: str = field(default="", repr=False)
+
+    problem = "jobshop"
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.durations) <= MAX_JOBS:
+            raise self._error(f"there must be 1 to {MAX_JOBS} jobs, got {len(self.durations)}.")
+        if len(self.machines) != len(self.durations):
+            raise self._error(f"machines has {len(self.machines)} jobs, durations has {len(self.durations)}.")
+        for job, (route, times) in enumerate(zip(self.machines, self.durations, strict=True)):
+            if len(route) == 0:
+                raise self._error(f"job {job} must have at least one operation.")
+            if len(route) != len(times):
+                raise self._error(f"job {job} has {len(route)} machines but {len(times)} durations.")
+        first = np.concatenate([[0], np.cumsum([len(route) for route in self.machines])]).astype(np.int64)
+        self._set("job_first", first)
+        self._set("op_job", np.repeat(np.arange(self.num_jobs), np.diff(first)))
+        self._set("op_duration", self._whole("durations", [d for times in self.durations for d in times], 0, None))
+        highest = None if self.num_machines is None else int(self.num_machines) - 1
+        op_machine = self._whole("machines", [m for route in self.machines for m in route], 0, highest)
+        self._set("op_machine", op_machine)
+        self._set("num_machines", int(op_machine.max()) + 1 if highest is None else highest + 1)
+        self._set("machines", tuple(map(tuple, self.by_job(op_machine))))
+        self._set("durations", tuple(map(tuple, self.by_job(self.op_duration))))
+        self._set("releases", self._job_field("releases", self.releases, 0))
+        due = self.due_dates if self.due_dates is not None else [None] * self.num_jobs
+        self._set(
+            "due_dates", self._job_field("due_dates", [NO_DUE_DATE if d is None else d for d in due], NO_DUE_DATE)
+        )
+        self._set("weights", self._checked_weights())
+        for key, size in (("job_names", self.num_jobs), ("machine_names", self.num_machines)):
+            self._check_names(key, size)
+        horizon = sum(self.op_duration.tolist()) + int(self.releases.max())
+        if horizon >= MAX_HORIZON:
+            raise self._error(f"durations and releases must sum to below 2**40 time units, got {horizon}.")
+
+    # sizes and views
+
+    op_machine: np.ndarray = field(init=False, repr=False)
+    op_duration: np.ndarray = field(init=False, repr=False)
+    op_job: np.ndarray = field(init=False, repr=False)
+    job_first: np.ndarray = field(init=False, repr=False)
+
+    @property
+    def num_jobs(self) -> int:
+        return len(self.durations)
+
+    @property
+    def num_ops(self) -> int:
+        return int(self.job_first[-1])
+
+    @property
+    def has_due_dates(self) -> bool:
+        return bool((self.due_dates != NO_DUE_DATE).any())
+
+    def by_job(self, values: np.ndarray) -> list[list[Any]]:
+        """Return per-operation values as one list a job."""
+        return [part.tolist() for part in np.split(values, self.job_first[1:-1])]
+
+    def job_label(self, job: int) -> str | int:
+        """The job's name, or its number where it has none."""
+        return self.job_names[job] if self.job_names else int(job)
+
+    def machine_label(self, machine: int) -> str | int:
+        """The machine's name, or its number where it has none."""
+        return self.machine_names[machine] if self.machine_names else int(machine)
+
+    @cached_property
+    def heads(self) -> np.ndarray:
+        """Earliest start of each operation if no machine were ever taken, (num_ops,)."""
+        before = np.concatenate([[0], np.cumsum(self.op_duration)])[:-1]
+        return _readonly(before - np.repeat(before[self.job_first[:-1]] - self.releases, np.diff(self.job_first)))
+
+    @cached_property
+    def remaining_work(self) -> np.ndarray:
+        """Work of the job from each operation on, this one included, (num_ops,)."""
+        total = np.cumsum(self.op_duration)
+        ends = np.repeat(total[self.job_first[1:] - 1], np.diff(self.job_first))
+        return _readonly(ends - total + self.op_duration)
+
+    @cached_property
+    def tails(self) -> np.ndarray:
+        """Work of the job after each operation, (num_ops,)."""
+        return _readonly(self.remaining_work - self.op_duration)
+
+    def makespan_bound(self) -> int:
+        """Return a proven lower bound on the makespan: the longest job, and each machine's load between the least
+        head and the least tail of its operations.
+        """
+        bound = int((self.heads + self.remaining_work).max())
+        for machine in range(self.num_machines):
+            ops = self.op_machine == machine
+            if ops.any():
+                load = self.heads[ops].min() + self.op_duration[ops].sum() + self.tails[ops].min()
+                bound = max(bound, int(load))
+        return bound
+
+    # checks
+
+    def _error(self, message: str) -> InputError:
+        return InputError(f"{self.source or self.name}: {message}")
+
+    def _set(self, key: str, value: Any) -> None:
+        object.__setattr__(self, key, _readonly(value) if isinstance(value, np.ndarray) else value)
+
+    def _whole(self, key: str, values: Sequence[Any], low: int, high: int | None) -> np.ndarray:
+        """Return whole numbers between two limits as an array, or name the first that is not."""
+        for op, value in enumerate(values):
+            job = int(np.searchsorted(self.job_first, op, side="right")) - 1
+            place = f"at operation {op - self.job_first[job]} of job {job}"
+            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+                raise self._error(f"{key} must be whole numbers, got {value!r} {place}.")
+            if value < low:
+                raise self._error(f"{key} must be >= {low}, got {value} {place}.")
+            if high is not None and value > high:
+                raise self._error(f"{key} must be <= {high}, got {value} {place}.")
+            if value >= MAX_HORIZON:
+                raise self._error(f"{key} must be below 2**40, got {value} {place}.")
+        return np.array(values, dtype=np.int64)
+
+    def _job_field(self, key: str, values: Sequence[Any] | np.ndarray | None, allowed_above: int) -> np.ndarray:
+        values = [0] * self.num_jobs if values is None else list(values)
+        if len(values) != self.num_jobs:
+            raise self._error(f"{key} must have one entry a job ({self.num_jobs}), got {len(values)}.")
+        for job, value in enumerate(values):
+            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+                raise self._error(f"{key} must be whole numbers, got {value!r} at job {job}.")
+            if value < 0 or MAX_HORIZON <= value != allowed_above:
+                raise self._error(f"{key} must be >= 0 and below 2**40, got {value} at job {job}.")
+        return np.array(values, dtype=np.int64)
+
+    def _checked_weights(self) -> np.ndarray:
+        weights = [1.0] * self.num_jobs if self.weights is None else list(self.weights)
+        if len(weights) != self.num_jobs:
+            raise self._error(f"weights must have one entry a job ({self.num_jobs}), got {len(weights)}.")
+        for job, weight in enumerate(weights):
+            is_number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
+            if not is_number or not 0 <= weight < MAX_HORIZON:
+                raise self._error(f"weights must be >= 0 and below 2**40, got {weight!r} at job {job}.")
+        return np.array(weights, dtype=np.float64)
+
+    def _check_names(self, key: str, size: int) -> None:
+        names = getattr(self, key)
+        if names is None:
+            return
+        names = tuple(names)
+        if len(names) != size:
+            raise self._error(f"{key} must have {size} entries, got {len(names)}.")
+        seen: set[str] = set()
+        for index, name in enumerate(names):
+            if not isinstance(name, str) or not name.strip() or name in seen:
+                raise self._error(f"{key} must be distinct and not empty, got {name!r} at {index}.")
+            seen.add(name)
+        self._set(key, names)
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """What was done when: one row an operation, in any order, as it was executed or read; `verify` judges it.
+
+    Parameters
+    ----------
+    job, position, machine : int ndarray (rows,)
+        `position` counts the job's operations from 0 in routing order.
+    start, end : int ndarray (rows,), in time units
+    """
+
+    job: np.ndarray
+    position: np.ndarray
+    machine: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+    def __post_init__(self) -> None:
+        for key in ("job", "position", "machine", "start", "end"):
+            object.__setattr__(self, key, _readonly(np.array(getattr(self, key), dtype=np.int64)))
+
+    @property
+    def makespan(self) -> int:
+        return int(self.end.max(initial=0))
+
+    @staticmethod
+    def from_starts(instance: JobShop, starts: Sequence[int] | np.ndarray) -> Schedule:
+        """Return the schedule in which each operation (num_ops,) starts as given and runs for its duration."""
+        starts = np.asarray(starts, dtype=np.int64)
+        position = np.arange(instance.num_ops) - instance.job_first[instance.op_job]
+        return Schedule(instance.op_job, position, instance.op_machine, starts, starts + instance.op_duration)
+
+
+def _readonly(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,81 @@
+"""Every registered family, process, rule and method keeps the contracts; so does a toy of another decision form."""
+
+import numpy as np
+import pytest
+import toy_lotsizing
+from hypothesis import given
+from hypothesis import settings as profile
+from shops import shops
+
+import orl
+from orl import registry, testing
+
+PAIRS = [
+    (problem, solver)
+    for problem in registry.problem_names()
+    for solver in [
+        *registry.solver_names(registry.find_problem(problem)),
+        *registry.rules_of(registry.find_problem(problem)),
+    ]
+]
+SMALL = {"jobshop": "jobshop/ft06"}
+QUICK = {"best-of": {"runs": 20}}
+
+
+@pytest.mark.parametrize("name", registry.problem_names())
+def test_family_keeps_the_contract_on_a_packaged_instance(name):
+    testing.check_problem(registry.find_problem(name), orl.load(SMALL[name]))
+
+
+@given(shops())
+@profile(max_examples=60)
+def test_job_shop_keeps_the_contract_on_drawn_shops(shop):
+    testing.check_problem(registry.find_problem("jobshop"), shop)
+
+
+def test_toy_with_per_machine_decisions_and_random_demand_keeps_the_contract():
+    testing.check_problem(toy_lotsizing.PROBLEM, toy_lotsizing.Toy())
+
+
+@pytest.mark.parametrize(("problem", "solver"), PAIRS)
+def test_every_method_gives_a_verified_and_honest_result(problem, solver):
+    family = registry.find_problem(problem)
+    method = registry.find_solver(solver, family)
+    testing.check_solver(family, method, orl.load(SMALL[problem]), time_limit=10, **QUICK.get(solver, {}))
+
+
+def test_policies_are_compared_on_the_same_demand():
+    """Equal seeds give equal costs; more scenarios leave the first ones as they are."""
+    few = orl.evaluate(toy_lotsizing.Toy(), "scarce", scenarios=3, seed=5)
+    many = orl.evaluate(toy_lotsizing.Toy(), "scarce", scenarios=7, seed=5)
+    assert many.costs[:3] == few.costs
+    assert few.interval[0] < few.value < few.interval[1]
+    assert orl.evaluate(toy_lotsizing.Toy(), "scarce", scenarios=3, seed=6).costs != few.costs
+    assert orl.evaluate(toy_lotsizing.Toy(), "scarce", scenarios=3, seed=5, purpose="select").costs != few.costs
+
+
+def test_a_contract_violation_is_found():
+    """The checks can fail: a process that forgets the cost of set-ups is caught."""
+
+    class Forgetful(toy_lotsizing.ToyProcess):
+        def decide(self, actions):
+            return 0 * super().decide(actions)
+
+    broken = toy_lotsizing.PROBLEM.__class__(**{**vars(toy_lotsizing.PROBLEM), "process": Forgetful})
+    with pytest.raises(AssertionError, match="paid cost = verified cost"):
+        testing.check_problem(broken, toy_lotsizing.Toy())
+
+
+def test_a_batch_may_mix_instances_of_different_sizes():
+    names = ["jobshop/ft06", "jobshop/la01", "jobshop/ft20"]
+    instances = [orl.load(name) for name in names]
+    empty = [orl.Scenarios.deterministic()] * 3
+    family = registry.find_problem("jobshop")
+    mixed = family.process(instances, empty)
+    costs = testing.run_episodes(mixed, testing.RandomPolicy(), np.random.default_rng(0))
+    for env, instance in enumerate(instances):
+        assert family.verify(instance, empty[env], mixed.solution(env)).cost == costs[env]
+    for name, rule in registry.rules_of(family).items():
+        whole = mixed.run(rule, np.zeros(3, dtype=np.uint64))
+        single = [family.process([i], empty[:1]).run(rule, np.zeros(1, dtype=np.uint64))[0] for i in instances]
+        assert whole.tolist() == single, name
