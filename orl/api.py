@@ -49,7 +49,7 @@ def load(instance: str | Path, problem: str | None = None, settings: Mapping[str
     6
     """
     family = registry.find_problem(problem) if problem else None
-    path = files.find_instance(str(instance), [family.name] if family else registry.problem_names())
+    path = files.find_instance(instance, [family.name] if family else registry.problem_names())
     return (family or recognise(path)).load(path, settings or {})
 
 
@@ -176,7 +176,7 @@ def solve(
     >>> import orl
     >>> result = orl.solve("jobshop/ft06", "fdd/mwr")
     >>> result.value, result.bound, result.best_known, result.verified
-    (61.0, 47.0, 55.0, True)
+    (67.0, 52.0, 55.0, True)
     """
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"the time limit must be > 0 seconds, got {time_limit:g}.")
@@ -196,9 +196,7 @@ def prepare(
         family = problem_of(instance)
         method = registry.find_solver(solver or family.default_solver, family)
         return family, instance, method, dict(settings)
-    path = files.find_instance(
-        str(instance), [problem] if problem in registry.problem_names() else registry.problem_names()
-    )
+    path = files.find_instance(instance, [problem] if problem in registry.problem_names() else registry.problem_names())
     family = registry.find_problem(problem) if problem else recognise(path)
     method = registry.find_solver(solver or family.default_solver, family)
     of_instance, of_solver = params.split(

@@ -174,7 +174,7 @@ def _load(
         family, of_instance = api.problem_of(instance), set()
     else:
         family = registry.find_problem(problem) if problem else None
-        path = files.find_instance(str(instance), registry.problem_names())
+        path = files.find_instance(instance, registry.problem_names())
         family = family or api.recognise(path)
         of_instance = params.keys(family.settings())
     methods = {name: registry.find_solver(name, family) for name in solvers}

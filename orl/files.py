@@ -60,9 +60,11 @@ def packaged_instances(problem_name: str) -> Iterator[str]:
                 yield f"{problem_name}/{path.stem}"
 
 
-def find_instance(name: str, problem_names: Sequence[str]) -> Path:
+def find_instance(name: str | Path, problem_names: Sequence[str]) -> Path:
     """Return the path of an instance: a path, or a name such as `jobshop/ft06`."""
-    path = Path(name)
+    if not isinstance(name, str | Path):
+        raise InputError(f"expected an instance, a path or a name, got a {type(name).__name__}.")
+    path, name = Path(name), str(name)
     if path.exists():
         return path
     known = [known for problem in problem_names for known in packaged_instances(problem)]

@@ -77,9 +77,7 @@ def make(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         message = f"{message[0].lower()}{message[1:]}"
         if choices := typing.get_args(_fields(cls).get(key)):
             message = f"expected {' or '.join(map(str, choices))}, got {values[key]!r}"
-        raise InputError(f"{where}: setting {key or '?'}: {message}.") from None
-    except ValueError as error:  # raised by a __post_init__ that checks the fields against one another
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(f"{where}: {f'setting {key}: ' if key else ''}{message.rstrip('.')}.") from None
 
 
 def split(

@@ -37,8 +37,8 @@ class Interval(NamedTuple):
 def mean_interval(sample: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
     """Return mean and Student t interval of independent observations; one observation has no interval (NaN).
 
-    >>> mean_interval([1.0, 2.0, 3.0])
-    Interval(mean=2.0, low=-0.48413771175032974, high=4.48413771175033)
+    >>> [round(x, 4) for x in mean_interval([1.0, 2.0, 3.0])]
+    [2.0, -0.4841, 4.4841]
     """
     x = np.asarray(sample, dtype=np.float64)
     mean = float(x.mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,7 @@ def rule_from(function: Callable[..., np.ndarray], name: str = "") -> Rule:
 def call_table(rule: Rule, instance: Any, num_entries: int | None = None) -> np.ndarray:
     """Return a table rule's priorities, checked: one finite number an entry."""
     assert rule.table is not None
-    priorities = np.asarray(rule.table(instance), dtype=np.float64)
+    priorities = _numbers(rule, rule.table, instance)
     if num_entries is not None and priorities.shape != (num_entries,):
         raise InputError(f"rule {rule.name!r} must return {num_entries} priorities, got shape {priorities.shape}.")
     if np.isnan(priorities).any():
@@ -82,8 +83,7 @@ def call_score(rule: Rule, observation: Any, seeds: np.ndarray) -> np.ndarray:
     """Return a score rule's scores, checked: the shape of the mask, no NaN where it counts."""
     assert rule.score is not None
     takes_seeds = len(inspect.signature(rule.score).parameters) == 2
-    scores = rule.score(observation, seeds) if takes_seeds else rule.score(observation)
-    scores = np.asarray(scores, dtype=np.float64)
+    scores = _numbers(rule, rule.score, observation, *([seeds] if takes_seeds else []))
     if scores.shape != observation.legal.shape:
         raise InputError(
             f"rule {rule.name!r} must return scores of shape {observation.legal.shape}, got {scores.shape}."
@@ -91,3 +91,13 @@ def call_score(rule: Rule, observation: Any, seeds: np.ndarray) -> np.ndarray:
     if np.isnan(scores[observation.legal]).any():
         raise InputError(f"rule {rule.name!r} returned NaN for a legal candidate.")
     return scores
+
+
+def _numbers(rule: Rule, function: Callable[..., Any], *arguments: Any) -> np.ndarray:
+    """Call a rule's function; whatever goes wrong inside is named with the rule, its file and its line."""
+    try:
+        return np.asarray(function(*arguments), dtype=np.float64)
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{frame.filename}, line {frame.lineno}"
+        raise InputError(f"rule {rule.name!r} failed: {type(error).__name__}: {error} ({where})") from error

@@ -83,26 +83,19 @@ def parse_text(text: str, path: Path | str = "<text>") -> tuple[list[list[int]],
     named = {words[0].lower().rstrip(":"): i for i, (_, words) in enumerate(lines) if words[0][0].isalpha()}
     if "times" in named and "machines" in named:
         return _taillard_blocks(lines, named, jobs, machines, path)
-    if len(words) > 2:
-        raise at(
-            path, number, f"expected 'jobs machines', got {_shown(words)} (a flexible job shop has a third number)."
-        )
     body = lines[1:]
-    if len(body) == jobs:
+    if len(words) == 2 and len(body) == jobs:
         return (*_rows_of_pairs(body, machines, path), machines)
-    if _is_taillard(body, jobs, machines):
-        return _taillard_blocks([(0, ["Times"]), *body[:jobs], (0, ["Machines"]), *body[jobs:]],
-                                {"times": 0, "machines": jobs + 1}, jobs, machines, path)  # fmt: skip
-    words_with_lines = [(number, word) for number, words in body for word in words]
-    if len(words_with_lines) != 2 * jobs * machines:
-        last = body[-1][0] if body else number
-        raise at(
-            path, last, f"expected {jobs} lines of jobs, or {2 * jobs * machines} numbers in all, "
-            f"got {len(body)} lines with {len(words_with_lines)}."
-        )  # fmt: skip
+    if len(words) == 2 and _is_taillard(body, jobs, machines):
+        blocks = [(number, ["Times"]), *body[:jobs], (number, ["Machines"]), *body[jobs:]]
+        return _taillard_blocks(blocks, {"times": 0, "machines": jobs + 1}, jobs, machines, path)
+    numbers = [(line, word) for line, row in [(number, words[2:]), *body] for word in row]
+    if len(numbers) != 2 * jobs * machines:
+        what = f"expected {jobs} lines of jobs, or {2 * jobs * machines} numbers in all"
+        what += f", got {len(body)} lines with {len(numbers)} numbers"
+        raise at(path, lines[-1][0], what + (" (a flexible job shop?)." if len(words) == 3 else "."))
     width = 2 * machines
-    rows = [words_with_lines[i : i + width] for i in range(0, len(words_with_lines), width)]
-    return (*_pairs(rows, machines, path), machines)
+    return (*_pairs([numbers[i : i + width] for i in range(0, len(numbers), width)], machines, path), machines)
 
 
 def _rows_of_pairs(body: Tokens, machines: int, path: Path | str) -> tuple[list[list[int]], list[list[int]]]:
@@ -352,7 +345,7 @@ def save(instance: JobShop, path: Path | str) -> None:
 
 def columns(instance: JobShop, schedule: Schedule) -> Columns:
     """Return a schedule as a table, by machine and time; jobs and machines by their names where they have any."""
-    order = np.lexsort((schedule.end, schedule.start, schedule.machine))
+    order = np.lexsort((schedule.position, schedule.job, schedule.end, schedule.start, schedule.machine))
     return {
         "job": [instance.job_label(j) for j in schedule.job[order].tolist()],
         "operation": schedule.position[order].tolist(),

@@ -387,14 +387,13 @@ def hash_uniform_many(seeds, num_started, scores):
 
 @kernel
 def _score(shop, state, at, job, code, table, seed):
-    op = state[at.next_op + job]
-    if code == TABLE:
-        return table[op]
+    """Score what a table does not hold: a rule that looks at the shop, or draws."""
     if code == FIFO:
         return -np.float64(state[at.available + job])
     if code == LIFO:
         return np.float64(state[at.available + job])
     if code == WINQ:
+        op = state[at.next_op + job]
         if op + 1 == shop[at.job_first + job + 1]:
             return 0.0
         return -np.float64(state[at.queue_work + shop[at.op_machine + op + 1]])
@@ -417,11 +416,13 @@ def _run(shop, state, legal, at, code, table, seed, epsilon):
         else:
             _move_on(shop, state, at)
             machine = state[at.open_machines + state[at.num_open] - 1]
-            best, before_best = state[at.queue_head + machine], np.int64(-1)
-            best_score = _score(shop, state, at, best, now_code, table, seed)
-            previous, job = best, state[at.queue_next + best]
+            job, previous = state[at.queue_head + machine], np.int64(-1)
+            best, before_best, best_score = job, previous, -np.inf
             while job >= 0:
-                score = _score(shop, state, at, job, now_code, table, seed)
+                if now_code == TABLE:  # here and not in `_score`: inlined, it halves the time of an episode
+                    score = table[state[at.next_op + job]]
+                else:
+                    score = _score(shop, state, at, job, now_code, table, seed)
                 if score > best_score or (score == best_score and job < best):
                     best, before_best, best_score = job, previous, score
                 previous, job = job, state[at.queue_next + job]
@@ -441,10 +442,13 @@ def _place_best(shop, state, legal, at, code, table, seed):
             if state[at.candidate + job] >= 0 and state[at.available + job] <= state[at.clock]:
                 duration = shop[at.op_duration + state[at.candidate + job]]
                 state[at.queue_work + state[at.machine + job]] += duration
-    best, best_score = np.int64(-1), 0.0
+    best, best_score = np.int64(-1), -np.inf
     for job in range(shop[at.num_jobs]):
         if legal[job]:
-            score = _score(shop, state, at, job, code, table, seed)
+            if code == TABLE:
+                score = table[state[at.next_op + job]]
+            else:
+                score = _score(shop, state, at, job, code, table, seed)
             if best < 0 or score > best_score:
                 best, best_score = job, score
     start = max(state[at.available + best], state[at.free_at + state[at.machine + best]])

@@ -1,0 +1,214 @@
+"""The command line as a user meets it: exit codes, JSON, files, interruption, speed of start."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orl import cli, files
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def orl(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, ROOT / "run.py", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
+
+
+def test_solve_prints_a_verified_schedule_with_bound_and_gap(capsys):
+    assert cli.main(["solve", "jobshop/ft06", "--solver", "mwr"]) == 0
+    printed = capsys.readouterr().out
+    for words in ("value:                 61", "verified:              yes", "gap", "best known:            55"):
+        assert words in printed
+
+
+def test_json_is_alone_on_stdout_and_complete(capsys):
+    assert cli.main(["solve", "jobshop/ft06", "--solver", "best-of", "--set", "runs=50", "--json"]) == 0
+    out = capsys.readouterr().out
+    data = json.loads(out)
+    assert out.count("\n") == 1
+    needed = "problem instance solver settings value bound bound_kind gap gap_best_known status interval scenarios"
+    assert set(f"{needed} seconds seed verified versions".split()) <= set(data)
+    assert data["settings"]["runs"] == 50
+    assert data["interval"] is None
+
+
+def test_out_and_check_agree(tmp_path, capsys):
+    for name in ("plan.json", "plan.csv"):
+        out = str(tmp_path / name)
+        assert cli.main(["solve", "jobshop/ft06", "--solver", "spt", "--out", out]) == 0
+        assert cli.main(["check", "jobshop/ft06", out]) == 0
+        assert "verified: cost 88" in capsys.readouterr().out
+        assert cli.main(["check", "jobshop/la01", out]) == 1
+        assert "not feasible" in capsys.readouterr().out
+
+
+def test_a_moved_operation_is_found(tmp_path, capsys):
+    out = tmp_path / "plan.csv"
+    assert cli.main(["solve", "jobshop/ft06", "--solver", "spt", "--out", str(out)]) == 0
+    lines = out.read_text().splitlines()
+    job, op, machine, start, end = lines[3].split(",")
+    lines[3] = f"{job},{op},{machine},{int(start) - 1},{int(end) - 1}"
+    out.write_text("\n".join(lines))
+    capsys.readouterr()
+    assert cli.main(["check", "jobshop/ft06", str(out), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert not report["feasible"]
+    assert {violation["kind"] for violation in report["violations"]} & {"overlap", "precedence"}
+
+
+def test_compare_pairs_the_methods_and_sweeps(tmp_path, capsys):
+    out = tmp_path / "table.csv"
+    command = ["compare", "jobshop/ft06", "--solvers", "spt,mwr,best-of", "--sweep", "runs=1:21:2", "--out", str(out)]
+    assert cli.main(command) == 0
+    lines = out.read_text().splitlines()
+    assert len(lines) == 1 + 2 * 3
+    assert lines[0].startswith("runs,solver,value")
+    assert cli.main([*command, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert min(row["difference"]["mean"] for row in rows) == 0
+    assert {row["bound"] for row in rows} == {52}
+
+
+BAD = [
+    (["solve", "jobshop/ft99"], "no file and no instance 'jobshop/ft99'"),
+    (["solve", "jobshop/ft06", "--solver", "spx"], "did you mean spt?"),
+    (["solve", "jobshop/ft06", "--solver", "nowhere:rule"], "no module 'nowhere'"),
+    (["solve", "jobshop/ft06", "--solver", "math:pi"], "is not a rule but a float"),
+    (["solve", "jobshop/ft06", "--problem", "jobshpo"], "did you mean jobshop?"),
+    (["solve", "jobshop/ft06", "--set", "dispatch"], "--set expects key=value"),
+    (["solve", "jobshop/ft06", "--set", "dispatch=lazy"], "expected non-delay or active, got 'lazy'"),
+    (["solve", "jobshop/ft06", "--set", "dispath=active"], "did you mean dispatch?"),
+    (["solve", "jobshop/ft06", "--solver", "spt", "--out", "plan.xls"], "expected a name ending in .json, .csv"),
+    (["solve", "jobshop/ft06", "--solver", "spt", "--out", "/nowhere/plan.csv"], "there is no folder /nowhere"),
+    (["solve", "jobshop/ft06", "--solver", "spt", "--plot", "plan.gif"], "expected a name ending in .png"),
+    (["solve", "jobshop/ft06", "--solver", "spt", "--time-limit", "-1"], "must be > 0 seconds"),
+    (["solve", "jobshop/ft06", "--solver", "spt", "--time-limit", "nan"], "must be > 0 seconds"),
+    (["solve", "jobshop/ft06", "--solver", "spt", "--seed", "-1"], "the seed must be >= 0"),
+    (["solve", "jobshop/ft06", "--solver", "spt", "--scenarios", "5"], "it has 1 scenario, not 5"),
+    (["solve", "jobshop/ft06", "--solver", "spt", "--scenarios", "0"], "1 scenario or more"),
+    (["solve", "."], "no family recognises"),
+    (["compare", "jobshop/ft06", "--solvers", "spt,spt"], "expects different names"),
+    (["compare", "jobshop/ft06", "--solvers", ","], "expects different names"),
+    (["compare", "jobshop/ft06", "--solvers", "spt", "--sweep", "runs=1:2"], "--sweep expects key=a:b:n"),
+    (["compare", "jobshop/ft06", "--solvers", "spt", "--sweep", "runs=1:2:3"], "belongs to none of them"),
+    (["check", "jobshop/ft06", "nowhere.csv"], "nowhere.csv"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_input_is_one_clear_line_and_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = [line for line in printed.err.splitlines() if line.startswith("orl: ")]
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_settings_of_neither_kind_are_refused_by_the_parser_too():
+    assert orl("solve").returncode == 2
+    assert orl("fly").returncode == 2
+
+
+def test_a_users_rule_runs_from_the_command_line(tmp_path):
+    """Five lines beside the user's files are a solver: a table runs in the kernel, a score step by step."""
+    (tmp_path / "mine.py").write_text(
+        "def table(instance):\n    return -instance.op_duration\n\n\n"
+        "def score(observation):\n"
+        "    import numpy as np\n"
+        "    op = observation.arrays['candidate']\n"
+        "    return -np.take_along_axis(observation.arrays['op_duration'], np.maximum(op, 0), axis=1)\n\n\n"
+        "def wrong(shop):\n    return 1\n\n\n"
+        "def short(instance):\n    return [1.0]\n\n\n"
+        "def broken(instance):\n    return instance.wings\n"
+    )
+    values = []
+    for name in ("table", "score"):
+        run = orl("solve", "jobshop/ft10", "--solver", f"mine:{name}", "--json", cwd=tmp_path)
+        values.append(json.loads(run.stdout)["value"])
+    assert values == [1074, 1074]
+    for name, message in (("wrong", "must take (instance)"), ("short", "must return 36"), ("broken", "'wings'")):
+        run = orl("solve", "jobshop/ft06", "--solver", f"mine:{name}", cwd=tmp_path)
+        assert run.returncode == 2, name
+        assert message in run.stderr
+        assert "Traceback" not in run.stderr
+
+
+def test_help_and_list_load_nothing_heavy():
+    for command in (["--help"], ["list"], ["list", "instances"], ["list", "rules"], ["list", "solvers"]):
+        code = (
+            "import sys\nfrom orl.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+            "heavy = {'numba', 'pyomo', 'torch', 'ortools', 'scipy', 'matplotlib', 'plotly', 'highspy'} & set(sys.modules)\n"
+            "sys.exit(f'loaded {heavy}' if heavy else 0)"
+        )
+        run = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+
+
+def test_a_closed_pipe_is_no_error():
+    run = subprocess.run(
+        f"{sys.executable} {ROOT / 'run.py'} list instances | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout.startswith("jobshop/abz5")
+    assert run.stderr == ""
+
+
+def test_ctrl_c_prints_the_best_so_far():
+    """An interrupted run still gives a verified solution, and says that it was interrupted."""
+    command = [sys.executable, ROOT / "run.py", "solve", "jobshop/ta41", "--json", "--solver", "best-of"]
+    command += ["--set", "runs=100000000"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in run.stderr:
+        if "best" in line:  # it has a solution by now
+            break
+    run.send_signal(signal.SIGINT)
+    out, error = run.communicate(timeout=60)
+    data = json.loads(out)
+    assert run.returncode == 0, error
+    assert data["status"] == "interrupted"
+    assert data["verified"]
+
+
+def test_a_kill_during_out_leaves_no_half_file(tmp_path):
+    """Whenever a writer is killed, the file holds the old or the new text, whole."""
+    path = tmp_path / "plan.json"
+    code = (
+        "import sys; from orl.files import write_atomically\n"
+        "print('go', flush=True)\n"
+        "for i in range(10**9): write_atomically(sys.argv[1], str(i % 10) * 3_000_000)"
+    )
+    for attempt in range(8):
+        run = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE)
+        run.stdout.readline()
+        time.sleep(0.02 + 0.013 * attempt)
+        run.kill()
+        run.communicate()
+        text = path.read_text() if path.exists() else ""
+        assert len(text) in (0, 3_000_000)
+        assert len(set(text)) <= 1
+
+
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path):
+    path = tmp_path / "old.txt"
+    path.write_text("old")
+    with pytest.raises(TypeError):
+        files.write_atomically(path, 3)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["old.txt"]

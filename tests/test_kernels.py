@@ -1,0 +1,124 @@
+"""The kernels against the SimPy twin: same decisions offered, same schedule, exactly."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shops import shops
+
+from orl import registry
+from orl.problems.jobshop import simpy_twin
+from orl.problems.jobshop.formats import columns
+from orl.problems.jobshop.instance import JobShop
+from orl.problems.jobshop.process import JobShopProcess
+from orl.problems.jobshop.rules import RULES
+from orl.scenario import Scenarios
+
+NOTHING_RANDOM = [Scenarios.deterministic()]
+
+
+def twin_schedule(shop, choose):
+    is_active = shop.settings.dispatch == "active"
+    return (simpy_twin.giffler_thompson if is_active else simpy_twin.simulate)(shop, choose)
+
+
+def assert_rules_agree(shop):
+    process = JobShopProcess([shop], NOTHING_RANDOM)
+    for name, score in simpy_twin.SCORES.items():
+        cost = process.run(RULES[name], np.zeros(1, dtype=np.uint64))[0]
+        twin = twin_schedule(shop, simpy_twin.rule_choice(shop, score))
+        assert columns(shop, process.solution(0)) == columns(shop, twin), name
+        assert cost == twin.makespan
+
+
+def assert_decisions_agree(shop, rng):
+    """Play at random, waiting included; the twin is offered the same jobs at the same times and ends up the same."""
+    process = JobShopProcess([shop], NOTHING_RANDOM)
+    played = []
+    is_over = False
+    while not is_over:
+        observation = process.observe()
+        legal = np.flatnonzero(observation.legal[0]).tolist()
+        action = int(rng.choice(legal))
+        played.append((int(observation.arrays["clock"][0]), legal, action))
+        process.decide(np.array([action]))
+        is_over = bool(process.reveal().terminated[0])
+    moves = iter(played)
+
+    def choose(state, conflict=None):
+        time, legal, action = next(moves)
+        jobs = conflict if conflict is not None else [job for queue in state.startable() for job in queue]
+        assert (state.time, sorted(jobs)) == (time, [job for job in legal if job < shop.num_jobs])
+        return None if action == shop.num_jobs else action
+
+    twin = twin_schedule(shop, choose)
+    assert next(moves, None) is None
+    assert columns(shop, process.solution(0)) == columns(shop, twin)
+
+
+@given(shops())
+@settings(max_examples=200)
+def test_every_rule_gives_the_twins_schedule(shop):
+    assert_rules_agree(shop)
+
+
+@given(shops(), st.integers(0, 2**32))
+@settings(max_examples=200)
+def test_random_decisions_lead_where_they_lead_in_the_twin(shop, seed):
+    assert_decisions_agree(shop, np.random.default_rng(seed))
+
+
+@pytest.mark.slow
+@given(shops(max_jobs=8, max_machines=6, max_ops=8), st.integers(0, 2**32))
+@settings(max_examples=3000)
+def test_larger_shops_agree_with_the_twin(shop, seed):
+    assert_rules_agree(shop)
+    assert_decisions_agree(shop, np.random.default_rng(seed))
+
+
+def test_a_shop_small_enough_for_paper():
+    """SPT: job 1 enters machine 0 first (2 < 3), job 0 follows at 2; job 1 then waits for nobody on machine 1."""
+    shop = JobShop("paper", machines=[[0, 1], [0, 1]], durations=[[3, 2], [2, 4]])
+    process = JobShopProcess([shop], NOTHING_RANDOM)
+    assert process.run(RULES["spt"], np.zeros(1, dtype=np.uint64)).tolist() == [8]
+    assert process.solution(0).start.tolist() == [2, 6, 0, 2]
+
+
+def test_wait_holds_all_machines_until_the_next_event_and_needs_one():
+    """With one machine busy the other may wait for its completion; with nothing pending waiting is illegal."""
+    shop = JobShop("wait", machines=[[0], [1]], durations=[[3], [5]])
+    process = JobShopProcess([shop], NOTHING_RANDOM)
+    assert process.observe().legal.tolist() == [[True, True, False]]
+    process.decide(np.array([0]))
+    process.reveal()
+    assert process.observe().legal.tolist() == [[False, True, True]]
+    process.decide(np.array([2]))
+    assert process.reveal().cost.tolist() == [3]
+    assert process.observe().legal.tolist() == [[False, True, False]]
+    process.decide(np.array([1]))
+    assert process.reveal().cost.tolist() == [5]
+    assert process.solution(0).start.tolist() == [0, 3]
+
+
+@given(shops())
+@settings(max_examples=100)
+def test_no_schedule_is_below_the_bound_and_the_best_run_is_never_worse_than_the_rule(shop):
+    family = registry.find_problem("jobshop")
+    rule = RULES["mwr"]
+    cost, schedule = family.randomise(shop, rule, 20, 0, 0.2, 3)
+    assert family.verify(shop, None, schedule).is_feasible
+    assert cost == schedule.makespan
+    one = JobShopProcess([shop], NOTHING_RANDOM).run(rule, np.zeros(1, dtype=np.uint64))[0]
+    assert shop.makespan_bound() <= cost <= one
+    split = min(family.randomise(shop, rule, 10, first, 0.2, 3)[0] for first in (0, 10))
+    assert split == cost  # chunks change nothing
+
+
+def test_the_random_rule_depends_on_its_seed_and_draws_evenly():
+    shop = JobShop("even", machines=[[0]] * 4, durations=[[1]] * 4)
+    process = JobShopProcess([shop] * 4000, NOTHING_RANDOM * 4000)
+    seeds = np.random.default_rng(0).integers(0, 2**63, size=4000, dtype=np.uint64)
+    process.run(RULES["random"], seeds)
+    first = np.array([int(process.solution(env).start.argmin()) for env in range(4000)])
+    share = np.bincount(first, minlength=4) / 4000
+    assert (abs(share - 0.25) < 0.03).all()  # four standard deviations
