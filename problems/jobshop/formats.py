@@ -1,8 +1,9 @@
 """Files of job shops, read and written: the literature's text, a TOML of our own, and the columns of a schedule.
 
 Text: lines that begin with # are comments; then `jobs machines`; then a line a job of pairs `machine duration`,
-machines from 0 (jobs of unequal length are legal then); or, with any line breaks, jobs x machines pairs. Taillard's form: a line
-that begins with `jobs machines`, then the block `Times` and the block `Machines`, a row a job, machines from 1.
+machines from 0 (jobs of unequal length are legal then); or, with any line breaks, jobs x machines pairs. Taillard's
+form: a line that begins with `jobs machines`, then the block `Times` and the block `Machines`, a row a job, machines
+from 1.
 """
 
 from __future__ import annotations

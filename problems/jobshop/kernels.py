@@ -1,8 +1,7 @@
 """The job shop's simulator: numba over flat integer arrays, batch axis first.
 
-A shop is one row of integers and the state of an environment is another; `Layout` says where in its row a field begins,
-so `state[at.free_at + machine]` is when a machine is free. (Rows cost a kernel nothing to pass on; a tuple of twenty
-arrays made it ten times slower, by counting references.)
+A shop is one row of integers and the state of an environment is another; `at`, a `Layout`, says where in its row a
+field begins, so `state[at.free_at + machine]` is when a machine is free.
 
 What happens at an instant is worked off in this order: completions and releases, then decisions. An operation of zero
 duration completes when it starts, before the next decision. Nothing is validated here: `JobShop` and `JobShopProcess`
@@ -14,85 +13,12 @@ linked list a machine, and only machines that something happened to are looked a
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from orl.jit import kernel
 
 TABLE, FIFO, LIFO, WINQ, RANDOM = range(5)  # how a candidate is scored; TABLE reads a rule's table
 JOB_BITS = 20  # an event is time << JOB_BITS | job; the limits of `instance` keep it within 63 bits
-
-
-class Layout(NamedTuple):
-    """Where each field begins in the row of a shop and in the row of a state, all in 64-bit integers."""
-
-    # shop
-    num_jobs: int
-    num_ops: int
-    is_active: int  # dispatch = active
-    job_first: int  # jobs + 1
-    releases: int  # jobs
-    op_machine: int  # ops
-    op_duration: int  # ops
-    # state
-    clock: int  # dispatch = active: the earliest start in the conflict set
-    booked: int  # the time that has been paid for; behind the clock before the first decision if releases are late
-    last_end: int  # the latest completion of what has started
-    num_started: int
-    is_held: int  # `wait` was chosen at this instant
-    num_open: int
-    num_events: int
-    next_op: int  # jobs: the first operation not started, job_first[job + 1] when all have
-    candidate: int  # jobs + 1: the same, but -1 when all have (and for `wait`)
-    machine: int  # jobs + 1: the candidate's machine, -1: none
-    available: int  # jobs: end of the job's last started operation, or its release
-    queue_next: int  # jobs: the next waiting job in the same queue, -1: none
-    events: int  # jobs: heap of completions and releases to come
-    free_at: int  # machines
-    queue_head: int  # machines: a waiting job, -1: none
-    queue_work: int  # machines: summed durations of the waiting operations
-    is_open: int  # machines: free and with a queue
-    open_machines: int  # machines: these, highest first
-    start: int  # ops: -1: not started
-
-
-def layout(jobs: int, machines: int, ops: int) -> tuple[Layout, int, int]:
-    """Return the layout for shops of at most these sizes, and the lengths of a shop's and a state's row."""
-    sizes = Layout(
-        num_jobs=1,
-        num_ops=1,
-        is_active=1,
-        job_first=jobs + 1,
-        releases=jobs,
-        op_machine=ops,
-        op_duration=ops,
-        clock=1,
-        booked=1,
-        last_end=1,
-        num_started=1,
-        is_held=1,
-        num_open=1,
-        num_events=1,
-        next_op=jobs,
-        candidate=jobs + 1,
-        machine=jobs + 1,
-        available=jobs,
-        queue_next=jobs,
-        events=jobs,
-        free_at=machines,
-        queue_head=machines,
-        queue_work=machines,
-        is_open=machines,
-        open_machines=machines,
-        start=ops,
-    )
-    of_shop = Layout._fields.index("clock")
-    starts: list[int] = []
-    for fields in (sizes[:of_shop], sizes[of_shop:]):
-        ends = np.cumsum(fields).tolist()
-        starts += [0, *ends[:-1]]
-    return Layout(*starts), sum(sizes[:of_shop]), sum(sizes[of_shop:])
 
 
 # events: a binary heap of packed (time, job) ------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from orl.scenario import Scenarios
 
 from . import kernels
 from .instance import JobShop, Schedule
+from .kernels_layout import layout
 
 
 class JobShopProcess:
@@ -44,7 +45,7 @@ class JobShopProcess:
         self._machines = max(shop.num_machines for shop in instances)
         self._ops = max(shop.num_ops for shop in instances)
         self.decision = Decision("choice", width=self._jobs + 1)
-        self._at, self._shop_width, state_width = kernels.layout(self._jobs, self._machines, self._ops)
+        self._at, self._shop_width, state_width = layout(self._jobs, self._machines, self._ops)
         self._states = np.zeros((self.num_envs, state_width), dtype=np.int64)
         self._shop_of = np.zeros(self.num_envs, dtype=np.int64)
         self._legal = np.zeros((self.num_envs, self.decision.width), dtype=bool)

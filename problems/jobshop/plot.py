@@ -1,0 +1,309 @@
+"""Gantt charts: .png and .svg by matplotlib, an interactive and self-contained .html by plotly."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orl.files import check_writable, write_atomically
+
+from .instance import JobShop, Schedule
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg", ".html")
+BAR_HEIGHT = 0.82  # of a machine's row
+INK, GRID, SIGNAL = "#222222", "#dddddd", "#b00020"
+MAX_COLOURS = 100  # more than anyone can tell apart; further jobs begin again
+MAX_LEGEND_COLUMNS = 2  # beyond, the labels in the bars must do
+MAX_LABEL = 24  # characters
+
+
+def plot(instance: JobShop, schedule: Schedule, path: Path | str, bound: float | None = None) -> None:
+    """Draw a schedule as a Gantt chart: a row a machine, a colour a job.
+
+    Parameters
+    ----------
+    instance : JobShop
+    schedule : Schedule
+        One that `verify` has passed.
+    path : Path or str
+        Its ending, one of `SUFFIXES`, says which kind of file is written.
+    bound : float or None
+        A lower bound on the makespan, drawn as a line.
+    """
+    path = check_writable(path, SUFFIXES)
+    suffix = path.suffix.lower()
+    if suffix == ".html":
+        write_atomically(path, _page(instance, schedule, bound))
+        return
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
+        figure = gantt(instance, schedule, bound)
+        # Without a date the same schedule makes the same picture.
+        figure.savefig(file, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else None)
+    write_atomically(path, file.getvalue())
+
+
+def _title(instance: JobShop, schedule: Schedule, bound: float | None) -> str:
+    unit = f" {instance.time_unit}" if instance.time_unit else ""
+    title = f"{_short(instance.name)}: makespan {schedule.makespan:,}{unit}"
+    if bound is None:
+        return title
+    gap = (schedule.makespan - bound) / max(schedule.makespan, 1e-9)
+    return f"{title}, bound {bound:,.10g}{unit}, gap {gap:.1%}"
+
+
+def _short(label: str | int) -> str:
+    label = " ".join(str(label).split())
+    return label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…"
+
+
+def _time_axis(instance: JobShop) -> str:
+    return f"time ({instance.time_unit})" if instance.time_unit else "time"
+
+
+# Colours ------------------------------------------------------------------------------------------------------------
+
+# Wong (2011), doi 10.1038/nmeth.1618, without black, and grey: a palette made for all kinds of colour vision.
+_WONG = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
+
+# How colours look, as linear RGB, to the normal eye and in protanopia and deuteranopia: Machado, Oliveira and
+# Fernandes (2009), doi 10.1109/TVCG.2009.113, severity 1.
+_VISION = np.array(
+    [
+        [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    ]
+)
+# Oklab, a space in which distance is roughly difference seen: Ottosson (2020), bottosson.github.io/posts/oklab.
+_TO_CONES = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_TO_OKLAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+
+
+def _seen(rgb: np.ndarray) -> np.ndarray:
+    """Return colours (n, 3), sRGB in 0..1, as each kind of vision sees them, in Oklab (3 visions, n, 3)."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    eyes = np.clip(np.einsum("vij,nj->vni", _VISION, linear), 0, 1)
+    return np.cbrt(eyes @ _TO_CONES.T) @ _TO_OKLAB.T
+
+
+def job_colours(num_jobs: int) -> list[str]:
+    """Return a colour for each job as '#rrggbb': each as far as can be, for all kinds of vision, from those before."""
+    levels = np.linspace(0, 1, 14)
+    rgb = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
+    lightness, *hue = _seen(rgb)[0].T
+    rgb = rgb[(lightness > 0.42) & (lightness < 0.92) & (np.hypot(*hue) < 0.17)]  # neither paper, ink nor neon
+    wong = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in _WONG])
+    rgb = np.concatenate([wong, rgb])
+    seen = _seen(rgb)
+    chosen: list[int] = []
+    distance = np.full(len(rgb), np.inf)
+    for index in range(min(num_jobs, MAX_COLOURS)):
+        chosen.append(index if index < len(_WONG) else int(distance.argmax()))
+        to_new = np.linalg.norm(seen - seen[:, chosen[-1], None], axis=-1).min(axis=0)  # to the eye that sees it least
+        distance = np.minimum(distance, to_new)
+    colours = ["#" + "".join(f"{round(255 * part):02x}" for part in rgb[index]) for index in chosen]
+    return [colours[job % len(colours)] for job in range(num_jobs)]
+
+
+def _text_colour(colour: str) -> str:
+    rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]])
+    return INK if _seen(rgb)[0, 0, 0] > 0.62 else "white"
+
+
+# matplotlib ---------------------------------------------------------------------------------------------------------
+
+
+def gantt(instance: JobShop, schedule: Schedule, bound: float | None = None) -> Figure:
+    """Return the Gantt chart as a matplotlib figure."""
+    from matplotlib.collections import PolyCollection
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+    from matplotlib.patheffects import withStroke
+    from matplotlib.ticker import MaxNLocator
+
+    row_height = float(np.clip(16 / instance.num_machines, 0.14, 0.42))  # inches
+    width, height = 14.0, max(1.5 + row_height * instance.num_machines, 2.6)
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    colours = job_colours(instance.num_jobs)
+    low, high = min(0, schedule.start.min(initial=0)), max(schedule.makespan, bound or 0, 1)
+    points = 72 * 0.85 * width / (high - low)  # a time unit on paper
+
+    bottom, top = schedule.machine - BAR_HEIGHT / 2, schedule.machine + BAR_HEIGHT / 2
+    x = np.stack([schedule.start, schedule.start, schedule.end, schedule.end], axis=1)
+    y = np.stack([bottom, top, top, bottom], axis=1)
+    corners = list(np.stack([x, y], axis=2))  # (rows, 4, 2)
+    durations = schedule.end - schedule.start
+    fills = [colours[job] for job in schedule.job]
+    # An operation of no duration is all outline, so that is in its own colour.
+    edges = ["white" if duration else fill for duration, fill in zip(durations, fills, strict=True)]
+    outline = float(np.clip(0.12 * points * np.median(durations), 0, 0.7)) if len(durations) else 0
+    outlines = np.where(durations > 0, outline, 1.5)
+    axes.add_collection(
+        PolyCollection(corners, facecolors=fills, edgecolors=edges, linewidths=outlines, zorder=2),
+        autolim=False,
+    )
+
+    size = min(8.0, 72 * row_height * BAR_HEIGHT * 0.7)
+    labels = [_short(instance.job_label(job)) for job in range(instance.num_jobs)]
+    inks = [_text_colour(colour) for colour in colours]
+    for job, machine, start, duration in zip(
+        *(c.tolist() for c in (schedule.job, schedule.machine, schedule.start, durations)), strict=True
+    ):
+        fits = size if points * duration > 0.62 * size * len(labels[job]) + 2 else size * 0.75
+        if points * duration > 0.62 * fits * len(labels[job]) + 1:
+            axes.text(
+                start + duration / 2, machine, labels[job], color=inks[job], fontsize=fits, ha="center",
+                va="center_baseline", parse_math=False, clip_on=True, zorder=3,
+            )  # fmt: skip
+
+    axes.set_xlim(low, low + 1.01 * (high - low))
+    axes.set_ylim(instance.num_machines - 0.5, -0.5)
+    axes.set_yticks(range(instance.num_machines))
+    machines = [_short(instance.machine_label(machine)) for machine in range(instance.num_machines)]
+    axes.set_yticklabels(machines, fontsize=min(9.0, 72 * row_height * 0.8), parse_math=False)
+    axes.set_ylabel("machine")
+    axes.set_xlabel(_time_axis(instance))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+    axes.set_title(_title(instance, schedule, bound), loc="left", parse_math=False, color=INK)
+    axes.grid(axis="x", color=GRID, linewidth=0.6, zorder=0)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    halo = [withStroke(linewidth=3.2, foreground="white")]  # keeps lines apart from bars of their colour
+    axes.axvline(schedule.makespan, color=INK, linewidth=1.2, zorder=4, label="makespan", path_effects=halo)
+    if bound is not None:
+        dashes = (0, (5, 3))
+        axes.axvline(bound, color=SIGNAL, linewidth=1.6, linestyle=dashes, zorder=5, label="bound", path_effects=halo)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.1)
+    columns = -(-instance.num_jobs // int(72 * height / 13))  # 13 points a line
+    if columns <= MAX_LEGEND_COLUMNS:
+        patches = [Patch(color=colour, label="job") for colour in colours]
+        legend = figure.legend(
+            handles=patches, loc="outside right upper", ncols=columns, title="job", frameon=False, fontsize=8
+        )
+        for text, name in zip(legend.get_texts(), labels, strict=True):  # not as labels: those may not begin with _
+            text.set_text(name)
+            text.set_parse_math(False)
+    return figure
+
+
+# plotly -------------------------------------------------------------------------------------------------------------
+
+
+def interactive_gantt(instance: JobShop, schedule: Schedule, bound: float | None = None) -> dict[str, Any]:
+    """Return the Gantt chart as plotly's plain figure, data and layout; names are escaped, as it reads them as HTML."""
+    machines = [escape(str(instance.machine_label(machine))) for machine in range(instance.num_machines)]
+    traces = []
+    for job, colour in enumerate(job_colours(instance.num_jobs)):
+        rows = np.flatnonzero(schedule.job == job)
+        machine, start, end = (column[rows].tolist() for column in (schedule.machine, schedule.start, schedule.end))
+        label = escape(str(instance.job_label(job)))
+        hover = [
+            f"<b>job {label}</b>, operation {position}<br>machine {machines[m]}<br>start {s:,}, end {e:,} ({e - s:,})"
+            for position, m, s, e in zip(schedule.position[rows].tolist(), machine, start, end, strict=True)
+        ]
+        has_width = [e > s for s, e in zip(start, end, strict=True)]
+        traces.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": escape(_short(instance.job_label(job))),
+                "y": machine,
+                "base": start,
+                "x": [e - s for s, e in zip(start, end, strict=True)],
+                "width": BAR_HEIGHT,
+                "marker": {
+                    "color": colour,
+                    # An operation of no duration is all outline.
+                    "line": {
+                        "color": ["white" if wide else colour for wide in has_width],
+                        "width": [0.5 if wide else 3 for wide in has_width],
+                    },
+                },
+                "text": escape(_short(instance.job_label(job))),
+                "textposition": "inside",
+                "insidetextanchor": "middle",
+                "textangle": 0,
+                "textfont": {"color": _text_colour(colour)},
+                "hovertext": hover,
+                "hoverinfo": "text",
+            }
+        )
+    lines: list[tuple[float, str, str, str]] = [(schedule.makespan, INK, "solid", "makespan")]
+    if bound is not None:
+        lines.append((bound, SIGNAL, "dash", "bound"))
+    layout = {
+        "title": {"text": escape(_title(instance, schedule, bound)), "x": 0.01, "xanchor": "left"},
+        "barmode": "overlay",
+        "plot_bgcolor": "white",
+        "height": max(340, 150 + min(34 * instance.num_machines, 1600)),
+        "margin": {"l": 60, "r": 20, "t": 70, "b": 50},
+        "legend": {"title": {"text": "job"}},
+        "hoverlabel": {"align": "left"},
+        "uniformtext": {"minsize": 7, "mode": "hide"},
+        "xaxis": {"title": {"text": escape(_time_axis(instance))}, "gridcolor": GRID, "rangemode": "tozero"},
+        "yaxis": {
+            "title": {"text": "machine"},
+            "tickvals": list(range(instance.num_machines)),
+            "ticktext": [escape(_short(instance.machine_label(m))) for m in range(instance.num_machines)],
+            "range": [instance.num_machines - 0.5, -0.5],
+            "showgrid": False,
+            "zeroline": False,
+            "automargin": True,
+        },
+        "shapes": [
+            {
+                "type": "line", "xref": "x", "yref": "paper", "x0": at, "x1": at, "y0": 0, "y1": 1,
+                "line": {"color": colour, "dash": dash, "width": 1.5},
+            }
+            for at, colour, dash, _ in lines
+        ],
+        "annotations": [
+            {
+                "x": at, "y": 1, "xref": "x", "yref": "paper", "text": text, "showarrow": False,
+                "xanchor": "right", "yanchor": "bottom", "font": {"color": colour}, "yshift": 16 * row,
+            }
+            for row, (at, colour, _, text) in enumerate(lines)
+        ],
+    }  # fmt: skip
+    return {"data": traces, "layout": layout}
+
+
+def _page(instance: JobShop, schedule: Schedule, bound: float | None) -> str:
+    """Return a whole page with the library inside, so that it opens without a network."""
+    from plotly.io import to_html
+
+    chart = to_html(
+        interactive_gantt(instance, schedule, bound),
+        config={"displaylogo": False, "responsive": True},
+        include_plotlyjs=True,
+        full_html=False,
+        validate=False,
+    )
+    title = escape(_title(instance, schedule, bound))
+    head = f'<head><meta charset="utf-8"><title>{title}</title></head>'
+    return f'<!doctype html>\n<html lang="en">{head}\n<body>{chart}</body></html>\n'

@@ -1,0 +1,109 @@
+"""Pictures of job shop schedules."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.collections import PolyCollection
+
+from orl.errors import InputError
+from orl.problems.jobshop.instance import JobShop, Schedule
+from orl.problems.jobshop.plot import SUFFIXES, gantt, interactive_gantt, job_colours, plot
+from orl.problems.jobshop.simpy_twin import SCORES, rule_choice, simulate
+
+EVIL = "<script>alert('job')</script>"
+
+
+@pytest.fixture
+def drawn() -> tuple[JobShop, Schedule]:
+    """Return a shop with a zero duration and with names that mean something to HTML, to TeX or to no font."""
+    shop = JobShop(
+        f"name {EVIL}",
+        machines=[[0, 1], [1, 0, 1], [2]],
+        durations=[[3, 0], [4, 2, 1], [7]],
+        releases=[2, 0, 0],
+        job_names=[EVIL, "$\\frac$ 漢", "_" * 80],
+        machine_names=["<b onclick='alert(1)'>saw", "lathe & drill", "x" * 80],
+        time_unit="min",
+    )
+    return shop, simulate(shop, rule_choice(shop, SCORES["spt"]))
+
+
+@pytest.mark.parametrize("bound", [None, 5.5, 7])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_of_its_kind_is_written(
+    suffix: str, bound: float | None, drawn: tuple[JobShop, Schedule], tmp_path: Path
+) -> None:
+    path = tmp_path / f"gantt{suffix}"
+    plot(*drawn, path, bound)
+    assert {".png": b"\x89PNG", ".svg": b"<?xml", ".html": b"<!doctype html>"}[suffix] in path.read_bytes()[:200]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_unknown_kind_is_refused(drawn: tuple[JobShop, Schedule], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\.png, \.svg, \.html"):
+        plot(*drawn, tmp_path / "gantt.gif")
+
+
+def test_the_page_is_self_contained_and_names_are_inert(drawn: tuple[JobShop, Schedule], tmp_path: Path) -> None:
+    """Nothing is fetched, and a name is neither a tag of the page nor one that plotly would make."""
+    plot(*drawn, tmp_path / "gantt.html", 7)
+    page = (tmp_path / "gantt.html").read_text(encoding="utf-8")
+    assert "Plotly.newPlot" in page and len(page) > 10**6  # the library is inside
+    tags = re.findall(
+        r"<(?:script|link|img|iframe)\b[^>]*>", re.sub(r"(<script\b[^>]*>).*?</script>", r"\1", page, flags=re.S)
+    )
+    assert tags and not [tag for tag in tags if "src=" in tag or "href=" in tag]
+    assert EVIL not in page and "<b onclick" not in page
+    figure = interactive_gantt(*drawn)
+    texts = [figure["layout"]["title"]["text"], *figure["layout"]["yaxis"]["ticktext"]]
+    texts += [text for trace in figure["data"] for text in (trace["name"], trace["text"], *trace["hovertext"])]
+    assert not [text for text in texts if set(re.findall(r"<[^>]*>", text)) - {"<b>", "</b>", "<br>"}]
+
+
+def test_plotly_accepts_the_figure(drawn: tuple[JobShop, Schedule]) -> None:
+    """The figure goes out unchecked for speed; plotly's own check knows all of its keys."""
+    import plotly.graph_objects as go
+
+    assert len(go.Figure(interactive_gantt(*drawn, bound=7)).data) == 3
+
+
+def test_bars_are_operations(drawn: tuple[JobShop, Schedule]) -> None:
+    """Each operation is one bar at its machine from start to end, in the still picture and in the page."""
+    shop, schedule = drawn
+    expected = sorted(zip(schedule.machine.tolist(), schedule.start.tolist(), schedule.end.tolist(), strict=True))
+    figure = gantt(shop, schedule)
+    (bars,) = [artist for artist in figure.axes[0].collections if isinstance(artist, PolyCollection)]
+    boxes = [path.get_extents() for path in bars.get_paths()]
+    assert sorted((round((box.y0 + box.y1) / 2), box.x0, box.x1) for box in boxes) == expected
+    traces = interactive_gantt(shop, schedule)["data"]
+    shown = [
+        (machine, start, start + width)
+        for trace in traces
+        for machine, start, width in zip(trace["y"], trace["base"], trace["x"], strict=True)
+    ]
+    assert len(traces) == shop.num_jobs and sorted(shown) == expected
+
+
+def test_a_shop_without_work_has_a_picture(tmp_path: Path) -> None:
+    shop = JobShop("nothing", machines=[[0]], durations=[[0]])
+    for suffix in SUFFIXES:
+        plot(shop, Schedule.from_starts(shop, [0]), tmp_path / f"gantt{suffix}", bound=0)
+
+
+def test_the_same_schedule_makes_the_same_picture(drawn: tuple[JobShop, Schedule], tmp_path: Path) -> None:
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    for path in (first, second):
+        plot(*drawn, path, 6)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_colours_are_distinct_and_begin_again_after_a_hundred() -> None:
+    colours = job_colours(130)
+    assert len(set(colours)) == 100 and colours[100:] == colours[:30]
+    assert job_colours(9) == colours[:9]
+    parts = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours])
+    assert parts.max(axis=1).min() > 80 and parts.min(axis=1).max() < 250  # neither ink nor paper
