@@ -66,10 +66,10 @@ class Control:
         self._stop.set()
 
     def report(self, value: float | None = None, bound: float | None = None) -> None:
-        """Note an incumbent value and a proven bound, whichever is new."""
+        """Note an incumbent value and a proven bound, if either is better than what is known."""
         last_value, last_bound = self.trace[-1][1:] if self.trace else (None, None)
-        value = last_value if value is None else value
-        bound = last_bound if bound is None else bound
+        value = min((x for x in (value, last_value) if x is not None), default=None)
+        bound = max((x for x in (bound, last_bound) if x is not None), default=None)
         if (value, bound) == (last_value, last_bound):
             return
         self.trace.append((self.seconds, value, bound))

@@ -1,5 +1,7 @@
 """Methods by name. Each is imported when first asked for; dispatching rules are methods as well, by name."""
 
 SOLVERS = {
+    "cp-sat": "orl.solvers.cp_sat:SOLVER",
+    "exact": "orl.solvers.exact:SOLVER",
     "best-of": "orl.solvers.rules:BEST_OF",
 }

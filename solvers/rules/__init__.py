@@ -39,12 +39,13 @@ class BestOfSettings:
     runs : int
         How many runs, the first of them without randomness.
     epsilon : float in [0, 1]
-        The probability with which a decision is drawn at random. The default was chosen on drawn shops, see README.
+        The probability with which a decision is drawn at random. The default was chosen on drawn shops
+        (`benchmarks/jobshop_best_of.py`).
     """
 
     rule: str = "best"
     runs: int = 1000
-    epsilon: float = 0.05
+    epsilon: float = 0.2
 
     def __post_init__(self) -> None:
         if self.runs < 1:

@@ -1,0 +1,51 @@
+"""What all benchmark scripts share: one Markdown file a table, headed by command, commit, versions and machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from orl.api import versions
+from orl.files import write_atomically
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write(name: str, title: str, sections: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Any]]]]) -> None:
+    """Write `results/<name>.md`: for each section a text, the headers and the rows of a table."""
+    about = ", ".join(f"{key} {value}" for key, value in versions().items())
+    lines = [
+        f"# {title}",
+        "",
+        f"`python benchmarks/{Path(sys.argv[0]).name} {' '.join(_arguments())}".rstrip() + "`",
+        "",
+        f"Measured on {time.strftime('%Y-%m-%d')} with {about}; {os.cpu_count()} cores, {platform.machine()}.",
+    ]
+    for text, headers, rows in sections:
+        lines += ["", text, "", tabulate(rows, headers=headers, tablefmt="pipe")]
+        print("\n".join(lines[-3:]), flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    write_atomically(RESULTS / f"{name}.md", "\n".join(lines) + "\n")
+
+
+def _arguments() -> list[str]:
+    """The script's arguments; a path of this machine is shown by its last part."""
+    return [Path(word).name if "/" in word and Path(word).exists() else word for word in sys.argv[1:]]
+
+
+def seconds(work: Callable[[], Any], repeats: int) -> list[float]:
+    """Return the wall times of `repeats` calls, after one that does not count."""
+    work()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return times

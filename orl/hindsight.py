@@ -1,0 +1,139 @@
+"""The hindsight problem of every scenario of a task, whatever solves it; of a deterministic instance, the instance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from orl.problem import Solution
+from orl.result import Status
+from orl.scenario import Scenarios
+from orl.simulate import best_rule
+from orl.solver import Outcome, Task
+
+Start = Iterable[tuple[Any, float]]  # (variable, number) of a starting solution
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """What a solver says of a model.
+
+    Parameters
+    ----------
+    status : Status
+    value, bound : float or None
+        Objective of the best solution, proven bound on it; None where there is none.
+    of : callable (variable) -> float, or None
+        The best solution's value of a variable.
+    nodes : int
+        Branch-and-bound nodes.
+    """
+
+    status: Status
+    value: float | None
+    bound: float | None
+    of: Callable[[Any], float] | None
+    nodes: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What is known of one scenario's hindsight problem."""
+
+    status: Status
+    solution: Solution | None
+    cost: float | None
+    bound: float | None
+    nodes: int = 0
+
+
+def solve_hindsight(task: Task, model: str, start: str, solve: Callable[[Any, Start], Solved]) -> Outcome:
+    """Solve the hindsight problem of each scenario of a task; of a deterministic instance that is the instance.
+
+    Parameters
+    ----------
+    task : Task
+    model : str
+        Name of the model among `task.problem.models`.
+    start : 'best-rule' or 'none'
+        The starting solution. What is found is never worse than it.
+    solve : callable (program, start) -> Solved
+
+    Returns
+    -------
+    Outcome
+        The bound is the mean of the scenarios' proven bounds, None unless each has one.
+    """
+    assert task.problem.models is not None
+    build = task.problem.models[model]
+    found = [_solve_scenario(task, build, scenario, start, solve) for scenario in task.scenarios]
+    solutions = [one.solution for one in found if one.solution is not None]
+    costs = [one.cost for one in found if one.cost is not None]
+    bounds = [one.bound for one in found if one.bound is not None]
+    kind = "proven" if len(found) == 1 else "hindsight-mean"
+    return Outcome(
+        status=next(status for status in _GRAVEST_FIRST if status in {one.status for one in found}),
+        solutions=solutions if len(solutions) == len(found) else [],
+        bound=float(np.mean(bounds)) if len(bounds) == len(found) else None,
+        bound_kind=kind if len(bounds) == len(found) else "none",
+        value=float(np.mean(costs)) if len(costs) == len(found) else None,
+        metrics={"nodes": float(sum(one.nodes for one in found))},
+    )
+
+
+_GRAVEST_FIRST = (
+    Status.INFEASIBLE,
+    Status.UNBOUNDED,
+    Status.INTERRUPTED,
+    Status.NO_SOLUTION,
+    Status.FEASIBLE,
+    Status.OPTIMAL,
+)
+
+
+def _solve_scenario(
+    task: Task,
+    build: Callable[..., Any],
+    scenario: Scenarios,
+    start: str,
+    solve: Callable[[Any, Start], Solved],
+) -> _Found:
+    problem, instance, control = task.problem, task.instance, task.control
+    bound = float(problem.bound(instance, scenario)) if problem.bound else None
+    rule = best_rule(problem, instance, scenario, task.seed) if start == "best-rule" else None
+    solution, cost = (rule[2], rule[1]) if rule else (None, None)
+    control.report(cost, bound)
+    solved = None
+    if not (control.should_stop or is_met(cost, bound)):
+        model = build(instance, scenario, upper_bound=cost)
+        if not control.should_stop:  # large models take their time to build
+            solved = solve(model.program, model.start(solution) if solution is not None else ())
+    if solved is not None and solved.bound is not None:
+        bound = solved.bound if bound is None else max(bound, solved.bound)
+    if solved is not None and solved.of is not None:
+        candidate = model.read(solved.of)
+        report = problem.verify(instance, scenario, candidate)
+        is_better = cost is None or (report.cost is not None and report.cost < cost)
+        if is_better and (cost is None or report.is_feasible):  # a broken one is handed on only for want of another
+            solution, cost = candidate, report.cost
+    if solved is not None and solved.status in (Status.INFEASIBLE, Status.UNBOUNDED):
+        if solution is not None and solved.status == Status.INFEASIBLE:
+            raise RuntimeError(f"{instance.name}: a model claims to be infeasible, but a rule found a solution.")
+        status, bound = solved.status, None
+    elif is_met(cost, bound):
+        status, bound = Status.OPTIMAL, cost
+    elif control.is_interrupted:
+        status = Status.INTERRUPTED
+    else:
+        status = Status.NO_SOLUTION if solution is None else Status.FEASIBLE
+    control.report(cost, bound)
+    return _Found(status, solution, cost, bound, solved.nodes if solved else 0)
+
+
+def is_met(cost: float | None, bound: float | None) -> bool:
+    """Whether a cost is at its bound, up to the noise of floating-point solvers."""
+    return cost is not None and bound is not None and math.isclose(cost, bound, rel_tol=1e-9, abs_tol=1e-6)

@@ -1,0 +1,58 @@
+"""The method `exact`: a family's mixed-integer model in Pyomo, solved by HiGHS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orl.problem import Problem
+from orl.solver import Outcome, Solver, Task
+
+
+@dataclass(frozen=True)
+class ExactSettings:
+    """Settings of `exact`.
+
+    Parameters
+    ----------
+    gap : float, >= 0
+        Stop at a solution proven to be within this relative gap.
+    threads : int, >= 0
+        Of HiGHS; 0: all cores.
+    start : 'best-rule' or 'none'
+        The starting solution: that of the family's best dispatching rule, or none.
+    """
+
+    gap: float = 0.0
+    threads: int = 1
+    start: Literal["best-rule", "none"] = "best-rule"
+
+    def __post_init__(self) -> None:
+        if self.gap < 0 or self.threads < 0:
+            raise ValueError(f"gap and threads must be >= 0, got gap={self.gap}, threads={self.threads}.")
+
+
+def _fits(problem: Problem) -> bool:
+    return problem.models is not None and "exact" in problem.models
+
+
+def _solve(task: Task) -> Outcome:
+    from orl.exact import solve_model
+    from orl.hindsight import solve_hindsight
+
+    settings = task.settings
+    return solve_hindsight(
+        task,
+        "exact",
+        settings.start,
+        lambda program, start: solve_model(program, task.control, start, settings.gap, settings.threads, task.seed),
+    )
+
+
+SOLVER = Solver(
+    name="exact",
+    summary="mixed-integer program in Pyomo, solved by HiGHS",
+    settings=ExactSettings,
+    fits=_fits,
+    solve=_solve,
+)

@@ -1,0 +1,322 @@
+"""The exact models of the job shop, against brute force and one another; HiGHS and CP-SAT under the reins."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from itertools import permutations
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+
+from orl.errors import InputError
+from orl.exact import solve_model
+from orl.problem import Problem
+from orl.problems.jobshop import cp_sat, exact
+from orl.problems.jobshop.instance import JobShop, Schedule
+from orl.problems.jobshop.verify import verify
+from orl.registry import find_problem
+from orl.result import Status
+from orl.scenario import Purpose, Scenarios
+from orl.simulate import best_rule
+from orl.solver import Control, Outcome, Task
+from orl.solvers.cp_sat import SOLVER as CP_SAT
+from orl.solvers.exact import SOLVER as EXACT
+
+SOLVERS = pytest.mark.parametrize("solver", [EXACT, CP_SAT], ids=lambda solver: solver.name)
+BUILDERS = pytest.mark.parametrize("build", [exact.build, cp_sat.build], ids=["exact", "cp-sat"])
+
+# Fisher and Thompson (1963), 6 x 6; optimum 55.
+FT06 = JobShop(
+    "ft06",
+    machines=[
+        [2, 0, 1, 3, 5, 4],
+        [1, 2, 4, 5, 0, 3],
+        [2, 3, 5, 0, 1, 4],
+        [1, 0, 2, 3, 4, 5],
+        [2, 1, 4, 5, 0, 3],
+        [1, 3, 5, 0, 4, 2],
+    ],
+    durations=[
+        [1, 3, 6, 7, 3, 6],
+        [8, 5, 10, 10, 10, 4],
+        [5, 4, 8, 9, 1, 7],
+        [5, 5, 5, 3, 8, 9],
+        [9, 3, 5, 4, 3, 1],
+        [3, 3, 9, 10, 4, 1],
+    ],
+)
+
+
+def problem(**fields: object) -> Problem:
+    """Return a family of the job shop's models and verifier alone: no rules, no process."""
+    needed = ("default_solver", "summary", "file_hint", "settings", "instance_type", "sniff", "load", "describe")
+    blank = dict.fromkeys([*needed, "sample", "process", "columns", "solution"])
+    models = {"exact": exact.build, "cp-sat": cp_sat.build}
+    return Problem(**{**blank, "name": "shop", "verify": verify, "models": models, **fields})  # type: ignore[arg-type]
+
+
+def solve(solver, instance, family=None, control=None, scenarios=None, **settings) -> Outcome:
+    scenarios = scenarios or Scenarios.deterministic()
+    task = Task(family or problem(), instance, scenarios, solver.settings(**settings), 0, control or Control())
+    return solver.solve(task)
+
+
+def drawn_shop(seed: int, max_jobs: int = 4) -> JobShop:
+    """Return a small shop with zero durations, recirculation, releases and jobs of unequal length."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 5, size=rng.integers(1, max_jobs + 1))
+    return JobShop(
+        f"drawn-{seed}",
+        machines=[rng.integers(3, size=n).tolist() for n in lengths],
+        durations=[(rng.integers(0, 7, size=n) * (rng.random(n) < 0.7)).tolist() for n in lengths],
+        num_machines=3,
+        releases=(rng.integers(0, 9, size=len(lengths)) * (rng.random() < 0.5)).tolist(),
+    )
+
+
+def brute_force(shop: JobShop) -> int:
+    """Return the least makespan over all orders in which operations can be placed one after another."""
+    best = shop.op_duration.sum() + shop.releases.max()
+    for jobs in set(permutations(shop.op_job.tolist())):
+        position, ready, free = shop.job_first[:-1].copy(), shop.releases.copy(), np.zeros(shop.num_machines, int)
+        for job in jobs:
+            o = position[job]
+            position[job] += 1
+            ready[job] = free[shop.op_machine[o]] = max(ready[job], free[shop.op_machine[o]]) + shop.op_duration[o]
+        best = min(best, ready.max())
+    return int(best)
+
+
+def one_after_another(shop: JobShop) -> Schedule:
+    """Return the schedule that finishes a job before it begins the next: feasible and bad."""
+    starts, clock = [], 0
+    for job in range(shop.num_jobs):
+        clock = max(clock, int(shop.releases[job]))
+        for duration in shop.durations[job]:
+            starts.append(clock)
+            clock += duration
+    return Schedule.from_starts(shop, starts)
+
+
+def test_both_models_and_brute_force_agree_on_drawn_shops():
+    for seed in range(200):
+        shop = drawn_shop(seed, max_jobs=3)
+        if shop.num_ops > 7:
+            continue
+        outcomes = [solve(EXACT, shop), solve(CP_SAT, shop, threads=1)]
+        assert [o.status for o in outcomes] == [Status.OPTIMAL] * 2, seed
+        assert [o.value for o in outcomes] == [o.bound for o in outcomes] == [brute_force(shop)] * 2, seed
+
+
+def test_both_models_agree_on_larger_drawn_shops_and_their_schedules_are_feasible():
+    for seed in range(40):
+        shop = drawn_shop(seed, max_jobs=7)
+        outcomes = [solve(EXACT, shop), solve(CP_SAT, shop, threads=1)]
+        reports = [verify(shop, None, o.solutions[0]) for o in outcomes]
+        assert all(report.is_feasible for report in reports), seed
+        assert reports[0].cost == reports[1].cost == outcomes[0].bound == outcomes[1].bound, seed
+
+
+@SOLVERS
+def test_an_operation_without_duration_may_not_lie_inside_another(solver):
+    """Job 1 passes machine 0 at 1, which delays job 0 by 1 (11), or at 4 (12); inside job 0's operation it were 10."""
+    shop = JobShop("pass", machines=[[0, 3], [1, 0, 2]], durations=[[4, 6], [1, 0, 8]])
+    assert solve(solver, shop).value == 11
+
+
+@SOLVERS
+def test_ft06_is_proven_to_take_55(solver):
+    outcome = solve(solver, FT06, find_problem("jobshop"))
+    assert (outcome.status, outcome.value, outcome.bound, outcome.bound_kind) == (Status.OPTIMAL, 55, 55, "proven")
+
+
+@BUILDERS
+def test_a_schedule_that_starts_a_model_is_read_back_and_is_no_longer(build):
+    for seed in range(20):
+        shop = drawn_shop(seed)
+        schedule = one_after_another(shop)
+        model = build(shop, upper_bound=schedule.makespan)
+        values = {id(variable): number for variable, number in model.start(schedule)}
+        back = model.read(lambda variable, of=values: of[id(variable)])
+        assert verify(shop, None, back).cost <= schedule.makespan
+
+
+def test_an_optimal_schedule_keeps_every_constraint_and_cut_of_the_mixed_integer_model():
+    for seed in range(30):
+        shop = drawn_shop(seed, max_jobs=6)
+        schedule = solve(CP_SAT, shop, threads=1).solutions[0]
+        model = exact.build(shop, upper_bound=schedule.makespan)
+        for variable, number in model.start(schedule):
+            variable.set_value(number)
+        assert all(variable.value is not None for variable in model.program.component_data_objects(pyo.Var))
+        for constraint in model.program.component_data_objects(pyo.Constraint):
+            assert constraint.slack() >= 0, (seed, constraint.name)
+
+
+def test_noise_of_the_solver_changes_no_schedule():
+    rng = np.random.default_rng(1)
+    for seed in range(30):
+        shop = drawn_shop(seed, max_jobs=6)
+        schedule = solve(CP_SAT, shop, threads=1).solutions[0]
+        noisy = exact.left_shifted(shop, schedule.start + rng.uniform(-1e-3, 1e-3, shop.num_ops))
+        assert verify(shop, None, noisy).is_feasible
+        assert (noisy.start <= schedule.start).all()
+
+
+@BUILDERS
+def test_a_model_refuses_what_it_cannot_do(build):
+    with pytest.raises(InputError, match="rolling"):
+        build(FT06, start="state")
+    with pytest.raises(InputError, match="upper_bound must be >= 52"):
+        build(FT06, upper_bound=51)
+
+
+@SOLVERS
+def test_a_starting_solution_is_the_first_reported_and_never_lost(solver):
+    control = Control()
+    family = find_problem("jobshop")
+    _, cost, _ = best_rule(family, FT06, Scenarios.deterministic())
+    solve(solver, FT06, family, control)
+    values = [value for _, value, _ in control.trace if value is not None]
+    assert values[0] == cost
+    assert values == sorted(values, reverse=True)
+
+
+def test_highs_accepts_a_starting_schedule():
+    """The first value that HiGHS reports is at most that of the start it is given."""
+    schedule = one_after_another(FT06)
+    model = exact.build(FT06, upper_bound=schedule.makespan)
+    control = Control()
+    solve_model(model.program, control, model.start(schedule))
+    values = [value for _, value, _ in control.trace if value is not None]
+    assert values[0] <= schedule.makespan
+
+
+@SOLVERS
+@pytest.mark.parametrize("reason", ["interrupted", "out of time"])
+def test_whoever_stops_before_the_search_gets_the_best_rules_schedule_and_the_cheap_bound(solver, reason):
+    control = Control(time_limit=0.0 if reason == "out of time" else None)
+    if reason == "interrupted":
+        control.interrupt()
+    outcome = solve(solver, FT06, find_problem("jobshop"), control)
+    assert outcome.status == (Status.INTERRUPTED if reason == "interrupted" else Status.FEASIBLE)
+    assert verify(FT06, None, outcome.solutions[0]).cost == outcome.value
+    assert outcome.bound == FT06.makespan_bound()
+
+
+@SOLVERS
+def test_without_time_and_start_there_is_no_solution_and_no_bound(solver):
+    outcome = solve(solver, FT06, control=Control(time_limit=0.0), start="none")
+    assert outcome == Outcome(Status.NO_SOLUTION, [], None, "none", None, {"nodes": 0.0})
+
+
+@SOLVERS
+def test_an_interrupted_search_ends_soon_and_returns_its_best_schedule(solver):
+    rng = np.random.default_rng(0)
+    shop = JobShop(
+        "hard", [rng.permutation(15).tolist() for _ in range(20)], [rng.integers(1, 99, 15).tolist() for _ in range(20)]
+    )
+    control = Control()
+    timer = threading.Timer(2.0, control.interrupt)
+    timer.start()
+    outcome = solve(solver, shop, find_problem("jobshop"), control)
+    timer.cancel()
+    assert outcome.status == Status.INTERRUPTED
+    assert control.seconds < 10
+    assert verify(shop, None, outcome.solutions[0]).cost == outcome.value > outcome.bound > 0
+
+
+@SOLVERS
+def test_a_solution_within_the_gap_is_feasible_not_optimal(solver):
+    outcome = solve(solver, FT06, find_problem("jobshop"), gap=0.2)
+    assert outcome.status == Status.FEASIBLE
+    assert 0 < outcome.value - outcome.bound <= 0.2 * outcome.value
+
+
+@SOLVERS
+def test_several_scenarios_give_the_mean_of_their_bounds(solver):
+    outcome = solve(solver, drawn_shop(3), scenarios=Scenarios(0, Purpose.EVALUATE, (0, 1)))
+    assert (len(outcome.solutions), outcome.bound_kind, outcome.status) == (2, "hindsight-mean", Status.OPTIMAL)
+    assert outcome.bound == outcome.value
+
+
+@SOLVERS
+@pytest.mark.parametrize("settings", [{"gap": -0.1}, {"threads": -1}])
+def test_settings_below_zero_are_refused(solver, settings):
+    with pytest.raises(ValueError, match=">= 0"):
+        solver.settings(**settings)
+
+
+# HiGHS
+
+
+def tiny(kind: str, domain: object) -> pyo.ConcreteModel:
+    """Return a model of two variables that is feasible, unbounded or infeasible."""
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(domain=domain), pyo.Var(domain=domain)
+    m.above = pyo.Constraint(expr=m.x >= m.y + 1)
+    m.low = pyo.Constraint(expr=m.y >= (m.x if kind == "infeasible" else 2))
+    m.cost = pyo.Objective(expr=-m.x if kind == "unbounded" else m.x)
+    return m
+
+
+@pytest.mark.parametrize("domain", [pyo.Reals, pyo.Integers], ids=["lp", "milp"])
+def test_highs_tells_optimal_unbounded_and_infeasible_apart(domain):
+    """Also where presolve only knows that it is one of the two."""
+    for kind in ("unbounded", "infeasible"):
+        solved = solve_model(tiny(kind, domain), Control())
+        assert (solved.status, solved.value, solved.bound, solved.of) == (kind, None, None, None)
+    m = tiny("optimal", domain)
+    solved = solve_model(m, Control())
+    assert (solved.status, solved.value, solved.bound, solved.of(m.y)) == ("optimal", 3, 3, 2)
+
+
+def test_unboundedness_is_not_claimed_of_a_model_without_integer_solutions():
+    m = tiny("unbounded", pyo.Integers)
+    m.odd = pyo.Constraint(expr=2 * m.x - 4 * m.y == 1)
+    assert solve_model(m, Control()).status == Status.INFEASIBLE
+
+
+def test_bounds_that_exclude_each_other_are_infeasible():
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(5, 3))
+    m.cost = pyo.Objective(expr=m.x)
+    assert solve_model(m, Control()).status == Status.INFEASIBLE
+
+
+def test_fixed_and_unused_variables_have_values_and_a_constant_counts():
+    m = pyo.ConcreteModel()
+    m.fixed, m.unused, m.x = pyo.Var(), pyo.Var(bounds=(2, 7)), pyo.Var(bounds=(0, 9))
+    m.fixed.fix(4)
+    m.c = pyo.Constraint(expr=(5, m.x + m.fixed, 8))
+    m.cost = pyo.Objective(expr=m.x + m.fixed + 10)
+    solved = solve_model(m, Control())
+    assert (solved.value, solved.of(m.x), solved.of(m.fixed), solved.of(m.unused)) == (15, 1, 4, 2)
+
+
+def test_highs_without_time_has_no_solution_and_interrupted_is_interrupted():
+    program = exact.build(FT06).program
+    assert solve_model(program, Control(time_limit=0.0)).status == Status.NO_SOLUTION
+    control = Control()
+    control.interrupt()
+    assert solve_model(program, control).status == Status.INTERRUPTED
+
+
+def test_the_number_of_threads_may_change_from_run_to_run():
+    for threads in (1, 2, 1):
+        m = tiny("optimal", pyo.Integers)
+        assert solve_model(m, Control(), threads=threads).status == Status.OPTIMAL
+
+
+def test_highs_writes_nothing_to_stdout():
+    """The JSON of a Result goes there; HiGHS greets once a process, hence the new one."""
+    code = (
+        "import pyomo.environ as pyo; from orl.exact import solve_model; from orl.solver import Control;"
+        "m = pyo.ConcreteModel(); m.x = pyo.Var(bounds=(1, 2)); m.cost = pyo.Objective(expr=m.x);"
+        "solve_model(m, Control())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == ""
