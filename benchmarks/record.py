@@ -12,8 +12,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from orl.api import versions
 from orl.files import write_atomically
+from orl.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -96,19 +96,21 @@ def _instances(options: argparse.Namespace) -> list[str]:
 
 def _solve(options: argparse.Namespace) -> int:
     from orl import api, files, params
+    from orl.run import run_method
 
     out = files.check_writable(options.out, (".json", ".csv")) if options.out else None
     plot = files.check_writable(options.plot, (".png", ".svg", ".html")) if options.plot else None
-    settings = params.parse_assignments(options.set)
-    family, instance, _, of_solver = api.prepare(options.instance, options.solver, options.problem, settings)
+    family, instance, methods = api.prepare(
+        options.instance, [options.solver], options.problem, params.parse_assignments(options.set)
+    )
     if plot and family.plot is None:
         raise InputError(f"{family.name} has no pictures yet; leave --plot out.")
     if not options.json:
         print(f"{instance.name}: {family.describe(instance)}", file=sys.stderr)
-    result = api.solve(
+    result = run_method(
+        family,
         instance,
-        options.solver,
-        settings=of_solver,
+        *methods[0],
         scenarios=options.scenarios,
         time_limit=options.time_limit,
         seed=options.seed,
@@ -167,7 +169,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _versions(options: argparse.Namespace) -> int:
-    from orl.api import versions
+    from orl.versions import versions
 
     for name, version in versions().items():
         print(f"{name:12} {version}")

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orl import api, files, params, registry
+from orl import api
 from orl.errors import InputError
 from orl.result import Interval, Result, paired_difference, relative_gap
+from orl.run import run_method
 
 COLUMNS = ("solver", "value", "low", "high", "difference", "difference_low", "difference_high", "bound", "gap",
            "gap_best_known", "status", "verified", "seconds")  # fmt: skip
@@ -72,16 +73,15 @@ def compare(
             if sweep[0] in given:
                 raise InputError(f"setting {sweep[0]!r} is both set and swept.")
             given = _with(given, sweep[0], value)
-        loaded, of_solver = _load(instance, solvers, problem, given)
+        family, loaded, methods = api.prepare(instance, solvers, problem, given)
         results = []
-        for name, own in of_solver.items():
+        for method, options in methods:
             if verbose:
-                print(f"{name}{'' if value is None else f' at {sweep[0]}={value}'}", file=sys.stderr)  # type: ignore[index]
-            results.append(
-                api.solve(
-                    loaded, name, settings=own, scenarios=scenarios, time_limit=time_limit, seed=seed, verbose=verbose
-                )
+                print(method.name + (f" at {sweep[0]}={value}" if sweep else ""), file=sys.stderr)
+            run = run_method(
+                family, loaded, method, options, scenarios=scenarios, time_limit=time_limit, seed=seed, verbose=verbose
             )
+            results.append(run)
         rows += _rows(results, (sweep[0], value) if sweep else None)
     return rows
 
@@ -164,32 +164,6 @@ def _rows(results: Sequence[Result], swept: tuple[str, Any] | None) -> list[Row]
         gap = relative_gap(result.value, own) if result.verified else None
         rows.append(Row(result, swept, difference, own, gap))
     return rows
-
-
-def _load(
-    instance: Any, solvers: Sequence[str], problem: str | None, settings: Mapping[str, Any]
-) -> tuple[Any, dict[str, dict[str, Any]]]:
-    """Load the instance and divide the settings among it and the methods."""
-    if hasattr(instance, "problem"):
-        family, of_instance = api.problem_of(instance), set()
-    else:
-        family = registry.find_problem(problem) if problem else None
-        path = files.find_instance(instance, registry.problem_names())
-        family = family or api.recognise(path)
-        of_instance = params.keys(family.settings())
-    methods = {name: registry.find_solver(name, family) for name in solvers}
-    known = {key for method in methods.values() for key in params.keys(method.settings)}
-    for key in settings:
-        if key in of_instance and key in known:
-            raise InputError(f"setting {key!r} belongs to both {family.name} and a solver; it cannot be set here.")
-        if key not in of_instance and key not in known:
-            raise InputError(f"setting {key!r} belongs to none of them; {params.nearest(key, [*of_instance, *known])}")
-    if not hasattr(instance, "problem"):
-        instance = family.load(path, {key: value for key, value in settings.items() if key in of_instance})
-    return instance, {
-        name: {key: value for key, value in settings.items() if key in params.keys(method.settings)}
-        for name, method in methods.items()
-    }
 
 
 def _with(settings: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

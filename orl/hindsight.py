@@ -123,7 +123,8 @@ def _solve_scenario(
     if solved is not None and solved.status in (Status.INFEASIBLE, Status.UNBOUNDED):
         if solution is not None and solved.status == Status.INFEASIBLE:
             raise RuntimeError(f"{instance.name}: a model claims to be infeasible, but a rule found a solution.")
-        status, bound = solved.status, None
+        status: Status = solved.status
+        bound = None
     elif is_met(cost, bound):
         status, bound = Status.OPTIMAL, cost
     elif control.is_interrupted:

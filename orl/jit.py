@@ -20,6 +20,7 @@ import numba
 import platformdirs
 
 _DECORATING = threading.Lock()
+_NUMBA: Any = numba.config  # its attributes are made at run time, where types do not see them
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -31,12 +32,12 @@ def kernel(function: Callable[..., Any]) -> Any:
     if folder is None:
         return numba.njit(nogil=True)(function)
     with _DECORATING:
-        previous = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = folder  # read when the decorator runs, so nobody else's kernels are moved
+        previous = _NUMBA.CACHE_DIR
+        _NUMBA.CACHE_DIR = folder  # read when the decorator runs, so nobody else's kernels are moved
         try:
             return numba.njit(nogil=True, cache=True)(function)
         finally:
-            numba.config.CACHE_DIR = previous
+            _NUMBA.CACHE_DIR = previous
 
 
 @cache
@@ -46,7 +47,7 @@ def _cache_folder() -> str | None:
         for root in import_module(package).__path__:
             for path in sorted(Path(root).rglob("kernels*.py")):
                 digest.update(path.read_bytes())
-    parent = numba.config.CACHE_DIR or platformdirs.user_cache_dir("orl")
+    parent = _NUMBA.CACHE_DIR or platformdirs.user_cache_dir("orl")
     folder = Path(parent) / f"numba-{digest.hexdigest()[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

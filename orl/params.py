@@ -81,19 +81,38 @@ def make(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def split(
-    values: Mapping[str, Any], instance_settings: type, solver_settings: type, names: tuple[str, str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide settings between instance and solver; a key that is neither, or both, is an error."""
-    of_instance, of_solver = _fields(instance_settings), _fields(solver_settings)
-    result: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-    for key, value in values.items():
-        if key in of_instance and key in of_solver:
-            raise InputError(f"setting {key!r} belongs to both {names[0]} and {names[1]}; it cannot be set here.")
-        if key not in of_instance and key not in of_solver:
-            known = [*of_instance, *of_solver]
-            raise InputError(f"setting {key!r} belongs neither to {names[0]} nor to {names[1]}; {nearest(key, known)}")
-        result[0 if key in of_instance else 1][key] = value
-    return result
+    values: Mapping[str, Any], family: str, of_family: type | None, of_solvers: Mapping[str, type]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Divide settings between an instance and methods; each method gets all that it knows.
+
+    Parameters
+    ----------
+    values : name -> value
+    family : str
+        The family's name, for messages.
+    of_family : type or None
+        The instance's settings dataclass; None: the instance is loaded, nothing can be set any more.
+    of_solvers : method name -> settings dataclass
+
+    Raises
+    ------
+    InputError
+        For a key that belongs to neither, or to both.
+    """
+    of_instance = keys(of_family) if of_family else []
+    of_method = {name: keys(cls) for name, cls in of_solvers.items()}
+    known = [key for names in of_method.values() for key in names]
+    solvers = f"solver{'s' if len(of_method) > 1 else ''} {', '.join(of_method)}"
+    for key in values:
+        if key in of_instance and key in known:
+            raise InputError(f"setting {key!r} belongs to both {family} and {solvers}; it cannot be set here.")
+        if key not in of_instance and key not in known:
+            hint = nearest(key, dict.fromkeys([*of_instance, *known]))
+            raise InputError(f"setting {key!r} belongs neither to {family} nor to {solvers}; {hint}")
+    return (
+        {key: value for key, value in values.items() if key in of_instance},
+        {name: {key: value for key, value in values.items() if key in own} for name, own in of_method.items()},
+    )
 
 
 def keys(cls: type) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from orl import api, files, params
 from orl.errors import IllegalAction
-from orl.policy import Memory, rule_seeds
+from orl.policy import Memory, Policy, rule_seeds
 from orl.problem import Problem
 from orl.process import Observation, Process
 from orl.registry import rules_of
@@ -48,7 +48,7 @@ def check_problem(problem: Problem, instance: Any, num_envs: int = 3, seed: int 
     scenarios = check_scenarios(problem, instance, num_envs, seed)
     check_process(lambda envs: problem.process([instance] * envs, [scenarios[i % len(scenarios)] for i in range(envs)]))
     process = problem.process([instance] * len(scenarios), list(scenarios))
-    policies = [RandomPolicy(), *(rule_policy(problem, rule) for rule in rules_of(problem).values())]
+    policies: list[Policy] = [RandomPolicy(), *(rule_policy(problem, rule) for rule in rules_of(problem).values())]
     for policy in policies:
         process.reset()
         costs = run_episodes(process, policy, np.random.default_rng(seed))

@@ -101,7 +101,10 @@ BAD = [
     (["compare", "jobshop/ft06", "--solvers", "spt,spt"], "expects different names"),
     (["compare", "jobshop/ft06", "--solvers", ","], "expects different names"),
     (["compare", "jobshop/ft06", "--solvers", "spt", "--sweep", "runs=1:2"], "--sweep expects key=a:b:n"),
-    (["compare", "jobshop/ft06", "--solvers", "spt", "--sweep", "runs=1:2:3"], "belongs to none of them"),
+    (
+        ["compare", "jobshop/ft06", "--solvers", "spt", "--sweep", "runs=1:2:3"],
+        "belongs neither to jobshop nor to solver spt",
+    ),
     (["check", "jobshop/ft06", "nowhere.csv"], "nowhere.csv"),
 ]
 

@@ -209,14 +209,14 @@ def _load_toml(path: Path, settings: Mapping[str, Any]) -> JobShop:
         if not jobs:
             raise reader.error(None, "expected 'file' or [[jobs]].")
         routes, durations = reader.operations(jobs, machine_names)
-        num_machines = None if isinstance(machine_names, int) else machine_names and len(machine_names)
+        num_machines = len(machine_names) if isinstance(machine_names, tuple) else None  # type: ignore[assignment]
     if isinstance(machine_names, int):
         num_machines = machine_names
     return JobShop(
         name,
         routes,
         durations,
-        num_machines,  # type: ignore[arg-type]
+        num_machines,
         releases=reader.of_jobs(jobs, "release", 0),
         due_dates=reader.of_jobs(jobs, "due", None),
         weights=reader.of_jobs(jobs, "weight", 1.0),
@@ -283,7 +283,7 @@ class _TomlReader:
             durations.append([op[1] for op in ops])
         return routes, durations
 
-    def of_jobs(self, jobs: list[dict[str, Any]], key: str, default: Any) -> list[Any] | None:
+    def of_jobs(self, jobs: list[dict[str, Any]], key: str, default: Any) -> Any:
         return [job.get(key, default) for job in jobs] if any(key in job for job in jobs) else None
 
     def job_names(self, jobs: list[dict[str, Any]]) -> tuple[str, ...] | None:

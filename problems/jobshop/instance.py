@@ -82,9 +82,9 @@ class JobShop:
     machines: Sequence[Sequence[int]] = field(repr=False)
     durations: Sequence[Sequence[int]] = field(repr=False)
     num_machines: int = None  # type: ignore[assignment]
-    releases: np.ndarray = field(default=None, repr=False)  # type: ignore[assignment]
-    due_dates: np.ndarray = field(default=None, repr=False)  # type: ignore[assignment]
-    weights: np.ndarray = field(default=None, repr=False)  # type: ignore[assignment]
+    releases: np.ndarray = field(default=None, repr=False)  # type: ignore[arg-type]
+    due_dates: np.ndarray = field(default=None, repr=False)  # type: ignore[arg-type]
+    weights: np.ndarray = field(default=None, repr=False)  # type: ignore[arg-type]
     job_names: tuple[str, ...] | None = field(default=None, repr=False)
     machine_names: tuple[str, ...] | None = field(default=None, repr=False)
     time_unit: str = ""
