@@ -47,7 +47,7 @@ def main():
         "jobshop_exact",
         "Exact methods on the classic job shop",
         [
-            ("`exact` (Pyomo and HiGHS, one thread), 300 s; `load bound` is the proven bound from jobs and machine loads.",
+            ("`exact` (Pyomo and HiGHS, one thread), 300 s; `load bound`: from jobs and machine loads alone.",
              HEADERS, milp),
             ("`cp-sat` on ft10, two threads, three runs.", HEADERS, first),
             (f"`cp-sat`, two threads, 30 s: {proven} of {len(more)} proven.", HEADERS, more),

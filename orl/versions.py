@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
             return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
 
         with suppress(OSError, subprocess.TimeoutExpired):  # no git here, or a very slow disk: no commit then
-            found["commit"] = git("rev-parse", "--short=12", "HEAD") + (
-                "+changes" if git("status", "--porcelain") else ""
-            )
+            # The tables that benchmarks write are no change of what they measured.
+            is_changed = git("status", "--porcelain", "--", str(root), f":!{root}/benchmarks/results")
+            found["commit"] = git("rev-parse", "--short=12", "HEAD") + ("+changes" if is_changed else "")
     return found
