@@ -16,11 +16,12 @@ from orl.files import write_atomically
 from orl.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
+VERSIONS = versions()  # at the start: what is measured is the commit that was there then
 
 
 def write(name: str, title: str, sections: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Any]]]]) -> None:
     """Write `results/<name>.md`: for each section a text, the headers and the rows of a table."""
-    about = ", ".join(f"{key} {value}" for key, value in versions().items())
+    about = ", ".join(f"{key} {value}" for key, value in VERSIONS.items())
     lines = [
         f"# {title}",
         "",

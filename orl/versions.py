@@ -29,6 +29,6 @@ def versions() -> dict[str, str]:
 
         with suppress(OSError, subprocess.TimeoutExpired):  # no git here, or a very slow disk: no commit then
             # The tables that benchmarks write are no change of what they measured.
-            is_changed = git("status", "--porcelain", "--", str(root), f":!{root}/benchmarks/results")
+            is_changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results")
             found["commit"] = git("rev-parse", "--short=12", "HEAD") + ("+changes" if is_changed else "")
     return found
