@@ -49,6 +49,8 @@ def _cache_folder() -> str | None:
                 digest.update(path.read_bytes())
     parent = _NUMBA.CACHE_DIR or platformdirs.user_cache_dir("orl")
     folder = Path(parent) / f"numba-{digest.hexdigest()[:16]}"
+    if not folder.is_absolute():  # there is no home to expand
+        return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

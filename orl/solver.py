@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,12 +89,9 @@ class Control:
         """Run compiled `work` in a thread, so that an interruption can `cancel` it and still get its answer."""
         with ThreadPoolExecutor(1) as pool:
             future = pool.submit(work)
-            is_cancelled = False
-            while not future.done():
-                if self._stop.wait(0.05 if not is_cancelled else 0):
+            while not wait([future], timeout=0.05).done:
+                if self.is_interrupted:
                     cancel()
-                    is_cancelled = True
-                    time.sleep(0.05)
             return future.result()
 
     @contextmanager
