@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orl.api import check, evaluate, load, make_policy, save, solve
+    from orl.api import check, evaluate, load, make_policy, plot, save, solve
     from orl.errors import IllegalAction, InputError
     from orl.problem import Model, Problem, Report, Violation
     from orl.result import Result, Status
@@ -25,6 +25,7 @@ _HOME = {
     "evaluate": "api",
     "load": "api",
     "make_policy": "api",
+    "plot": "api",
     "save": "api",
     "solve": "api",
     "IllegalAction": "errors",
@@ -42,7 +43,7 @@ _HOME = {
 }
 
 __all__ = [  # noqa: RUF022 - verbs first
-    "load", "solve", "evaluate", "make_policy", "check", "save",
+    "load", "solve", "evaluate", "make_policy", "check", "plot", "save",
     "IllegalAction", "InputError", "Model", "Problem", "Purpose", "Report", "Result", "Rule", "Scenarios", "Solver",
     "Status", "Violation",
 ]  # fmt: skip

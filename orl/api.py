@@ -17,6 +17,7 @@ from orl.scenario import Purpose
 from orl.simulate import rule_policy
 from orl.solver import Solver
 
+PICTURES = (".png", ".svg", ".html")
 DEFAULT_TIME_LIMIT = 50.0  # seconds: an answer within a minute
 
 
@@ -54,6 +55,20 @@ def save(instance: Any, path: str | Path) -> None:
     if family.save is None:
         raise InputError(f"{family.name} cannot write instances.")
     family.save(instance, Path(path))
+
+
+def plot(instance: Any, solution: Any, path: str | Path, bound: float | None = None) -> None:
+    """Draw a solution of one scenario to a .png, .svg or (interactive, self-contained) .html file.
+
+    Parameters
+    ----------
+    bound : float or None
+        A proven lower bound to draw beside the solution.
+    """
+    family = problem_of(instance)
+    if family.plot is None:
+        raise InputError(f"{family.name} has no pictures yet.")
+    family.plot(instance, solution, files.check_writable(path, PICTURES), bound)
 
 
 def problem_of(instance: Any) -> Problem:

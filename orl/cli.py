@@ -99,7 +99,7 @@ def _solve(options: argparse.Namespace) -> int:
     from orl.run import run_method
 
     out = files.check_writable(options.out, (".json", ".csv")) if options.out else None
-    plot = files.check_writable(options.plot, (".png", ".svg", ".html")) if options.plot else None
+    plot = files.check_writable(options.plot, api.PICTURES) if options.plot else None
     family, instance, methods = api.prepare(
         options.instance, [options.solver], options.problem, params.parse_assignments(options.set)
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orl import cli, files
+from orl import cli, files, load, plot, solve
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -78,6 +78,15 @@ def test_compare_pairs_the_methods_and_sweeps(tmp_path, capsys):
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert min(row["difference"]["mean"] for row in rows) == 0
     assert {row["bound"] for row in rows} == {52}
+
+
+def test_plot_draws_from_python_and_from_the_command_line(tmp_path, capsys):
+    for name in ("a.png", "a.svg", "a.html"):
+        assert cli.main(["solve", "jobshop/ft06", "--solver", "spt", "--plot", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).stat().st_size > 5000
+    shop = load("jobshop/ft06")
+    plot(shop, solve(shop, "spt").solutions[0], tmp_path / "b.svg", 52)
+    assert (tmp_path / "b.svg").stat().st_size > 5000
 
 
 BAD = [

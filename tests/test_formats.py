@@ -13,8 +13,11 @@ import orl
 from orl import files
 from orl.api import problem_of
 from orl.errors import InputError
-from orl.problems.jobshop.formats import load, parse_text, save, schedule, to_text, to_toml
+from orl.problems.jobshop.formats import load, save
 from orl.problems.jobshop.instance import NO_DUE_DATE, JobShop
+from orl.problems.jobshop.schedules import schedule
+from orl.problems.jobshop.text_format import parse_text, to_text
+from orl.problems.jobshop.toml_format import to_toml
 
 FT06 = files.instance_folder("jobshop") / "ft06.txt"
 PLANT = """\

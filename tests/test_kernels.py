@@ -8,10 +8,10 @@ from shops import shops
 
 from orl import registry
 from orl.problems.jobshop import simpy_twin
-from orl.problems.jobshop.formats import columns
 from orl.problems.jobshop.instance import JobShop
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import RULES
+from orl.problems.jobshop.schedules import columns
 from orl.scenario import Scenarios
 
 NOTHING_RANDOM = [Scenarios.deterministic()]

@@ -113,7 +113,7 @@ class JobShop:
         self._set("num_machines", int(op_machine.max()) + 1 if highest is None else highest + 1)
         self._set("machines", tuple(map(tuple, self.by_job(op_machine))))
         self._set("durations", tuple(map(tuple, self.by_job(self.op_duration))))
-        self._set("releases", self._job_field("releases", self.releases, 0))
+        self._set("releases", self._job_field("releases", self.releases))
         due = self.due_dates if self.due_dates is not None else [None] * self.num_jobs
         self._set(
             "due_dates", self._job_field("due_dates", [NO_DUE_DATE if d is None else d for d in due], NO_DUE_DATE)
@@ -209,14 +209,17 @@ class JobShop:
                 raise self._error(f"{key} must be below 2**40, got {value} {place}.")
         return np.array(values, dtype=np.int64)
 
-    def _job_field(self, key: str, values: Sequence[Any] | np.ndarray | None, allowed_above: int) -> np.ndarray:
+    def _job_field(
+        self, key: str, values: Sequence[Any] | np.ndarray | None, sentinel: int | None = None
+    ) -> np.ndarray:
+        """Return times by job as an array; `sentinel` is the one number beyond the horizon that is allowed."""
         values = [0] * self.num_jobs if values is None else list(values)
         if len(values) != self.num_jobs:
             raise self._error(f"{key} must have one entry a job ({self.num_jobs}), got {len(values)}.")
         for job, value in enumerate(values):
             if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
                 raise self._error(f"{key} must be whole numbers, got {value!r} at job {job}.")
-            if value < 0 or MAX_HORIZON <= value != allowed_above:
+            if value < 0 or (value >= MAX_HORIZON and value != sentinel):
                 raise self._error(f"{key} must be >= 0 and below 2**40, got {value} at job {job}.")
         return np.array(values, dtype=np.int64)
 
