@@ -77,6 +77,7 @@ class RulePolicy:
             candidate = observation.arrays["candidate"]
             flat = candidate.reshape(len(candidate), -1)
             scores = np.take_along_axis(memory.tables, np.maximum(flat, 0), axis=1).reshape(candidate.shape)
+        scores = np.maximum(scores, np.finfo(np.float64).min)  # a choice scored minus infinity is still a choice
         return np.where(self.choices(observation), scores, -np.inf).argmax(axis=-1), memory
 
 

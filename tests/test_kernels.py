@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from shops import shops
 
 from orl import registry
+from orl.policy import RulePolicy
 from orl.problems.jobshop import simpy_twin
 from orl.problems.jobshop.instance import JobShop
 from orl.problems.jobshop.process import JobShopProcess
-from orl.problems.jobshop.rules import RULES
+from orl.problems.jobshop.rules import RULES, choices
 from orl.problems.jobshop.schedules import columns
+from orl.rule import Rule
 from orl.scenario import Scenarios
 
 NOTHING_RANDOM = [Scenarios.deterministic()]
@@ -122,3 +124,19 @@ def test_the_random_rule_depends_on_its_seed_and_draws_evenly():
     first = np.array([int(process.solution(env).start.argmin()) for env in range(4000)])
     share = np.bincount(first, minlength=4) / 4000
     assert (abs(share - 0.25) < 0.03).all()  # four standard deviations
+
+
+def test_a_choice_scored_minus_infinity_is_still_a_choice():
+    """A table of minus infinities follows the tie rule, step by step as in the kernel."""
+    shop = JobShop("flat", machines=[[1, 0], [0, 1], [0, 1]], durations=[[3, 2], [2, 4], [1, 1]])
+    rule = Rule("flat", table=lambda instance: np.full(instance.num_ops, -np.inf))
+    whole = JobShopProcess([shop], NOTHING_RANDOM)
+    whole.run(rule, np.zeros(1, dtype=np.uint64))
+    stepped = JobShopProcess([shop], NOTHING_RANDOM)
+    policy = RulePolicy(rule, choices)
+    memory = policy.start([shop], np.random.default_rng(0))
+    while stepped.observe().legal.any():
+        actions, memory = policy.decide(stepped.observe(), memory)
+        stepped.decide(actions)
+        stepped.reveal()
+    assert columns(shop, whole.solution(0)) == columns(shop, stepped.solution(0))
