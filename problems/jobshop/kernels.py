@@ -398,5 +398,6 @@ def run_randomised(shop, state, legal, at, code, table, seed, first_run, runs, e
         cost = _run(shop, state, legal, at, code, table, seed + np.uint64(i), 0.0 if i == 0 else epsilon)
         if best < 0 or cost < best:
             best = cost
-            best_start[:] = state[at.start : at.start + len(best_start)]
+            for op in range(len(best_start)):
+                best_start[op] = state[at.start + op]
     return best
