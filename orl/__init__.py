@@ -12,13 +12,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orl.api import check, evaluate, load, make_policy, plot, save, solve
+    from orl.api import check, evaluate, load, make_policy, plot, save, save_result, solve
     from orl.errors import IllegalAction, InputError
     from orl.problem import Model, Problem, Report, Violation
     from orl.result import Result, Status
     from orl.rule import Rule
     from orl.scenario import Purpose, Scenarios
-    from orl.solver import Solver
+    from orl.solver import Control, Solver
 
 _HOME = {
     "check": "api",
@@ -27,6 +27,7 @@ _HOME = {
     "make_policy": "api",
     "plot": "api",
     "save": "api",
+    "save_result": "api",
     "solve": "api",
     "IllegalAction": "errors",
     "InputError": "errors",
@@ -37,15 +38,16 @@ _HOME = {
     "Result": "result",
     "Status": "result",
     "Rule": "rule",
+    "Control": "solver",
     "Purpose": "scenario",
     "Scenarios": "scenario",
     "Solver": "solver",
 }
 
 __all__ = [  # noqa: RUF022 - verbs first
-    "load", "solve", "evaluate", "make_policy", "check", "plot", "save",
-    "IllegalAction", "InputError", "Model", "Problem", "Purpose", "Report", "Result", "Rule", "Scenarios", "Solver",
-    "Status", "Violation",
+    "load", "solve", "evaluate", "make_policy", "check", "plot", "save", "save_result",
+    "IllegalAction", "InputError", "Control", "Model", "Problem", "Purpose", "Report", "Result", "Rule", "Scenarios",
+    "Solver", "Status", "Violation",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ from typing import Any
 from orl import files, params, registry
 from orl.errors import InputError
 from orl.policy import Policy
-from orl.problem import Problem, Report
+from orl.problem import Problem, Report, Violation
 from orl.result import Result
 from orl.rule import Rule, rule_from
 from orl.run import run_method, sample, verify_all
 from orl.scenario import Purpose
 from orl.simulate import rule_policy
-from orl.solver import Solver
+from orl.solver import Control, Solver, Task
 
+TABLES = (".json", ".csv")
 PICTURES = (".png", ".svg", ".html")
 DEFAULT_TIME_LIMIT = 50.0  # seconds: an answer within a minute
 
@@ -79,7 +81,7 @@ def problem_of(instance: Any) -> Problem:
     return registry.find_problem(name)
 
 
-def make_policy(problem: str | Any, policy: Any, settings: Mapping[str, Any] | None = None) -> Policy:
+def make_policy(problem: str | Any, policy: Any, settings: Mapping[str, Any] | None = None, seed: int = 0) -> Policy:
     """Make a policy from a name, a rule, or a plain function.
 
     Parameters
@@ -100,7 +102,9 @@ def make_policy(problem: str | Any, policy: Any, settings: Mapping[str, Any] | N
         solver = registry.find_solver(policy, family)
         if solver.policy is None:
             raise InputError(f"solver {policy!r} gives a solution, not a policy; solve with it instead.")
-        return solver.policy(family, params.make(solver.settings, settings or {}, solver.name))
+        options: Any = params.make(solver.settings, settings or {}, solver.name)
+        instance = None if isinstance(problem, str) else problem
+        return solver.policy(Task(family, instance, None, options, seed, Control()))
     if isinstance(policy, Rule):
         return rule_policy(family, policy)
     if hasattr(policy, "decide") and hasattr(policy, "start"):
@@ -119,6 +123,7 @@ def evaluate(
     seed: int = 0,
     time_limit: float | None = None,
     verbose: bool = False,
+    control: Control | None = None,
 ) -> Result:
     """Simulate a policy on scenarios and verify every solution.
 
@@ -139,7 +144,7 @@ def evaluate(
     """
     instance = instance if hasattr(instance, "problem") else load(instance)
     family = problem_of(instance)
-    made = make_policy(family.name if ":" not in instance.problem else instance.problem, policy)
+    made = make_policy(instance, policy, seed=seed)
     name = policy if isinstance(policy, str) else getattr(getattr(made, "rule", None), "name", type(made).__name__)
     method = Solver(name, "", type(None), lambda _: True, policy=lambda *_: made)
     return run_method(
@@ -152,12 +157,13 @@ def evaluate(
         time_limit=time_limit,
         seed=seed,
         verbose=verbose,
+        control=control,
     )
 
 
 def solve(
     instance: Any,
-    solver: str | None = None,
+    solver: str | Solver | None = None,
     *,
     problem: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -165,14 +171,15 @@ def solve(
     time_limit: float | None = DEFAULT_TIME_LIMIT,
     seed: int = 0,
     verbose: bool = False,
+    control: Control | None = None,
 ) -> Result:
     """Solve an instance, verify the solution independently, and say how far it is from the optimum.
 
     Parameters
     ----------
     instance : instance, path or name
-    solver : str or None
-        A method's or a rule's name, or `module:NAME`; None: the family's default.
+    solver : str, Solver or None
+        A method's or a rule's name, `module:NAME`, or the record itself; None: the family's default.
     settings : name -> value
         Of the instance or of the solver; a key that is neither, or both, is an error.
     scenarios : int or None
@@ -183,6 +190,8 @@ def solve(
         Of scenarios and of the solver.
     verbose : bool
         Whether improvements go to stderr.
+    control : Control or None
+        Reins of your own, in place of `time_limit` and `verbose`: another thread may `interrupt` them.
 
     Raises
     ------
@@ -198,12 +207,19 @@ def solve(
     """
     family, loaded, methods = prepare(instance, [solver], problem, settings or {})
     return run_method(
-        family, loaded, *methods[0], scenarios=scenarios, time_limit=time_limit, seed=seed, verbose=verbose
+        family,
+        loaded,
+        *methods[0],
+        scenarios=scenarios,
+        time_limit=time_limit,
+        seed=seed,
+        verbose=verbose,
+        control=control,
     )
 
 
 def prepare(
-    instance: Any, solvers: Sequence[str | None], problem: str | None, settings: Mapping[str, Any]
+    instance: Any, solvers: Sequence[str | Solver | None], problem: str | None, settings: Mapping[str, Any]
 ) -> tuple[Problem, Any, list[tuple[Solver, Any]]]:
     """Find the family, load the instance, and find the methods, each with its settings.
 
@@ -216,13 +232,19 @@ def prepare(
     is_loaded = hasattr(instance, "problem")
     if is_loaded:
         family = problem_of(instance)
+        if problem not in (None, family.name, instance.problem):
+            raise InputError(f"{instance.name} is of the family {family.name}, not {problem}.")
     else:
         known = registry.problem_names()
         path = files.find_instance(instance, [problem] if problem in known else known)
         family = registry.find_problem(problem) if problem else recognise(path)
     methods = [registry.find_solver(name or family.default_solver, family) for name in solvers]
     of_instance, of_solver = params.split(
-        settings, family.name, None if is_loaded else family.settings(), {m.name: m.settings for m in methods}
+        settings,
+        family.name,
+        None if is_loaded else family.settings(),
+        {m.name: m.settings for m in methods},
+        unloaded=params.keys(family.settings()),
     )
     options: list[Any] = [params.make(method.settings, of_solver[method.name], method.name) for method in methods]
     loaded = instance if is_loaded else family.load(path, of_instance)
@@ -243,42 +265,97 @@ def recognise(path: Path) -> Problem:
 
 
 def check(
-    instance: Any, solution: Any, *, problem: str | None = None, settings: Mapping[str, Any] | None = None
+    instance: Any,
+    solution: Any,
+    *,
+    problem: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    purpose: Purpose | str | None = None,
 ) -> Report:
     """Verify a solution independently of whatever made it.
 
     Parameters
     ----------
     instance : instance, path or name
-    solution : path, or solution
-        A JSON or CSV file as `--out` writes it, or a family's solution of one scenario.
+    solution : path, Result, or solution
+        A JSON or CSV file as `--out` writes it, a result, or a family's solution of the first scenario.
+    settings : name -> value
+        Of the instance; None: what the JSON says it was solved with.
+    seed, purpose : or None
+        Of the scenarios; None: what the JSON or the result says, else 0 and 'evaluate'.
 
     Returns
     -------
     Report
         Mean cost over the scenarios, and all violations.
 
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or is a solution of another instance.
+
     Examples
     --------
     >>> import orl
     >>> shop = orl.load("jobshop/ft06")
-    >>> orl.check(shop, orl.solve(shop, "spt").solutions[0])
+    >>> orl.check(shop, orl.solve(shop, "spt"))
     Report(cost=88.0, violations=())
     """
+    about: dict[str, Any] = {}
+    if isinstance(solution, str | Path):
+        tables, about = files.read_solutions(Path(solution))
+    elif isinstance(solution, Result):
+        about = solution.to_dict()
     if not hasattr(instance, "problem"):
+        if settings is None and isinstance(about.get("settings"), dict):
+            family = registry.find_problem(problem) if problem else recognise(_path_of(instance))
+            known = params.keys(family.settings())
+            settings = {k: v for k, v in about["settings"].items() if k in known and v is not None}
         instance = load(instance, problem, settings)
-    family = problem_of(instance) if problem is None else registry.find_problem(problem)
-    if not isinstance(solution, str | Path):
-        return family.verify(instance, sample(family, instance, 0, Purpose.EVALUATE, 1), solution)
-    tables, about = files.read_solutions(Path(solution))
-    if not tables:
+    family = problem_of(instance)
+    if about.get("instance", instance.name) != instance.name:
+        raise InputError(f"{solution}: is a solution of {about['instance']!r}, not of {instance.name!r}.")
+    seed = about.get("seed", 0) if seed is None else seed
+    purpose = about.get("purpose", Purpose.EVALUATE) if purpose is None else purpose
+    if not isinstance(seed, int) or isinstance(seed, bool) or purpose not in list(Purpose):
+        raise InputError(f"{solution}: expected a whole 'seed' and a known 'purpose', got {seed!r} and {purpose!r}.")
+    if isinstance(solution, Result):
+        solutions = solution.solutions
+    elif isinstance(solution, str | Path):
+        try:
+            solutions = [family.solution(instance, table) for table in tables]
+        except InputError as error:
+            raise InputError(f"{solution}: {error}") from None
+    else:
+        solutions = [solution]
+    if not solutions:
         raise InputError(f"{solution}: holds no solution.")
-    seed = about.get("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise InputError(f"{solution}: expected 'seed' to be a whole number >= 0, got {seed!r}.")
-    rows = sample(family, instance, seed, Purpose.EVALUATE, len(tables))
-    try:
-        solutions = [family.solution(instance, table) for table in tables]
-    except InputError as error:
-        raise InputError(f"{solution}: {error}") from None
-    return verify_all(family, instance, rows, solutions)[1]
+    report = verify_all(family, instance, sample(family, instance, seed, purpose, len(solutions)), solutions)[1]
+    said = about.get("value")
+    if isinstance(said, int | float) and report.cost is not None and not math.isclose(said, report.cost, rel_tol=1e-6):
+        note = Violation("value", f"the file says {said:.10g}, the verifier finds {report.cost:.10g}.")
+        report = Report(report.cost, (*report.violations, note))
+    return report
+
+
+def save_result(instance: Any, result: Result, path: str | Path) -> None:
+    """Write a result with its solutions to a .json file, or the solutions alone to a .csv file, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, or a .csv file would hold no solution.
+    """
+    path = files.check_writable(path, TABLES)
+    family = problem_of(instance)
+    if path.suffix.lower() == ".json":
+        files.write_atomically(path, files.solution_json(family, instance, result))
+    elif result.solutions:
+        files.write_atomically(path, files.solution_csv(family, instance, result))
+    else:
+        raise InputError(f"{path}: there is no solution to write.")
+
+
+def _path_of(instance: Any) -> Path:
+    return files.find_instance(instance, registry.problem_names())

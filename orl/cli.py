@@ -7,8 +7,9 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from orl.errors import InputError
 
@@ -20,6 +21,8 @@ SOLVED, NO_SOLUTION, BAD_INPUT = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 solved or verified, 1 no solution or a failed check, 2 bad input."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed by whoever started us
     options = _parser().parse_args(arguments)
     sys.path.append(str(Path.cwd()))  # so that `my_module:my_rule` is found beside the user's files
     try:
@@ -98,30 +101,31 @@ def _solve(options: argparse.Namespace) -> int:
     from orl import api, files, params
     from orl.run import run_method
 
-    out = files.check_writable(options.out, (".json", ".csv")) if options.out else None
+    out = files.check_writable(options.out, api.TABLES) if options.out else None
     plot = files.check_writable(options.plot, api.PICTURES) if options.plot else None
-    family, instance, methods = api.prepare(
-        options.instance, [options.solver], options.problem, params.parse_assignments(options.set)
-    )
-    if plot and family.plot is None:
-        raise InputError(f"{family.name} has no pictures yet; leave --plot out.")
-    if not options.json:
-        print(f"{instance.name}: {family.describe(instance)}", file=sys.stderr)
-    result = run_method(
-        family,
-        instance,
-        *methods[0],
-        scenarios=options.scenarios,
-        time_limit=options.time_limit,
-        seed=options.seed,
-        verbose=True,
-    )
+    # What a user's rule prints must not mix with the result on stdout.
+    with redirect_stdout(sys.stderr):
+        family, instance, methods = api.prepare(
+            options.instance, [options.solver], options.problem, params.parse_assignments(options.set)
+        )
+        if plot and family.plot is None:
+            raise InputError(f"{family.name} has no pictures yet; leave --plot out.")
+        if not options.json:
+            print(f"{instance.name}: {family.describe(instance)}")
+        result = run_method(
+            family,
+            instance,
+            *methods[0],
+            scenarios=options.scenarios,
+            time_limit=options.time_limit,
+            seed=options.seed,
+            verbose=True,
+        )
+    print(result.to_json() if options.json else _summary(result), flush=True)
     if out:
-        text = (files.solution_csv if out.suffix.lower() == ".csv" else files.solution_json)(family, instance, result)
-        files.write_atomically(out, text)
-    if plot and result.solutions and family.plot is not None:
-        family.plot(instance, result.solutions[0], plot, result.bound if result.bound_kind == "proven" else None)
-    print(result.to_json() if options.json else _summary(result))
+        api.save_result(instance, result, out)
+    if plot and result.solutions:
+        api.plot(instance, result.solutions[0], plot, result.bound if result.bound_kind == "proven" else None)
     return SOLVED if result.verified else NO_SOLUTION
 
 
@@ -130,17 +134,18 @@ def _compare(options: argparse.Namespace) -> int:
     from orl.compare import compare, sweep_values, to_csv, to_table
 
     out = files.check_writable(options.out, (".json", ".csv")) if options.out else None
-    rows = compare(
-        options.instance,
-        [name.strip() for name in options.solvers.split(",") if name.strip()],
-        problem=options.problem,
-        settings=params.parse_assignments(options.set),
-        sweep=sweep_values(options.sweep) if options.sweep else None,
-        scenarios=options.scenarios,
-        time_limit=options.time_limit,
-        seed=options.seed,
-        verbose=True,
-    )
+    with redirect_stdout(sys.stderr):
+        rows = compare(
+            options.instance,
+            [name.strip() for name in options.solvers.split(",") if name.strip()],
+            problem=options.problem,
+            settings=params.parse_assignments(options.set),
+            sweep=sweep_values(options.sweep) if options.sweep else None,
+            scenarios=options.scenarios,
+            time_limit=options.time_limit,
+            seed=options.seed,
+            verbose=True,
+        )
     as_json = json.dumps([row.to_dict() for row in rows])
     if out:
         files.write_atomically(out, to_csv(rows) if out.suffix.lower() == ".csv" else as_json + "\n")
@@ -152,7 +157,11 @@ def _check(options: argparse.Namespace) -> int:
     from orl import api, params
 
     report = api.check(
-        options.instance, options.solution, problem=options.problem, settings=params.parse_assignments(options.set)
+        options.instance,
+        options.solution,
+        problem=options.problem,
+        settings=params.parse_assignments(options.set) or None,
+        seed=options.seed,
     )
     if options.json:
         violations = [violation._asdict() for violation in report.violations]
@@ -204,8 +213,14 @@ def _summary(result: Result) -> str:
     return "\n".join(lines)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, as all other errors do."""
+        self.exit(BAD_INPUT, f"orl: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="orl",
         description="Operations-research decisions under uncertainty: rules, learned policies, exact models.",
     )
@@ -234,6 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="verify a solution independently")
     _add_instance(check)
     check.add_argument("solution", metavar="SOLUTION", help="a .json or .csv file")
+    check.add_argument("--seed", type=int, metavar="N", help="of the scenarios (default: what the file says, else 0)")
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(command=_check)
 

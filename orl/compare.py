@@ -12,7 +12,7 @@ from typing import Any
 
 from orl import api
 from orl.errors import InputError
-from orl.result import Interval, Result, paired_difference, relative_gap
+from orl.result import Interval, Result, Status, paired_difference, relative_gap
 from orl.run import run_method
 
 COLUMNS = ("solver", "value", "low", "high", "difference", "difference_low", "difference_high", "bound", "gap",
@@ -66,15 +66,17 @@ def compare(
     """
     if len(set(solvers)) != len(solvers) or not solvers:
         raise InputError(f"--solvers expects different names, got {', '.join(solvers) or 'none'}.")
-    rows: list[Row] = []
+    prepared = []  # all before any runs, so that a mistake in the last setting costs nothing
     for value in sweep[1] if sweep else [None]:
         given = dict(settings or {})
         if sweep:
             if sweep[0] in given:
                 raise InputError(f"setting {sweep[0]!r} is both set and swept.")
             given = _with(given, sweep[0], value)
-        family, loaded, methods = api.prepare(instance, solvers, problem, given)
-        results = []
+        prepared.append((value, api.prepare(instance, solvers, problem, given)))
+    rows: list[Row] = []
+    for value, (family, loaded, methods) in prepared:
+        results: list[Result] = []
         for method, options in methods:
             if verbose:
                 print(method.name + (f" at {sweep[0]}={value}" if sweep else ""), file=sys.stderr)
@@ -82,7 +84,11 @@ def compare(
                 family, loaded, method, options, scenarios=scenarios, time_limit=time_limit, seed=seed, verbose=verbose
             )
             results.append(run)
+            if run.status == Status.INTERRUPTED:
+                break
         rows += _rows(results, (sweep[0], value) if sweep else None)
+        if rows[-1].result.status == Status.INTERRUPTED:  # one Ctrl-C ends the comparison, not the table
+            break
     return rows
 
 

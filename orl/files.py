@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -20,7 +21,7 @@ from orl.problem import Columns, KnownBounds, Problem
 if TYPE_CHECKING:
     from orl.result import Result
 
-HEAD_BYTES = 4096  # what a family sees of a file to recognise it
+HEAD_BYTES = 2**18  # what a family sees of a file to recognise it, long comments included
 MAX_INSTANCE_BYTES = 256 * 2**20
 
 
@@ -65,13 +66,18 @@ def find_instance(name: str | Path, problem_names: Sequence[str]) -> Path:
     if not isinstance(name, str | Path):
         raise InputError(f"expected an instance, a path or a name, got a {type(name).__name__}.")
     path, name = Path(name), str(name)
-    if path.exists():
-        return path
+    try:
+        if path.exists():
+            return path
+    except OSError as error:
+        raise InputError(f"{name[:60]}...: is no name of a file ({error.strerror}).") from None
     known = [known for problem in problem_names for known in packaged_instances(problem)]
     if name in known:
         folder = instance_folder(name.partition("/")[0])
         return next(p for p in sorted(folder.iterdir()) if p.stem == name.partition("/")[2])
-    raise InputError(f"there is no file and no instance {name!r}; {nearest(name, known)}")
+    inside = [f"{problem}/{name}" for problem in problem_names if f"{problem}/{name}" in known]
+    hint = f"did you mean {' or '.join(inside)}?" if inside else nearest(name, known)
+    raise InputError(f"there is no file and no instance {name!r}; {hint}")
 
 
 def read_text(path: Path) -> str:
@@ -149,6 +155,8 @@ def _read_json(path: Path, text: str) -> tuple[list[Columns], dict[str, Any]]:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise at(path, error.lineno, f"expected JSON: {error.msg}.") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise at(path, None, f"expected JSON: {error}.") from None
     except RecursionError:
         raise at(path, None, "expected a solution, found JSON nested too deeply.") from None
     if isinstance(data, list):
@@ -182,7 +190,7 @@ def _check_columns(path: Path, data: Any) -> Columns:
 
 def _read_csv(path: Path, text: str) -> list[Columns]:
     reader = csv.reader(io.StringIO(text))
-    tables: dict[str, dict[str, list[str]]] = {}
+    tables: dict[int, dict[str, list[str]]] = {}
     try:
         header = [name.strip() for name in next(reader, [])]
         if not any(header):
@@ -194,12 +202,17 @@ def _read_csv(path: Path, text: str) -> list[Columns]:
             if len(row) != len(header):
                 message = f"expected {len(header)} entries ({', '.join(header)}), got {len(row)}."
                 raise at(path, reader.line_num, message)
-            table = tables.setdefault(row[0] if several else "", {name: [] for name in header[several:]})
+            if several and not re.fullmatch("[0-9]{1,9}", row[0]):
+                raise at(path, reader.line_num, f"expected a scenario's number, got {row[0][:40]!r}.")
+            number = int(row[0]) if several else 0
+            table = tables.setdefault(number, {name: [] for name in header[several:]})
             for name, entry in zip(header[several:], row[several:], strict=True):
                 table[name].append(entry.strip())
     except csv.Error as error:
         raise at(path, reader.line_num, f"expected CSV: {error}.") from None
-    return list(tables.values()) or [{name: [] for name in header}]
+    if sorted(tables) != list(range(len(tables))):
+        raise at(path, None, f"expected scenarios 0 to {len(tables) - 1}, got {sorted(tables)[:10]}.")
+    return [tables[number] for number in sorted(tables)] or [{name: [] for name in header}]
 
 
 def _rows(columns: Columns) -> list[dict[str, Any]]:
@@ -221,7 +234,7 @@ def write_atomically(path: Path | str, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".orl-", delete=False) as file:
             temporary = file.name
             file.write(data)
             file.flush()
@@ -246,8 +259,11 @@ def check_writable(path: Path | str, suffixes: Sequence[str]) -> Path:
     path = Path(path)
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{path}: expected a name ending in {', '.join(suffixes)}.")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}.")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise InputError(f"{path}: cannot be written.")
+    try:
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: there is no folder {path.parent}.")
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise InputError(f"{path}: cannot be written.")
+    except OSError as error:
+        raise InputError(f"{str(path)[:60]}...: cannot be written ({error.strerror}).") from None
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +69,11 @@ def solve_hindsight(task: Task, model: str, start: str, solve: Callable[[Any, St
     """
     assert task.problem.models is not None
     build = task.problem.models[model]
-    found = [_solve_scenario(task, build, scenario, start, solve) for scenario in task.scenarios]
+    found = []
+    for scenario in task.scenarios:
+        found.append(_solve_scenario(task, build, scenario, start, solve))
+        if task.control.is_interrupted:  # what is solved by now is the answer, value and bound of the same scenarios
+            break
     solutions = [one.solution for one in found if one.solution is not None]
     costs = [one.cost for one in found if one.cost is not None]
     bounds = [one.bound for one in found if one.bound is not None]
@@ -126,7 +129,7 @@ def _solve_scenario(
         status: Status = solved.status
         bound = None
     elif is_met(cost, bound):
-        status, bound = Status.OPTIMAL, cost
+        status = Status.OPTIMAL
     elif control.is_interrupted:
         status = Status.INTERRUPTED
     else:
@@ -137,4 +140,4 @@ def _solve_scenario(
 
 def is_met(cost: float | None, bound: float | None) -> bool:
     """Whether a cost is at its bound, up to the noise of floating-point solvers."""
-    return cost is not None and bound is not None and math.isclose(cost, bound, rel_tol=1e-9, abs_tol=1e-6)
+    return cost is not None and bound is not None and cost - bound <= 1e-6

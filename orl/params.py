@@ -81,7 +81,11 @@ def make(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def split(
-    values: Mapping[str, Any], family: str, of_family: type | None, of_solvers: Mapping[str, type]
+    values: Mapping[str, Any],
+    family: str,
+    of_family: type | None,
+    of_solvers: Mapping[str, type],
+    unloaded: Iterable[str] = (),
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Divide settings between an instance and methods; each method gets all that it knows.
 
@@ -93,6 +97,8 @@ def split(
     of_family : type or None
         The instance's settings dataclass; None: the instance is loaded, nothing can be set any more.
     of_solvers : method name -> settings dataclass
+    unloaded : names
+        What could have been set before loading.
 
     Raises
     ------
@@ -107,6 +113,8 @@ def split(
         if key in of_instance and key in known:
             raise InputError(f"setting {key!r} belongs to both {family} and {solvers}; it cannot be set here.")
         if key not in of_instance and key not in known:
+            if of_family is None and key in unloaded:
+                raise InputError(f"setting {key!r} of {family} cannot be changed once the instance is loaded.")
             hint = nearest(key, dict.fromkeys([*of_instance, *known]))
             raise InputError(f"setting {key!r} belongs neither to {family} nor to {solvers}; {hint}")
     return (

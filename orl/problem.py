@@ -61,8 +61,6 @@ class Problem:
         What the family's files look like, for the message about a file nobody recognises.
     settings : callable () -> type
         The dataclass of what `--set` may change about an instance, imported when asked for.
-    instance_type : callable () -> type
-        The family's record, likewise.
     sniff : callable (path, head: bytes) -> bool
     load : callable (path, settings: Mapping) -> instance
     describe : callable (instance) -> str
@@ -98,7 +96,6 @@ class Problem:
     summary: str
     file_hint: str
     settings: Callable[[], type]
-    instance_type: Callable[[], type]
     sniff: Callable[..., bool]
     load: Callable[..., Any]
     describe: Callable[[Any], str]

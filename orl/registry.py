@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from orl.errors import InputError
@@ -15,18 +15,19 @@ from orl.solver import Solver
 from orl.solvers import SOLVERS
 
 
-def lazy(reference: str) -> Callable[..., Any]:
-    """Return a function that imports `module:attribute` when it is first called.
+@dataclass(frozen=True)
+class lazy:  # noqa: N801 - used as a function
+    """A function that imports `module:attribute` when it is first called; it can be pickled.
 
     >>> lazy("math:sqrt")(9.0)
     3.0
     """
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return resolve(reference)(*args, **kwargs)
+    reference: str
 
-    call.__name__ = reference.rpartition(":")[2]
-    return call
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call what the reference names."""
+        return resolve(self.reference)(*args, **kwargs)
 
 
 def resolve(reference: str) -> Any:
@@ -38,6 +39,8 @@ def resolve(reference: str) -> Any:
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
             raise InputError(f"{reference}: there is no module {error.name!r} on the Python path.") from None
         raise InputError(f"{reference}: {module_name} needs the missing package {error.name!r}.") from None
+    except Exception as error:  # whatever a user's module does when it is imported
+        raise InputError(f"{reference}: importing {module_name!r} failed: {type(error).__name__}: {error}.") from error
     if not hasattr(module, attribute):
         raise InputError(f"{reference}: {module_name} has no {attribute!r}; {nearest(attribute, vars(module))}")
     return getattr(module, attribute)
@@ -86,9 +89,11 @@ def solver_names(problem: Problem | None = None) -> list[str]:
     return [name for name in SOLVERS if problem is None or resolve(SOLVERS[name]).fits(problem)]
 
 
-def find_solver(name: str, problem: Problem) -> Solver:
+def find_solver(name: str | Solver, problem: Problem) -> Solver:
     """Return a method by name, a rule of the family as a method, or a third party's by `module:NAME`."""
-    if ":" in name:
+    if isinstance(name, Solver):
+        solver, name = name, name.name
+    elif ":" in name:
         found = resolve(name)
         solver = found if isinstance(found, Solver) else rule_solver(find_rule(name, problem), problem)
     elif name in SOLVERS:

@@ -81,6 +81,8 @@ class Result:
     problem, instance, solver : str
     settings : name -> value
         Of the instance and of the solver, defaults included.
+    clairvoyant : bool
+        Whether the method was given the scenario as it decided; such policies are tabled apart.
     status : Status
     value : float or None
         Mean cost over the scenarios, recomputed by the verifier.
@@ -99,6 +101,9 @@ class Result:
     costs : list of float
         One a scenario.
     scenarios : int
+        How many were asked for; an interrupted run has fewer `costs`.
+    purpose : str
+        Whose draws: 'evaluate', 'select' or 'train'.
     seconds : float
         Wall time of the method, without loading and verification.
     seed : int
@@ -110,13 +115,14 @@ class Result:
         How value and bound came about.
     versions : name -> str
     solutions : list of Solution
-        One a scenario; not part of the JSON (see `orl.files.write_result`).
+        One a scenario; not part of the JSON (see `orl.save_result`).
     """
 
     problem: str
     instance: str
     solver: str
     settings: Mapping[str, Any]
+    clairvoyant: bool
     status: Status
     value: float | None
     bound: float | None
@@ -127,6 +133,7 @@ class Result:
     interval: tuple[float, float] | None
     costs: list[float]
     scenarios: int
+    purpose: str
     seconds: float
     seed: int
     verified: bool

@@ -21,7 +21,7 @@ class Rule:
     ----------
     name : str
     table : callable (instance) -> ndarray (num_entries,), or None
-        Priorities computed once for an instance; whole episodes then run in the family's kernel.
+        Priorities computed once for an instance, not NaN; whole episodes then run in the family's kernel.
     score : callable (observation) or (observation, seeds) -> ndarray of the shape of `observation.legal`, or None
         Scores computed at every decision. `seeds` (num_envs,) uint64 tell random rules apart.
     compiled : int
@@ -58,7 +58,10 @@ def rule_from(function: Callable[..., np.ndarray], name: str = "") -> Rule:
     'longest_first'
     """
     name = name or getattr(function, "__name__", "rule")
-    parameters = list(inspect.signature(function).parameters)
+    try:
+        parameters = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        parameters = ["unknown"]
     if parameters == ["instance"]:
         return Rule(name, table=function)
     if parameters in (["observation"], ["observation", "seeds"]):
@@ -69,11 +72,12 @@ def rule_from(function: Callable[..., np.ndarray], name: str = "") -> Rule:
 
 
 def call_table(rule: Rule, instance: Any, num_entries: int | None = None) -> np.ndarray:
-    """Return a table rule's priorities, checked: one finite number an entry."""
+    """Return a table rule's priorities, checked: one number an entry, not NaN."""
     assert rule.table is not None
     priorities = _numbers(rule, rule.table, instance)
-    if num_entries is not None and priorities.shape != (num_entries,):
-        raise InputError(f"rule {rule.name!r} must return {num_entries} priorities, got shape {priorities.shape}.")
+    if priorities.ndim != 1 or (num_entries is not None and len(priorities) != num_entries):
+        expected = num_entries or "one-dimensional"
+        raise InputError(f"rule {rule.name!r} must return {expected} priorities, got shape {priorities.shape}.")
     if np.isnan(priorities).any():
         raise InputError(f"rule {rule.name!r} returned NaN at entry {int(np.isnan(priorities).argmax())}.")
     return priorities

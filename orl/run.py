@@ -10,6 +10,7 @@ import numpy as np
 
 from orl import params
 from orl.errors import InputError
+from orl.hindsight import is_met
 from orl.problem import Problem, Report, Violation
 from orl.result import Result, Status, mean_interval, relative_gap
 from orl.scenario import Purpose, Scenarios
@@ -22,8 +23,8 @@ DEFAULT_SCENARIOS = 100  # of an instance in which something is random
 
 def sample(family: Problem, instance: Any, seed: int, purpose: Purpose | str, count: int | None) -> Scenarios:
     """Draw scenarios of an instance; None: one if nothing is random, else `DEFAULT_SCENARIOS`."""
-    if seed < 0:
-        raise InputError(f"the seed must be >= 0, got {seed}.")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"the seed must be >= 0 and below 2**63, got {seed}.")
     if count is not None and count < 1:
         raise InputError(f"there must be 1 scenario or more, got {count}.")
     if count is None:
@@ -42,6 +43,7 @@ def run_method(
     time_limit: float | None = None,
     seed: int = 0,
     verbose: bool = False,
+    control: Control | None = None,
 ) -> Result:
     """Run a method on an instance, verify its solutions and say how far they are from the optimum.
 
@@ -52,54 +54,50 @@ def run_method(
         How many; None: 1 if nothing is random, else 100.
     time_limit : float or None
         Seconds; None: no limit.
+    control : Control or None
+        Reins of the caller's own, in place of `time_limit` and `verbose`: another thread may `interrupt` them.
     """
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"the time limit must be > 0 seconds, got {time_limit:g}.")
     rows = sample(family, instance, seed, purpose, scenarios)
     if method.needs_determinism and rows.is_random:
         raise InputError(f"{method.name} is for instances in which nothing is random.")
-    control = Control(time_limit, verbose)
+    control = control or Control(time_limit, verbose)
+    task = Task(family, instance, rows, options, seed, control)
+    is_clairvoyant = False
     with control.interruptible():
         if method.solve is not None:
-            outcome = method.solve(Task(family, instance, rows, options, seed, control))
+            outcome = method.solve(task)
         else:
             assert method.policy is not None
-            run = simulate(family, instance, method.policy(family, options), rows, seed, control)
-            status = Status.INTERRUPTED if control.is_interrupted else Status.FEASIBLE
-            outcome = Outcome(status, run.solutions, value=float(run.costs.mean()))
+            policy = method.policy(task)
+            is_clairvoyant = policy.clairvoyant
+            run = simulate(family, instance, policy, rows, seed, control)
+            status = Status.FEASIBLE if run.solutions else Status.NO_SOLUTION
+            status = Status.INTERRUPTED if control.is_interrupted else status
+            outcome = Outcome(status, run.solutions, value=float(run.costs.mean()) if run.solutions else None)
         seconds = control.seconds
-    return _result(family, instance, method, options, rows, outcome, seconds, seed, control)
+    if len(outcome.solutions) > len(rows):
+        raise RuntimeError(f"{method.name} gives {len(outcome.solutions)} solutions for {len(rows)} scenarios.")
+    return _result(task, method, outcome, seconds, is_clairvoyant)
 
 
-def _result(
-    family: Problem,
-    instance: Any,
-    method: Solver,
-    options: Any,
-    scenarios: Scenarios,
-    outcome: Outcome,
-    seconds: float,
-    seed: int,
-    control: Control,
-) -> Result:
+def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_clairvoyant: bool) -> Result:
+    family, instance, scenarios, control = task.problem, task.instance, task.scenarios, task.control
     costs, report = verify_all(family, instance, scenarios, outcome.solutions)
-    value = report.cost
-    if (
-        value is not None
-        and outcome.value is not None
-        and not math.isclose(value, outcome.value, rel_tol=1e-6, abs_tol=1e-6)
-    ):
-        note = Violation("cost", f"{method.name} says {outcome.value:.10g}, the verifier finds {value:.10g}.")
-        report = Report(value, (*report.violations, note))
+    value, notes = report.cost, list(report.violations)
+    if value is not None and outcome.value is not None and not math.isclose(value, outcome.value, rel_tol=1e-6):
+        notes.append(Violation("cost", f"{method.name} says {outcome.value:.10g}, the verifier finds {value:.10g}."))
     bound, bound_kind = _best_bound(family, instance, scenarios, outcome, len(costs))
     status = outcome.status
-    if report.is_feasible and value is not None and bound is not None and bound_kind == "proven":
-        if bound > value + 1e-6 * max(abs(value), 1):
-            raise RuntimeError(
-                f"{method.name}: the bound {bound} exceeds the verified value {value}; please report this."
-            )
-        if status == Status.FEASIBLE and value - bound <= 1e-9 * max(abs(value), 1):
-            status = Status.OPTIMAL
+    is_comparable = not notes and value is not None and bound is not None and bound_kind == "proven"
+    if is_comparable and bound > value + 1e-6 * max(abs(value), 1):  # type: ignore[operator,arg-type]
+        notes.append(Violation("bound", f"{method.name}: bound {bound:.10g} above the verified value {value:.10g}."))
+        bound, bound_kind = None, "none"
+    # A status is believed only where the verified value meets the bound.
+    if status in (Status.OPTIMAL, Status.FEASIBLE):
+        status = Status.OPTIMAL if bound_kind == "proven" and is_met(value, bound) else Status.FEASIBLE
+    report = Report(value, tuple(notes))
     known = family.best_known(instance) if family.best_known is not None else None
     best_known = known.upper if known else None
     has_both = value is not None and best_known is not None and report.is_feasible
@@ -108,7 +106,8 @@ def _result(
         problem=family.name,
         instance=instance.name,
         solver=method.name,
-        settings={**params.to_dict(getattr(instance, "settings", None)), **params.to_dict(options)},
+        settings={**params.to_dict(getattr(instance, "settings", None)), **params.to_dict(task.settings)},
+        clairvoyant=is_clairvoyant,
         status=status,
         value=value,
         bound=bound,
@@ -118,12 +117,16 @@ def _result(
         gap_best_known=(value - best_known) / max(abs(best_known), 1e-9) if has_both else None,  # type: ignore[operator,arg-type]
         interval=(interval.low, interval.high) if interval else None,
         costs=costs,
-        scenarios=len(scenarios) if not outcome.solutions else len(outcome.solutions),
+        scenarios=len(scenarios),
+        purpose=scenarios.purpose.value,
         seconds=seconds,
-        seed=seed,
+        seed=task.seed,
         verified=report.is_feasible,
         violations=report.violations,
-        metrics={**_mean_metrics(family, instance, scenarios, outcome.solutions), **outcome.metrics},
+        metrics={
+            **(_mean_metrics(family, instance, scenarios, outcome.solutions) if report.is_feasible else {}),
+            **outcome.metrics,
+        },
         trace=control.trace,
         versions=versions(),
         solutions=outcome.solutions,

@@ -40,7 +40,8 @@ def generator(seed: int, purpose: Purpose | str, row: int, *more: int) -> np.ran
     >>> bool((a == b).all())
     False
     """
-    return np.random.default_rng([seed, _PURPOSE_KEY[Purpose(purpose)], row, *more])
+    key = (_PURPOSE_KEY[Purpose(purpose)], row, *more)
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +54,15 @@ class Scenarios:
     purpose : Purpose
     rows : tuple of int
         The row numbers held here; any subset of a stream is a stream.
-    draw : callable (rng) -> ndarray of shape (block, ...), or None
-        Draws one block of consecutive periods or events. None: nothing is random (`deterministic`).
+    draw : callable (rng, block) -> ndarray of shape (length, ...), or None
+        Draws block number `block` of consecutive periods or events, all of one length. None: nothing is random
+        (`deterministic`).
     initial : callable (rng) -> ndarray, or None
         Draws the random initial state of a row, where there is one.
 
     Examples
     --------
-    >>> coins = Scenarios(0, Purpose.EVALUATE, (0, 1), draw=lambda rng: rng.integers(2, size=16))
+    >>> coins = Scenarios(0, Purpose.EVALUATE, (0, 1), draw=lambda rng, block: rng.integers(2, size=16))
     >>> coins.values(0, 40).shape              # whole blocks, at least 40 long
     (48,)
     >>> short, long = coins[1].values(0, 20), coins.values(1, 40)
@@ -71,7 +73,7 @@ class Scenarios:
     seed: int
     purpose: Purpose
     rows: tuple[int, ...]
-    draw: Callable[[np.random.Generator], np.ndarray] | None = None
+    draw: Callable[[np.random.Generator, int], np.ndarray] | None = None
     initial: Callable[[np.random.Generator], np.ndarray] | None = None
     _blocks: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False)
 
@@ -105,7 +107,7 @@ class Scenarios:
         while held < max(length, 1):
             key = (row, len(blocks))
             if key not in self._blocks:
-                block = self.draw(generator(self.seed, self.purpose, row, 1, len(blocks)))
+                block = self.draw(generator(self.seed, self.purpose, row, 1, len(blocks)), len(blocks))
                 block.setflags(write=False)
                 self._blocks[key] = block
             blocks.append(self._blocks[key])

@@ -27,23 +27,28 @@ class Simulated:
     solutions: list[Solution]
 
 
-def run_episodes(process: Process, policy: Policy, rng: np.random.Generator) -> np.ndarray:
-    """Run one episode in each environment, from its current start, and return the discounted costs, (num_envs,)."""
+def run_episodes(
+    process: Process, policy: Policy, rng: np.random.Generator, control: Control | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run one episode in each environment from its start; return discounted costs and what has ended, (num_envs,).
+
+    Everything has ended unless `control` asked for a stop.
+    """
+    is_over = np.zeros(process.num_envs, dtype=bool)
     if isinstance(policy, RulePolicy):
         costs = process.run(policy.rule, rule_seeds(rng.spawn(1)[0], process.num_envs))
         if costs is not None:
-            return costs
+            return costs, ~is_over
     memory = policy.start(process.instances, rng.spawn(1)[0])
     costs, weight = np.zeros(process.num_envs), np.ones(process.num_envs)
-    is_over = np.zeros(process.num_envs, dtype=bool)
-    while not is_over.all():
+    while not is_over.all() and not (control and control.should_stop):
         actions, memory = policy.decide(process.observe(), memory)
         costs += weight * process.decide(actions)
         revealed = process.reveal()
         costs += weight * revealed.cost
         weight *= revealed.discount
         is_over = revealed.terminated | revealed.truncated
-    return costs
+    return costs, is_over
 
 
 def simulate(
@@ -54,20 +59,22 @@ def simulate(
     seed: int = 0,
     control: Control | None = None,
 ) -> Simulated:
-    """Simulate a policy on every scenario of an instance; stops early, between batches, when `control` says so."""
+    """Simulate a policy on every scenario of an instance; stops early when `control` says so."""
     control = control or Control()
     rng = np.random.default_rng([seed, 0])
     costs: list[float] = []
     solutions: list[Solution] = []
     with control.progress(len(scenarios), "scenarios") as bar:
         for first in range(0, len(scenarios), BATCH):
-            if costs and control.should_stop:
+            if first and control.should_stop:
                 break
             batch = [scenarios[i] for i in range(first, min(first + BATCH, len(scenarios)))]
             process = problem.process([instance] * len(batch), batch)
-            costs += run_episodes(process, policy, rng).tolist()
-            solutions += [process.solution(env) for env in range(len(batch))]
-            bar.update(len(batch))
+            of_batch, is_over = run_episodes(process, policy, rng, control)
+            ended = len(batch) if is_over.all() else int(is_over.argmin())  # the leading ones: rows stay aligned
+            costs += of_batch[:ended].tolist()
+            solutions += [process.solution(env) for env in range(ended)]
+            bar.update(ended)
     return Simulated(np.array(costs), solutions)
 
 

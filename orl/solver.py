@@ -38,6 +38,7 @@ class Control:
         self.time_limit = time_limit
         self.verbose = verbose
         self.trace: list[tuple[float, float | None, float | None]] = []
+        self._lock = threading.Lock()  # solvers report from several threads
         self._started = time.perf_counter()
         self._stop = threading.Event()
         self._printed = -math.inf
@@ -67,17 +68,18 @@ class Control:
 
     def report(self, value: float | None = None, bound: float | None = None) -> None:
         """Note an incumbent value and a proven bound, if either is better than what is known."""
-        last_value, last_bound = self.trace[-1][1:] if self.trace else (None, None)
-        value = min((x for x in (value, last_value) if x is not None), default=None)
-        bound = max((x for x in (bound, last_bound) if x is not None), default=None)
-        if (value, bound) == (last_value, last_bound):
-            return
-        self.trace.append((self.seconds, value, bound))
-        # Every improvement is worth a line; a creeping bound alone is worth one a second.
-        if self.verbose and (value != last_value or self.seconds - self._printed > 1):
-            self._printed = self.seconds
-            words = (f"{name} {_number(x)}" for name, x in (("best", value), ("bound", bound)))
-            print(f"{self.seconds:8.1f} s  " + "  ".join(words), file=sys.stderr, flush=True)
+        with self._lock:
+            last_value, last_bound = self.trace[-1][1:] if self.trace else (None, None)
+            value = min((x for x in (value, last_value) if x is not None), default=None)
+            bound = max((x for x in (bound, last_bound) if x is not None), default=None)
+            if (value, bound) == (last_value, last_bound):
+                return
+            self.trace.append((self.seconds, value, bound))
+            # Every improvement is worth a line; a creeping bound alone is worth one a second.
+            if self.verbose and (value != last_value or self.seconds - self._printed > 1):
+                self._printed = self.seconds
+                words = (f"{name} {_number(x)}" for name, x in (("best", value), ("bound", bound)))
+                print(f"{self.seconds:8.1f} s  " + "  ".join(words), file=sys.stderr, flush=True)
 
     def progress(self, total: int, unit: str) -> tqdm[Any]:
         """Return a progress bar: shown on a terminal, silent in a pipe."""
@@ -173,7 +175,8 @@ class Solver:
     fits : callable (Problem) -> bool
         Whether the family offers what the method asks for.
     solve : callable (Task) -> Outcome, or None
-    policy : callable (Problem, settings) -> Policy, or None
+    policy : callable (Task) -> Policy, or None
+        A policy that needs no training does not look at the task's instance, which is then None in `orl.make_policy`.
     needs_determinism : bool
         Whether the method is only for instances in which nothing is random.
     """
@@ -183,5 +186,5 @@ class Solver:
     settings: type
     fits: Callable[[Problem], bool]
     solve: Callable[[Task], Outcome] | None = None
-    policy: Callable[[Problem, Any], Any] | None = None
+    policy: Callable[[Task], Any] | None = None
     needs_determinism: bool = False

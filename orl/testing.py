@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def check_problem(problem: Problem, instance: Any, num_envs: int = 3, seed: int 
     policies: list[Policy] = [RandomPolicy(), *(rule_policy(problem, rule) for rule in rules_of(problem).values())]
     for policy in policies:
         process.reset()
-        costs = run_episodes(process, policy, np.random.default_rng(seed))
+        costs = run_episodes(process, policy, np.random.default_rng(seed))[0]
         for env in range(process.num_envs):
             solution = process.solution(env)
             report = problem.verify(instance, scenarios[env], solution)
@@ -63,6 +64,7 @@ def check_problem(problem: Problem, instance: Any, num_envs: int = 3, seed: int 
             again = problem.verify(instance, scenarios[env], problem.solution(instance, columns))
             assert again == report, "a solution survives its columns"
     check_rules(problem, instance, scenarios, seed)
+    pickle.loads(pickle.dumps((instance, [rule_policy(problem, rule) for rule in rules_of(problem).values()])))
     assert isinstance(problem.describe(instance), str)
     if problem.metrics is not None:
         values = problem.metrics(instance, scenarios[0], process.solution(0)).values()
@@ -93,7 +95,7 @@ def check_process(make: Callable[[int], Process], max_decisions: int = 100_000) 
     _check_observation(process, process.observe())
     _check_illegal(process)
     policy = RandomPolicy()
-    costs = run_episodes(process, policy, np.random.default_rng(1))
+    costs = run_episodes(process, policy, np.random.default_rng(1))[0]
     before = process.observe()
     assert before.legal.dtype != bool or not before.legal.any(), "nothing is legal at the end"
     assert (process.decide(np.zeros(_action_shape(process))) == 0).all(), "finished environments cost nothing"
@@ -101,9 +103,9 @@ def check_process(make: Callable[[int], Process], max_decisions: int = 100_000) 
     assert (revealed.cost == 0).all() and (revealed.terminated | revealed.truncated).all()
     # An environment's episode does not depend on its neighbours, nor on what was played before the reset.
     process.reset()
-    assert (run_episodes(process, policy, np.random.default_rng(1)) == costs).all(), "reset starts anew"
+    assert (run_episodes(process, policy, np.random.default_rng(1))[0] == costs).all(), "reset starts anew"
     alone = make(1)
-    assert run_episodes(alone, policy, np.random.default_rng(1))[0] == costs[0], "batching changes nothing"
+    assert run_episodes(alone, policy, np.random.default_rng(1))[0][0] == costs[0], "batching changes nothing"
     process.reset(envs=[1])
     memory = policy.start(process.instances, np.random.default_rng(2))
     for _ in range(max_decisions):
@@ -112,12 +114,13 @@ def check_process(make: Callable[[int], Process], max_decisions: int = 100_000) 
         actions, memory = policy.decide(observation, memory)
         process.decide(actions)
         post = process.observe()
+        _check_no_partial_reset(process)
         assert post.post and not observation.post
         assert post.arrays.keys() == observation.arrays.keys(), "one schema at both half-steps"
         assert post.legal.dtype != bool or not post.legal.any(), "nothing is legal between decide and reveal"
         revealed = process.reveal()
         assert (revealed.discount >= 0).all() and (revealed.discount <= 1).all()
-        assert revealed.cost[0] == 0, "an environment at its end stays there"
+        assert revealed.cost[0] == 0 and revealed.discount[0] == 1, "an environment at its end stays there"
         assert not (revealed.terminated & revealed.truncated).any()
         if (revealed.terminated | revealed.truncated).all():
             return
@@ -164,7 +167,7 @@ def check_files(problem: Problem, instance: Any) -> None:
 
 def check_solver(problem: Problem, solver: Solver, instance: Any, time_limit: float = 5.0, **settings: Any) -> Any:
     """Check that a method gives a verified, honest, serialisable result, and return it."""
-    result = api.solve(instance, solver.name, settings=settings, time_limit=time_limit)
+    result = api.solve(instance, solver, settings=settings, time_limit=time_limit)
     assert result.verified and not result.violations, result.violations[:3]
     assert result.value is not None and result.solutions
     if result.bound is not None and result.bound_kind == "proven":
@@ -192,6 +195,14 @@ def _check_observation(process: Process, observation: Observation) -> None:
     for name, array in {**observation.arrays, "legal": observation.legal}.items():
         assert array.shape[0] == process.num_envs, f"{name} is batch first"
         assert not array.flags.writeable, f"{name} is read-only"
+
+
+def _check_no_partial_reset(process: Process) -> None:
+    try:
+        process.reset(envs=[0])
+    except RuntimeError:
+        return
+    raise AssertionError("a partial reset between decide and reveal must raise RuntimeError")
 
 
 def _check_illegal(process: Process) -> None:

@@ -49,8 +49,14 @@ def test_out_and_check_agree(tmp_path, capsys):
         assert cli.main(["solve", "jobshop/ft06", "--solver", "spt", "--out", out]) == 0
         assert cli.main(["check", "jobshop/ft06", out]) == 0
         assert "verified: cost 88" in capsys.readouterr().out
-        assert cli.main(["check", "jobshop/la01", out]) == 1
-        assert "not feasible" in capsys.readouterr().out
+    csv, result = tmp_path / "plan.csv", tmp_path / "plan.json"
+    assert cli.main(["check", "jobshop/la01", str(csv)]) == 1
+    assert "not feasible" in capsys.readouterr().out
+    assert cli.main(["check", "jobshop/la01", str(result)]) == 2
+    assert "is a solution of 'ft06', not of 'la01'" in capsys.readouterr().err
+    result.write_text(result.read_text().replace('"value": 88', '"value": 87'))
+    assert cli.main(["check", "jobshop/ft06", str(result)]) == 1
+    assert "value: the file says 87, the verifier finds 88" in capsys.readouterr().out
 
 
 def test_a_moved_operation_is_found(tmp_path, capsys):

@@ -72,7 +72,7 @@ def test_a_batch_may_mix_instances_of_different_sizes():
     empty = [orl.Scenarios.deterministic()] * 3
     family = registry.find_problem("jobshop")
     mixed = family.process(instances, empty)
-    costs = testing.run_episodes(mixed, testing.RandomPolicy(), np.random.default_rng(0))
+    costs, _ = testing.run_episodes(mixed, testing.RandomPolicy(), np.random.default_rng(0))
     for env, instance in enumerate(instances):
         assert family.verify(instance, empty[env], mixed.solution(env)).cost == costs[env]
     for name, rule in registry.rules_of(family).items():

@@ -52,7 +52,7 @@ FT06 = JobShop(
 
 def problem(**fields: object) -> Problem:
     """Return a family of the job shop's models and verifier alone: no rules, no process."""
-    needed = ("default_solver", "summary", "file_hint", "settings", "instance_type", "sniff", "load", "describe")
+    needed = ("default_solver", "summary", "file_hint", "settings", "sniff", "load", "describe")
     blank = dict.fromkeys([*needed, "sample", "process", "columns", "solution"])
     models = {"exact": exact.build, "cp-sat": cp_sat.build}
     return Problem(**{**blank, "name": "shop", "verify": verify, "models": models, **fields})  # type: ignore[arg-type]
@@ -244,9 +244,11 @@ def test_several_scenarios_give_the_mean_of_their_bounds(solver):
 
 
 @SOLVERS
-@pytest.mark.parametrize("settings", [{"gap": -0.1}, {"threads": -1}])
-def test_settings_below_zero_are_refused(solver, settings):
-    with pytest.raises(ValueError, match=">= 0"):
+@pytest.mark.parametrize(
+    "settings", [{"gap": -0.1}, {"gap": float("nan")}, {"gap": float("inf")}, {"threads": -1}, {"threads": 10**6}]
+)
+def test_settings_out_of_range_are_refused(solver, settings):
+    with pytest.raises(ValueError, match="must be"):
         solver.settings(**settings)
 
 

@@ -160,7 +160,7 @@ BROKEN_TOML = {
     "[[jobs]]\noperations = [[0, true]]\n": "durations must be whole numbers",
     "[[jobs]]\nrelease = -2\noperations = [[0, 1]]\n": "releases must be >= 0",
     "[[jobs]]\nweight = nan\noperations = [[0, 1]]\n": "weights must be >= 0",
-    '[[jobs]]\nname = ""\noperations = [[0, 1]]\n': "job_names must be distinct and not empty",
+    '[[jobs]]\nname = ""\noperations = [[0, 1]]\n': "job_names must be distinct, printable, not empty",
     "[options]\ndispatch = 3\n[[jobs]]\noperations = [[0, 1]]\n": "setting dispatch: expected non-delay or active",
     "[options]\nspeed = 3\n[[jobs]]\noperations = [[0, 1]]\n": "unknown setting 'speed'",
     'file = "nowhere.txt"\n': "nowhere.txt",

@@ -63,7 +63,7 @@ def test_every_public_name_loads_and_is_documented():
 
 @given(st.integers(0, 2**40), st.sampled_from(list(Purpose)), st.integers(1, 5), st.integers(1, 50))
 def test_a_row_depends_on_seed_purpose_and_number_alone(seed, purpose, count, length):
-    def draw(rng):
+    def draw(rng, block):
         return rng.random(7)
 
     many = Scenarios(seed, purpose, tuple(range(count)), draw)
@@ -76,7 +76,7 @@ def test_a_row_depends_on_seed_purpose_and_number_alone(seed, purpose, count, le
 
 
 def test_purposes_rows_and_seeds_share_no_draws():
-    def draw(rng):
+    def draw(rng, block):
         return rng.random(4)
 
     rows = [Scenarios(seed, purpose, (row,), draw).values(0, 40)

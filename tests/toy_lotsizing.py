@@ -38,7 +38,7 @@ def sample(instance: Toy, seed: int, purpose: Purpose, n: int) -> Scenarios:
         seed,
         purpose,
         tuple(range(n)),
-        draw=lambda rng: rng.binomial(4, instance.settings.demand, size=(5, 2)),
+        draw=lambda rng, block: rng.binomial(4, instance.settings.demand, size=(5, 2)),
         initial=lambda rng: rng.integers(0, 3, size=2),
     )
 
@@ -50,6 +50,8 @@ class ToyProcess:
         self.reset()
 
     def reset(self, envs=None, instances=None, scenarios=None):
+        if envs is not None and self.post:
+            raise RuntimeError("call reveal first.")
         if envs is None:
             self.stock, self.setup = np.zeros((self.num_envs, 2)), np.zeros((self.num_envs, 2), dtype=int)
             self.period, self.log = np.zeros(self.num_envs, dtype=int), [[] for _ in range(self.num_envs)]
@@ -94,7 +96,7 @@ class ToyProcess:
         return cost
 
     def reveal(self):
-        cost = np.zeros(self.num_envs)
+        cost, discount = np.zeros(self.num_envs), np.where(self.is_over, 1.0, DISCOUNT)
         for env in np.flatnonzero(~self.is_over):
             demand = self.scenarios[env].values(0, self.period[env] + 1)[self.period[env]]
             cost[env] = 2 * np.maximum(demand - self.stock[env], 0).sum()
@@ -102,7 +104,7 @@ class ToyProcess:
             cost[env] += 0.1 * self.stock[env].sum()
             self.period[env] += 1
         self.post = False
-        return Revealed(cost, np.full(self.num_envs, DISCOUNT), self.is_over, np.zeros(self.num_envs, dtype=bool))
+        return Revealed(cost, discount, self.is_over, np.zeros(self.num_envs, dtype=bool))
 
     def solution(self, env):
         return SimpleNamespace(made=np.array(self.log[env]).reshape(-1, 2))
@@ -156,7 +158,6 @@ PROBLEM = Problem(
     summary="two items, two machines",
     file_hint="none",
     settings=lambda: Settings,
-    instance_type=lambda: Toy,
     sniff=lambda path, head: False,
     load=lambda path, settings: Toy(),
     describe=lambda instance: "2 items x 2 machines, discounted cost",

@@ -18,10 +18,6 @@ def _rules() -> Mapping[str, Rule]:
     return resolve(f"{_HERE}.rules:RULES")
 
 
-def _instance_type() -> type:
-    return resolve(f"{_HERE}.instance:JobShop")
-
-
 def _settings_type() -> type:
     return resolve(f"{_HERE}.instance:JobShopSettings")
 
@@ -32,7 +28,6 @@ PROBLEM = Problem(
     summary="jobs visit machines in given orders; least makespan",
     file_hint="text that begins with the numbers of jobs and machines, or TOML with problem = 'jobshop'",
     settings=_settings_type,
-    instance_type=_instance_type,
     sniff=lazy(f"{_HERE}.formats:sniff"),
     load=lazy(f"{_HERE}.formats:load"),
     describe=lazy(f"{_HERE}.formats:describe"),

@@ -22,9 +22,7 @@ def sniff(path: Path, head: bytes) -> bool:
     text = head.decode("utf-8", errors="replace").lstrip("\ufeff")
     if path.suffix == ".toml":
         says = re.search(r"^\s*problem\s*=\s*[\"']([^\"']*)", text, re.M)
-        return (
-            says.group(1) == "jobshop" if says else bool(re.search(r"^\s*(\[\[jobs\]\]|jobs\s*=|file\s*=)", text, re.M))
-        )
+        return says.group(1) == "jobshop" if says else bool(re.search(r"^\s*(\[\[jobs\]\]|jobs\s*=)", text, re.M))
     first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")), "")
     return bool(re.match(r"\s*\d+\s+\d+\b", first)) or bool(re.search(r"(?i)nb of jobs", first))
 
@@ -44,7 +42,8 @@ def load(path: Path, settings: Mapping[str, Any] | None = None) -> JobShop:
         return load_toml(path, settings or {})
     routes, durations, num_machines = parse_text(read_text(path), path)
     options = params.make(JobShopSettings, settings or {}, "jobshop")
-    return JobShop(path.stem, routes, durations, num_machines, settings=options, source=str(path))
+    name = path.stem.encode(errors="replace").decode()
+    return JobShop(name, routes, durations, num_machines, settings=options, source=str(path))
 
 
 def save(instance: JobShop, path: Path | str) -> None:

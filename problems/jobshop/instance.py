@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from orl.errors import InputError
 NO_DUE_DATE = np.iinfo(np.int64).max
 MAX_HORIZON = 2**40  # time units; keeps (time, job) packable into one integer and every time exact in a float
 MAX_JOBS = 2**20
+MAX_MACHINES = 2**17
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class JobShopSettings:
     """
 
     dispatch: Literal["non-delay", "active"] = "non-delay"
+
+    def __post_init__(self) -> None:
+        if self.dispatch not in get_args(get_type_hints(type(self))["dispatch"]):
+            raise ValueError(f"dispatch must be non-delay or active, got {self.dispatch!r}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +112,15 @@ class JobShop:
         self._set("job_first", first)
         self._set("op_job", np.repeat(np.arange(self.num_jobs), np.diff(first)))
         self._set("op_duration", self._whole("durations", [d for times in self.durations for d in times], 0, None))
-        highest = None if self.num_machines is None else int(self.num_machines) - 1
+        count = self.num_machines
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int | np.integer)):
+            raise self._error(f"num_machines must be a whole number, got {count!r}.")
+        highest = MAX_MACHINES - 1 if count is None else int(count) - 1
         op_machine = self._whole("machines", [m for route in self.machines for m in route], 0, highest)
         self._set("op_machine", op_machine)
-        self._set("num_machines", int(op_machine.max()) + 1 if highest is None else highest + 1)
+        self._set("num_machines", int(op_machine.max()) + 1 if count is None else int(count))
+        if self.num_machines > MAX_MACHINES:
+            raise self._error(f"num_machines must be <= {MAX_MACHINES}, got {self.num_machines}.")
         self._set("machines", tuple(map(tuple, self.by_job(op_machine))))
         self._set("durations", tuple(map(tuple, self.by_job(self.op_duration))))
         self._set("releases", self._job_field("releases", self.releases))
@@ -179,12 +189,15 @@ class JobShop:
         head and the least tail of its operations.
         """
         bound = int((self.heads + self.remaining_work).max())
-        for machine in range(self.num_machines):
+        for machine in np.unique(self.op_machine):
             ops = self.op_machine == machine
-            if ops.any():
-                load = self.heads[ops].min() + self.op_duration[ops].sum() + self.tails[ops].min()
-                bound = max(bound, int(load))
+            load = self.heads[ops].min() + self.op_duration[ops].sum() + self.tails[ops].min()
+            bound = max(bound, int(load))
         return bound
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():  # pickling forgets that arrays are read-only
+            self._set(key, value)
 
     # checks
 
@@ -242,8 +255,10 @@ class JobShop:
             raise self._error(f"{key} must have {size} entries, got {len(names)}.")
         seen: set[str] = set()
         for index, name in enumerate(names):
-            if not isinstance(name, str) or not name.strip() or name in seen:
-                raise self._error(f"{key} must be distinct and not empty, got {name!r} at {index}.")
+            is_text = isinstance(name, str) and name.isprintable() and name == name.strip() != ""
+            if not is_text or name in seen:
+                rule = "distinct, printable, not empty and without blanks around them"
+                raise self._error(f"{key} must be {rule}, got {name!r} at {index}.")
             seen.add(name)
         self._set(key, names)
 

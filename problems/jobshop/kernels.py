@@ -209,7 +209,7 @@ def _mark_conflict_set(shop, state, at, legal):
             legal[job] = start < first_end or start + duration == first_end
             if legal[job]:
                 clock = min(clock, start)
-    state[at.clock] = clock
+    state[at.clock] = clock if machine >= 0 else state[at.last_end]
 
 
 @kernel

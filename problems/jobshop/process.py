@@ -73,7 +73,10 @@ class JobShopProcess:
         scenarios: Sequence[Scenarios] | None = None,
     ) -> None:
         """Start `envs` anew; a new instance must fit into the padding."""
+        if self._post and envs is not None:
+            raise RuntimeError("some environments cannot be reset between decide and reveal; call reveal first.")
         envs = self._rows if envs is None else np.asarray(envs, dtype=np.int64)
+        self._check_fit(instances or ())
         for kept, new in ((self._instances, instances), (self._scenarios, scenarios)):
             for env, one in zip(envs.tolist(), new or (), strict=new is not None):
                 kept[env] = one  # type: ignore[call-overload]
@@ -87,7 +90,12 @@ class JobShopProcess:
         return Observation(self._views, self._sizes, self._no_legal if self._post else _view(self._legal), self._post)
 
     def decide(self, actions: np.ndarray) -> np.ndarray:
-        actions = np.asarray(actions, dtype=np.int64)
+        actions = np.asarray(actions)
+        if not np.issubdtype(actions.dtype, np.integer):
+            is_whole = np.issubdtype(actions.dtype, np.floating) and (actions == np.floor(actions)).all()
+            if not is_whole:
+                raise IllegalAction(f"actions must be whole numbers, got {actions.dtype}.")
+        actions = actions.astype(np.int64)
         if self._post:
             raise RuntimeError("decide was called twice; call reveal in between.")
         if actions.shape != (self.num_envs,):
@@ -144,11 +152,15 @@ class JobShopProcess:
         first = getattr(self._at, name)
         return _view(self._states[:, first : first + width] if width else self._states[:, first])
 
+    def _check_fit(self, instances: Sequence[JobShop]) -> None:
+        for shop in instances:
+            if shop.num_jobs > self._jobs or shop.num_machines > self._machines or shop.num_ops > self._ops:
+                padding = f"{self._jobs} jobs, {self._machines} machines, {self._ops} operations"
+                raise ValueError(f"{shop.name} does not fit into {padding}.")
+
     def _take_instances(self) -> None:
         """Lay the distinct instances out as rows and view them by environment."""
         sizes = [(shop.num_jobs, shop.num_machines, shop.num_ops) for shop in self._instances]
-        if any(j > self._jobs or m > self._machines or n > self._ops for j, m, n in sizes):
-            raise ValueError(f"an instance does not fit into {self._jobs} jobs, {self._machines} machines.")
         distinct = {id(shop): shop for shop in self._instances}
         row_of = {key: row for row, key in enumerate(distinct)}
         self._distinct = list(distinct.values())
@@ -216,7 +228,7 @@ def randomise(
         process._at,
         rule.compiled,
         table,
-        np.uint64(seed),
+        np.uint64(seed % 2**63),
         first_run,
         runs,
         epsilon,

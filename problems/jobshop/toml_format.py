@@ -27,6 +27,8 @@ def load_toml(path: Path, settings: Mapping[str, Any]) -> JobShop:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         raise at(path, int(line.group(1)) if line else None, f"expected TOML: {error}.") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise at(path, None, f"expected TOML: {error}.") from None
     except RecursionError:
         raise at(path, None, "expected TOML, found it nested too deeply.") from None
     reader = _TomlReader(path, text)
@@ -57,20 +59,23 @@ def load_toml(path: Path, settings: Mapping[str, Any]) -> JobShop:
         num_machines = len(machine_names) if isinstance(machine_names, tuple) else None  # type: ignore[assignment]
     if isinstance(machine_names, int):
         num_machines = machine_names
-    return JobShop(
-        name,
-        routes,
-        durations,
-        num_machines,
-        releases=reader.of_jobs(jobs, "release", 0),
-        due_dates=reader.of_jobs(jobs, "due", None),
-        weights=reader.of_jobs(jobs, "weight", 1.0),
-        job_names=reader.job_names(jobs),
-        machine_names=machine_names if isinstance(machine_names, tuple) else None,
-        time_unit=unit,
-        settings=params.make(JobShopSettings, {**options, **settings}, str(path)),
-        source=str(path),
-    )
+    try:
+        return JobShop(
+            name,
+            routes,
+            durations,
+            num_machines,
+            releases=reader.of_jobs(jobs, "release", 0),
+            due_dates=reader.of_jobs(jobs, "due", None),
+            weights=reader.of_jobs(jobs, "weight", 1.0),
+            job_names=reader.job_names(jobs),
+            machine_names=machine_names if isinstance(machine_names, tuple) else None,
+            time_unit=unit,
+            settings=params.make(JobShopSettings, {**options, **settings}, str(path)),
+            source=str(path),
+        )
+    except InputError as error:
+        raise reader.located(error) from None
 
 
 class _TomlReader:
@@ -86,6 +91,12 @@ class _TomlReader:
         index = job or 0
         line = found[index] if index < len(found) and (key or job is not None) else None
         return at(self.path, line, f"{key}: {message}" if key else message)
+
+    def located(self, error: InputError) -> InputError:
+        """Return an error that `JobShop` raised, with the line of the job it speaks of."""
+        message = str(error).removeprefix(f"{self.path}: ")
+        job = re.search(r"\bjob (\d+)", message)
+        return self.error(None, message, int(job.group(1)) if job else None)
 
     def check_keys(self, table: Mapping[str, Any], known: Sequence[str], prefix: str, job: int | None) -> None:
         for key in table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,8 +30,10 @@ class ExactSettings:
     start: Literal["best-rule", "none"] = "best-rule"
 
     def __post_init__(self) -> None:
-        if self.gap < 0 or self.threads < 0:
-            raise ValueError(f"gap and threads must be >= 0, got gap={self.gap}, threads={self.threads}.")
+        if not 0 <= self.gap < math.inf:
+            raise ValueError(f"gap must be >= 0 and finite, got {self.gap}.")
+        if not 0 <= self.threads <= (os.cpu_count() or 1):
+            raise ValueError(f"threads must be in 0..{os.cpu_count()}, the cores of this machine, got {self.threads}.")
 
 
 def _fits(problem: Problem) -> bool:

@@ -24,7 +24,7 @@ def rule_solver(rule: Rule, problem: Problem) -> Solver:
         summary=rule.summary,
         settings=NoSettings,
         fits=lambda other: other.name == problem.name,
-        policy=lambda family, settings: rule_policy(family, rule),
+        policy=lambda task: rule_policy(task.problem, rule),
     )
 
 

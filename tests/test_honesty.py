@@ -1,0 +1,145 @@
+"""A method's claims are not believed: value, bound and status are held to what the verifier finds."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import toy_lotsizing
+from hypothesis import given, settings
+from shops import shops
+
+import orl
+from orl.compare import compare
+from orl.hindsight import is_met
+from orl.policy import RulePolicy
+from orl.problems.jobshop.instance import Schedule
+from orl.problems.jobshop.process import JobShopProcess
+from orl.scenario import generator
+from orl.solver import Control, Outcome, Solver
+from orl.solvers.rules import NoSettings
+
+
+def liar(**claims):
+    """Return a method that gives SPT's schedule of ft06 (88) and claims what it likes."""
+
+    def solve(task):
+        solution = orl.solve("jobshop/ft06", "spt").solutions[0]
+        return Outcome(**{"status": orl.Status.OPTIMAL, "solutions": [solution], **claims})
+
+    return Solver("liar", "", NoSettings, lambda problem: True, solve=solve)
+
+
+def test_optimal_is_believed_only_at_the_bound():
+    result = orl.solve("jobshop/ft06", liar(bound=60.0, bound_kind="proven"))
+    assert (result.status, result.bound, result.verified) == ("feasible", 60, True)
+
+
+def test_a_wrong_value_is_a_violation():
+    result = orl.solve("jobshop/ft06", liar(value=80.0))
+    assert not result.verified
+    assert {violation.kind for violation in result.violations} == {"cost"}
+
+
+def test_a_bound_above_the_value_is_a_violation_and_no_bound():
+    result = orl.solve("jobshop/ft06", liar(bound=90.0, bound_kind="proven"))
+    assert (result.bound, result.bound_kind, result.gap) == (None, "none", None)
+    assert [violation.kind for violation in result.violations] == ["bound"]
+    assert result.solutions
+
+
+def test_a_broken_solution_is_reported_not_raised():
+    broken = Schedule([-1], [0], [0], [0], [3])
+    result = orl.solve("jobshop/ft06", liar(solutions=[broken]))
+    assert not result.verified
+    assert result.gap is None
+
+
+def test_a_large_cost_is_not_optimal_because_it_is_nearly_so():
+    assert not is_met(300_000_000_147.0, 300_000_000_141.0)
+    assert is_met(930.0, 930.0)
+
+
+@given(shops(max_jobs=3, max_machines=3, max_ops=3))
+@settings(max_examples=25)
+def test_no_policy_beats_the_hindsight_optimum_and_that_is_not_below_the_relaxation(shop):
+    optimum = orl.solve(shop, "cp-sat", settings={"threads": 1}, time_limit=20)
+    assert optimum.status == "optimal"
+    assert optimum.value >= shop.makespan_bound()
+    for rule in ("spt", "mwr", "random"):
+        assert orl.solve(shop, rule).value >= optimum.value
+
+
+def test_a_time_limit_ends_a_slow_policy_with_what_is_done():
+    """A score rule that sleeps is stopped within its episode; nothing half-simulated is reported."""
+
+    def slow(observation):
+        time.sleep(0.05)
+        return np.zeros(observation.legal.shape)
+
+    started = time.perf_counter()
+    result = orl.evaluate("jobshop/ft10", slow, time_limit=0.3)
+    assert time.perf_counter() - started < 3
+    assert (result.status, result.value, result.solutions) == ("no-solution", None, [])
+
+
+def test_another_thread_may_interrupt():
+    control = Control()
+    threading.Timer(0.3, control.interrupt).start()
+    result = orl.solve("jobshop/ta41", "best-of", settings={"runs": 10**8}, control=control)
+    assert result.status == "interrupted"
+    assert result.verified
+
+
+def test_a_control_keeps_the_best_whoever_reports():
+    control = Control()
+    workers = [threading.Thread(target=lambda s=s: [control.report(value=float(v)) for v in range(400 + s, s, -1)])
+               for s in range(4)]  # fmt: skip
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    values = [value for _, value, _ in control.trace]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == 1
+
+
+def test_streams_do_not_collide():
+    """Neither a longer key nor a large seed leads into another stream."""
+    first = [generator(0, "train", 3), generator(0, "train", 3, 0), generator(2**32, "evaluate", 5)]
+    first += [generator(0, "train", 3, 5), generator(0, "train", 5, 3)]
+    assert len({rng.random() for rng in first}) == 5
+
+
+def test_the_file_of_a_stochastic_solution_is_checked_on_its_own_scenarios(tmp_path):
+    toy = toy_lotsizing.Toy()
+    result = orl.evaluate(toy, "scarce", scenarios=3, seed=5, purpose="select")
+    orl.save_result(toy, result, tmp_path / "a.json")
+    orl.save_result(toy, result, tmp_path / "a.csv")
+    assert orl.check(toy, tmp_path / "a.json").cost == pytest.approx(result.value)
+    assert orl.check(toy, result).cost == pytest.approx(result.value)
+    assert orl.check(toy, tmp_path / "a.csv", seed=5, purpose="select").cost == pytest.approx(result.value)
+    assert orl.check(toy, tmp_path / "a.csv").cost != pytest.approx(result.value)
+
+
+def test_a_mistake_in_the_last_swept_value_costs_nothing():
+    with pytest.raises(orl.InputError, match="expected `int`"):
+        compare("jobshop/ft06", ["best-of"], sweep=("runs", ["1", "2.5"]))
+
+
+def test_a_partial_reset_waits_for_reveal_and_must_fit():
+    shop, big = orl.load("jobshop/ft06"), orl.load("jobshop/ft10")
+    process = JobShopProcess([shop] * 2, [orl.Scenarios.deterministic()] * 2)
+    with pytest.raises(ValueError, match="ft10 does not fit"):
+        process.reset([0], [big])
+    assert process.instances[0] is shop
+    process.decide(np.array([0, 1]))
+    with pytest.raises(RuntimeError, match="reveal"):
+        process.reset([1])
+
+
+def test_a_scalar_table_is_refused_wherever_it_is_used():
+    shop = orl.load("jobshop/ft06")
+    policy = RulePolicy(orl.Rule("scalar", table=lambda instance: 1.0))
+    with pytest.raises(orl.InputError, match="one-dimensional"):
+        policy.start([shop], np.random.default_rng(0))
