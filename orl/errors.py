@@ -9,6 +9,10 @@ class InputError(ValueError):
     """Report bad input: a file, a name, a setting. The command line prints it and leaves with code 2."""
 
 
+class Stopped(Exception):
+    """Report that long work noticed a request to stop before it had anything to give."""
+
+
 class IllegalAction(ValueError):
     """Report an action that the legal mask forbids."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from orl.errors import Stopped
 from orl.problem import Solution
 from orl.result import Status
 from orl.scenario import Scenarios
@@ -112,8 +114,8 @@ def _solve_scenario(
     control.report(cost, bound)
     solved = None
     if not (control.should_stop or is_met(cost, bound)):
-        model = build(instance, scenario, upper_bound=cost)
-        if not control.should_stop:  # large models take their time to build
+        with suppress(Stopped):  # large models take their time to build
+            model = build(instance, scenario, upper_bound=cost, should_stop=lambda: control.should_stop)
             solved = solve(model.program, model.start(solution) if solution is not None else ())
     if solved is not None and solved.bound is not None:
         bound = solved.bound if bound is None else max(bound, solved.bound)

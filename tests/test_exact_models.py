@@ -11,7 +11,7 @@ import numpy as np
 import pyomo.environ as pyo
 import pytest
 
-from orl.errors import InputError
+from orl.errors import InputError, Stopped
 from orl.exact import solve_model
 from orl.problem import Problem
 from orl.problems.jobshop import cp_sat, exact
@@ -322,3 +322,15 @@ def test_highs_writes_nothing_to_stdout():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == ""
+
+
+def test_building_stops_when_asked_and_the_known_solution_stays():
+    shop = drawn_shop(1)
+    with pytest.raises(Stopped):
+        exact.build(shop, should_stop=lambda: True)
+    control = Control()
+    task = Task(find_problem("jobshop"), shop, Scenarios.deterministic(), EXACT.settings(), 0, control)
+    control.report = lambda value=None, bound=None: control.interrupt()  # as if Ctrl-C came with the rule's schedule
+    outcome = EXACT.solve(task)
+    assert outcome.status == Status.INTERRUPTED
+    assert verify(shop, None, outcome.solutions[0]).is_feasible

@@ -42,8 +42,12 @@ def build(
     start: Any = None,
     horizon: Any = None,
     upper_bound: float | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Model:
-    """Return the constraint program of an instance; parameters and errors are those of `exact.build`."""
+    """Return the constraint program of an instance; parameters and errors are those of `exact.build`.
+
+    `should_stop` is not asked: the program is built in a blink.
+    """
     earliest, latest, upper = time_windows(instance, start, horizon, upper_bound)
     duration = instance.op_duration.tolist()
     program = cp_model.CpModel()

@@ -48,7 +48,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from orl.errors import InputError
+from orl.errors import InputError, Stopped
 from orl.problem import Model
 from orl.scenario import Scenarios
 
@@ -85,6 +85,7 @@ def build(
     start: Any = None,
     horizon: Any = None,
     upper_bound: float | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Model:
     """Return the mixed-integer model of an instance.
 
@@ -98,10 +99,15 @@ def build(
     upper_bound : number or None
         Makespan of a known schedule, in time units; the model has no worse ones. None: all durations one after another.
 
+    should_stop : callable () -> bool, or None
+        Asked machine by machine as the model is built.
+
     Raises
     ------
     InputError
         If `start` or `horizon` is given, or `upper_bound` is below a proven lower bound.
+    Stopped
+        If `should_stop` says so.
     """
     import pyomo.environ as pyo  # here, so that the CP-SAT model does not pay for it
 
@@ -136,10 +142,17 @@ def build(
         return m.C - m.s[b] - d[b] >= tail + pyo.quicksum(d[a] * y(b, a) for a in rivals[b] if q[a] >= tail)
 
     m.precedence = pyo.Constraint(range(instance.num_ops), rule=precedence)
-    possible = [(a, b) for a, b in order if order[a, b] != 0 and instance.op_job[a] != instance.op_job[b]]
-    m.disjunction = pyo.Constraint(possible, rule=disjunction)
-    m.head_cut = pyo.Constraint(_levels(r, rivals), rule=head_cut)
-    m.tail_cut = pyo.Constraint(_levels(q, rivals), rule=tail_cut)
+    m.machine = pyo.Block(range(instance.num_machines))
+    for machine in range(instance.num_machines):
+        if should_stop is not None and should_stop():
+            raise Stopped
+        here = {b: rivals[b] for b in np.flatnonzero(instance.op_machine == machine).tolist()}
+        possible = [
+            (a, b) for b in here for a in here[b] if order[a, b] != 0 and instance.op_job[a] != instance.op_job[b]
+        ]
+        m.machine[machine].disjunction = pyo.Constraint(possible, rule=disjunction)
+        m.machine[machine].head_cut = pyo.Constraint(_levels(r, here), rule=head_cut)
+        m.machine[machine].tail_cut = pyo.Constraint(_levels(q, here), rule=tail_cut)
 
     def read(value: Callable[[Any], float]) -> Schedule:
         return left_shifted(instance, np.array([value(m.s[o]) for o in range(instance.num_ops)]))
