@@ -133,6 +133,8 @@ def evaluate(
     policy : as in `make_policy`
     scenarios : int or None
         How many; None: 1 if nothing is random, else 100.
+    time_limit, verbose, control
+        As in `solve`.
     purpose : 'evaluate', 'select' or 'train'
         Whose draws; tune on 'select', report on 'evaluate'.
 

@@ -122,6 +122,6 @@ RULES: Mapping[str, Rule] = {
         Rule("fifo", score=fifo, compiled=FIFO, source=HAUPT),
         Rule("lifo", score=lifo, compiled=LIFO, source=HAUPT),
         Rule("winq", score=winq, compiled=WINQ, source=HAUPT),
-        Rule("random", score=random, compiled=RANDOM),
+        Rule("random", score=random, compiled=RANDOM, source=HAUPT),
     )
 }
