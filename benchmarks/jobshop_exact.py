@@ -49,8 +49,8 @@ def main():
         [
             ("`exact` (Pyomo and HiGHS, one thread), 120 s; `load bound`: from jobs and machine loads alone.",
              HEADERS, milp),
-            ("`cp-sat` on ft10, two threads, three runs.", HEADERS, first),
-            (f"`cp-sat`, two threads, 30 s: {proven} of {len(more)} proven.", HEADERS, more),
+            ("`cp-sat` on ft10, four workers on two cores, three runs.", HEADERS, first),
+            (f"`cp-sat`, four workers on two cores, 30 s: {proven} of {len(more)} proven.", HEADERS, more),
         ],
     )  # fmt: skip
 
