@@ -1,10 +1,14 @@
-"""The hindsight problem of every scenario of a task, whatever solves it; of a deterministic instance, the instance."""
+"""The hindsight problem of every scenario of a task, whatever solves it; of a deterministic instance, the instance.
+
+The mean over scenarios of the least cost of each, known beforehand, is a lower bound on the mean cost of any policy; a
+scenario that is not solved to the end enters by its proven bound.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +16,8 @@ import numpy as np
 from orl.errors import Stopped
 from orl.problem import Solution
 from orl.result import Status
-from orl.scenario import Scenarios
 from orl.simulate import best_rule
-from orl.solver import Outcome, Task
+from orl.solver import Control, Outcome, Task
 
 Start = Iterable[tuple[Any, float]]  # (variable, number) of a starting solution
 
@@ -52,8 +55,19 @@ class _Found:
     nodes: int = 0
 
 
-def solve_hindsight(task: Task, model: str, start: str, solve: Callable[[Any, Start], Solved]) -> Outcome:
+class _Share(Control):
+    """The reins of one scenario of several: its share of the time that is left, the same stop, a trace of its own."""
+
+    def __init__(self, whole: Control, share: float):
+        super().__init__(None if whole.time_limit is None else whole.remaining * share)
+        self._stop = whole._stop
+
+
+def solve_hindsight(task: Task, model: str, start: str, solve: Callable[[Task, Any, Start], Solved]) -> Outcome:
     """Solve the hindsight problem of each scenario of a task; of a deterministic instance that is the instance.
+
+    Several scenarios share the time: each may take what is left, divided by how many are left. Values and bounds of one
+    say nothing of the others, so they are not reported; the progress bar counts scenarios.
 
     Parameters
     ----------
@@ -62,20 +76,18 @@ def solve_hindsight(task: Task, model: str, start: str, solve: Callable[[Any, St
         Name of the model among `task.problem.models`.
     start : 'best-rule' or 'none'
         The starting solution. What is found is never worse than it.
-    solve : callable (program, start) -> Solved
+    solve : callable (task, program, start) -> Solved
+        The task is that of one scenario.
 
     Returns
     -------
     Outcome
-        The bound is the mean of the scenarios' proven bounds, None unless each has one.
+        The bound is the mean of the scenarios' proven bounds, None unless each has one. `proven_scenarios` counts those
+        that are solved to the end.
     """
     assert task.problem.models is not None
     build = task.problem.models[model]
-    found = []
-    for scenario in task.scenarios:
-        found.append(_solve_scenario(task, build, scenario, start, solve))
-        if task.control.is_interrupted:  # what is solved by now is the answer, value and bound of the same scenarios
-            break
+    found = list(_solve_scenarios(task, build, start, solve))
     solutions = [one.solution for one in found if one.solution is not None]
     costs = [one.cost for one in found if one.cost is not None]
     bounds = [one.bound for one in found if one.bound is not None]
@@ -86,7 +98,10 @@ def solve_hindsight(task: Task, model: str, start: str, solve: Callable[[Any, St
         bound=float(np.mean(bounds)) if len(bounds) == len(found) else None,
         bound_kind=kind if len(bounds) == len(found) else "none",
         value=float(np.mean(costs)) if len(costs) == len(found) else None,
-        metrics={"nodes": float(sum(one.nodes for one in found))},
+        metrics={
+            "nodes": float(sum(one.nodes for one in found)),
+            "proven_scenarios": float(sum(one.status == Status.OPTIMAL for one in found)),
+        },
     )
 
 
@@ -100,14 +115,26 @@ _GRAVEST_FIRST = (
 )
 
 
+def _solve_scenarios(
+    task: Task, build: Callable[..., Any], start: str, solve: Callable[[Task, Any, Start], Solved]
+) -> Iterator[_Found]:
+    count = len(task.scenarios)
+    if count == 1:
+        yield _solve_scenario(task, build, start, solve)
+        return
+    with task.control.progress(count, "scenarios") as bar:
+        for index, scenario in enumerate(task.scenarios):
+            share = _Share(task.control, 1 / (count - index))
+            yield _solve_scenario(replace(task, scenarios=scenario, control=share), build, start, solve)
+            bar.update(1)
+            if task.control.is_interrupted:  # what is solved by now is the answer: value and bound of these scenarios
+                return
+
+
 def _solve_scenario(
-    task: Task,
-    build: Callable[..., Any],
-    scenario: Scenarios,
-    start: str,
-    solve: Callable[[Any, Start], Solved],
+    task: Task, build: Callable[..., Any], start: str, solve: Callable[[Task, Any, Start], Solved]
 ) -> _Found:
-    problem, instance, control = task.problem, task.instance, task.control
+    problem, instance, scenario, control = task.problem, task.instance, task.scenarios, task.control
     bound = float(problem.bound(instance, scenario)) if problem.bound else None
     rule = best_rule(problem, instance, scenario, task.seed) if start == "best-rule" else None
     solution, cost = (rule[2], rule[1]) if rule else (None, None)
@@ -116,7 +143,7 @@ def _solve_scenario(
     if not (control.should_stop or is_met(cost, bound)):
         with suppress(Stopped):  # large models take their time to build
             model = build(instance, scenario, upper_bound=cost, should_stop=lambda: control.should_stop)
-            solved = solve(model.program, model.start(solution) if solution is not None else ())
+            solved = solve(task, model.program, model.start(solution) if solution is not None else ())
     if solved is not None and solved.bound is not None:
         bound = solved.bound if bound is None else max(bound, solved.bound)
     if solved is not None and solved.of is not None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shops import shops
+from shops import EVERY_MODE, scenario_of, shops
 
 from orl import registry
 from orl.policy import RulePolicy
@@ -13,29 +13,31 @@ from orl.problems.jobshop.instance import JobShop
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import RULES, choices
 from orl.problems.jobshop.schedules import columns
+from orl.problems.jobshop.verify import verify
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
 NOTHING_RANDOM = [Scenarios.deterministic()]
 
 
-def twin_schedule(shop, choose):
-    is_active = shop.settings.dispatch == "active"
-    return (simpy_twin.giffler_thompson if is_active else simpy_twin.simulate)(shop, choose)
+def twin_schedule(shop, choose, scenario):
+    if shop.settings.dispatch == "active":
+        return simpy_twin.giffler_thompson(shop, choose)
+    return simpy_twin.simulate(shop, choose, scenario)
 
 
-def assert_rules_agree(shop):
-    process = JobShopProcess([shop], NOTHING_RANDOM)
+def assert_rules_agree(shop, scenario):
+    process = JobShopProcess([shop], [scenario])
     for name, score in simpy_twin.SCORES.items():
         cost = process.run(RULES[name], np.zeros(1, dtype=np.uint64))[0]
-        twin = twin_schedule(shop, simpy_twin.rule_choice(shop, score))
+        twin = twin_schedule(shop, simpy_twin.rule_choice(shop, score), scenario)
         assert columns(shop, process.solution(0)) == columns(shop, twin), name
-        assert cost == twin.makespan
+        assert cost == pytest.approx(verify(shop, scenario, twin).cost)
 
 
-def assert_decisions_agree(shop, rng):
+def assert_decisions_agree(shop, scenario, rng):
     """Play at random, waiting included; the twin is offered the same jobs at the same times and ends up the same."""
-    process = JobShopProcess([shop], NOTHING_RANDOM)
+    process = JobShopProcess([shop], [scenario])
     played = []
     is_over = False
     while not is_over:
@@ -49,33 +51,45 @@ def assert_decisions_agree(shop, rng):
 
     def choose(state, conflict=None):
         time, legal, action = next(moves)
-        jobs = conflict if conflict is not None else [job for queue in state.startable() for job in queue]
-        assert (state.time, sorted(jobs)) == (time, [job for job in legal if job < shop.num_jobs])
+        if conflict is None:
+            offered = sorted(job for jobs in state.candidates().values() for job in jobs)
+            offered += [shop.num_jobs] if state.can_wait else []
+        else:
+            offered = sorted(conflict)
+        assert (state.time, offered) == (time, legal)
         return None if action == shop.num_jobs else action
 
-    twin = twin_schedule(shop, choose)
+    twin = twin_schedule(shop, choose, scenario)
     assert next(moves, None) is None
     assert columns(shop, process.solution(0)) == columns(shop, twin)
 
 
-@given(shops())
-@settings(max_examples=200)
-def test_every_rule_gives_the_twins_schedule(shop):
-    assert_rules_agree(shop)
-
-
 @given(shops(), st.integers(0, 2**32))
-@settings(max_examples=200)
+@settings(max_examples=100)
+def test_classic_shops_agree_with_the_twin(shop, seed):
+    assert_rules_agree(shop, NOTHING_RANDOM[0])
+    assert_decisions_agree(shop, NOTHING_RANDOM[0], np.random.default_rng(seed))
+
+
+@given(shops(**EVERY_MODE), st.integers(0, 2**32))
+@settings(max_examples=300)
+def test_every_rule_gives_the_twins_schedule_in_every_mode(shop, seed):
+    assert_rules_agree(shop, scenario_of(shop, seed))
+
+
+@given(shops(**EVERY_MODE), st.integers(0, 2**32))
+@settings(max_examples=300)
 def test_random_decisions_lead_where_they_lead_in_the_twin(shop, seed):
-    assert_decisions_agree(shop, np.random.default_rng(seed))
+    assert_decisions_agree(shop, scenario_of(shop, seed), np.random.default_rng(seed))
 
 
 @pytest.mark.slow
-@given(shops(max_jobs=8, max_machines=6, max_ops=8), st.integers(0, 2**32))
-@settings(max_examples=3000)
+@given(shops(max_jobs=8, max_machines=6, max_ops=8, **EVERY_MODE), st.integers(0, 2**32))
+@settings(max_examples=100_000)
 def test_larger_shops_agree_with_the_twin(shop, seed):
-    assert_rules_agree(shop)
-    assert_decisions_agree(shop, np.random.default_rng(seed))
+    scenario = scenario_of(shop, seed)
+    assert_rules_agree(shop, scenario)
+    assert_decisions_agree(shop, scenario, np.random.default_rng(seed))
 
 
 def test_a_shop_small_enough_for_paper():

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
+from shops import scenario_of
 
 from orl.errors import InputError
-from orl.problems.jobshop.instance import JobShop, Schedule
+from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings, Schedule
 from orl.problems.jobshop.plot import SUFFIXES, gantt, interactive_gantt, job_colours, plot
 from orl.problems.jobshop.simpy_twin import SCORES, rule_choice, simulate
 
@@ -86,6 +87,67 @@ def test_bars_are_operations(drawn: tuple[JobShop, Schedule]) -> None:
         for machine, start, width in zip(trace["y"], trace["base"], trace["x"], strict=True)
     ]
     assert len(traces) == shop.num_jobs and sorted(shown) == expected
+
+
+@pytest.fixture
+def as_it_is() -> tuple[JobShop, Schedule]:
+    """Return a swap shop: job 1 blocks machine 1 from 2 to 5; machine 0 is down from 1 to 3 and 8 to 30."""
+    shop = JobShop(
+        "swap",
+        machines=[[0, 1], [1, 0]],
+        durations=[[3, 2], [2, 3]],
+        calendar=[(0, 1, 3), (0, 8, 30), (1, 6, 7), (1, 20, 30)],
+        job_names=[EVIL, "b"],
+        settings=JobShopSettings(buffers="swap"),
+    )
+    return shop, simulate(shop, rule_choice(shop, SCORES["spt"]))
+
+
+def test_blocked_and_down_time_are_shown(as_it_is: tuple[JobShop, Schedule]) -> None:
+    """Down time ends at the makespan; in the still picture it is there twice, behind the bars and through them."""
+    shop, schedule = as_it_is
+    blocked, down = {(1, 2, 5)}, {(0, 1, 3), (1, 6, 7)}
+    assert schedule.makespan == 8
+    collections = [artist for artist in gantt(shop, schedule).axes[0].collections if isinstance(artist, PolyCollection)]
+    boxes = [[path.get_extents() for path in artist.get_paths()] for artist in collections]
+    shown = [{(round((box.y0 + box.y1) / 2), box.x0, box.x1) for box in of_kind} for of_kind in boxes]
+    assert shown[1:] == [blocked, down, down]
+    assert [bool(artist.get_hatch()) for artist in collections] == [False, True, False, False]
+    traces = interactive_gantt(shop, schedule)["data"]
+    spans = [
+        {(y, base, base + x) for y, base, x in zip(trace["y"], trace["base"], trace["x"], strict=True)}
+        for trace in traces
+    ]
+    assert spans == [down, {(0, 0, 5), (1, 5, 7 + 1)}, {(1, 0, 2), (0, 5, 8)}, blocked]
+    assert traces[3]["legendgroup"] == traces[2]["legendgroup"] == "b" and traces[3]["marker"]["pattern"]["shape"]
+
+
+def test_plotly_accepts_blocked_and_down_time(as_it_is: tuple[JobShop, Schedule], tmp_path: Path) -> None:
+    import plotly.graph_objects as go
+
+    assert len(go.Figure(interactive_gantt(*as_it_is)).data) == 4
+    for suffix in SUFFIXES:
+        plot(*as_it_is, tmp_path / f"gantt{suffix}")
+    assert EVIL not in (tmp_path / "gantt.html").read_text(encoding="utf-8")
+
+
+def test_failures_are_those_of_the_scenario(tmp_path: Path) -> None:
+    shop = JobShop("fail", [[0]], [[40]], settings=JobShopSettings(breakdowns=Breakdowns(0.2, "fixed 2")))
+    scenario = scenario_of(shop, 0)
+    schedule = simulate(shop, rule_choice(shop, SCORES["spt"]), scenario)
+    traces = interactive_gantt(shop, schedule, scenario=scenario)["data"]
+    assert [trace["name"] for trace in traces] == ["down", "0"] and sum(traces[0]["x"]) == schedule.makespan - 40
+    assert len(interactive_gantt(shop, schedule)["data"]) == 1
+    plot(shop, schedule, tmp_path / "gantt.png", 40, scenario)
+
+
+def test_a_bound_on_another_objective_is_no_time(tmp_path: Path) -> None:
+    """It is in the title, with the gap to the cost, and no line."""
+    settings = JobShopSettings(objective="flow-time")
+    shop = JobShop("flow", [[0], [0]], [[3], [4]], settings=settings)
+    figure = gantt(shop, Schedule.from_starts(shop, [0, 3]), bound=8)
+    assert figure.axes[0].get_title(loc="left") == "flow: makespan 7, flow-time 10, bound 8, gap 20.0%"
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["makespan"]
 
 
 def test_a_shop_without_work_has_a_picture(tmp_path: Path) -> None:

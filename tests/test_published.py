@@ -43,3 +43,20 @@ def test_the_mixed_integer_programme_proves_ft06():
     result = orl.solve("jobshop/ft06", "exact", time_limit=120)
     assert (result.value, result.bound, result.status) == (55, 55, "optimal")
     assert result.verified
+
+
+SWAP = {"ft06": 63, "la01": 793, "la02": 793, "la03": 715, "la04": 743, "la05": 664}
+NO_SWAP = {"ft06": 69, "la01": 881, "la02": 900, "la05": 732}
+BLOCKING = [("swap", *pair) for pair in SWAP.items()] + [("none", *pair) for pair in NO_SWAP.items()]
+
+
+@pytest.mark.parametrize(("buffers", "name", "optimum"), BLOCKING)
+def test_cp_sat_proves_the_published_blocking_optimum_and_no_rule_beats_it(buffers, name, optimum):
+    """The swap values are those of 30-minute runs of two constraint solvers (ScheduleOpt/optalcp-benchmarks, adcef15);
+    those without swaps were computed with CP-SAT. The classic bounds do not apply.
+    """
+    shop = orl.load(f"jobshop/{name}", settings={"buffers": buffers})
+    result = orl.solve(shop, "cp-sat", time_limit=60)
+    assert (result.value, result.bound, result.best_known) == (optimum, optimum, None)
+    process = JobShopProcess([shop], [Scenarios.deterministic()])
+    assert min(process.run(rule, np.zeros(1, dtype=np.uint64))[0] for rule in RULES.values()) >= optimum

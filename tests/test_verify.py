@@ -1,36 +1,29 @@
-"""Verification, key figures and the SimPy twin of the job shop."""
+"""Verification and key figures of the job shop."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields
 from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shops import BUFFERS, EVERY_MODE, ON_FAILURE, PROBABILITIES, Row, random_choice, rows_of, scenario_of, schedule_of
+from shops import shops as any_shops
 
-from orl.errors import IllegalAction
-from orl.problems.jobshop.instance import JobShop, Schedule
+import orl
+from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings, Schedule
 from orl.problems.jobshop.metrics import metrics
-from orl.problems.jobshop.simpy_twin import SCORES, State, giffler_thompson, rule_choice, simulate
-from orl.problems.jobshop.verify import MAX_VIOLATIONS, verify
-
-Row = tuple[int, int, int, int, int]  # job, position, machine, start, end
-
-
-def rows_of(schedule: Schedule) -> list[Row]:
-    return list(zip(*(getattr(schedule, column.name).tolist() for column in fields(Schedule)), strict=True))
+from orl.problems.jobshop.scenario import down_intervals
+from orl.problems.jobshop.simpy_twin import SCORES, giffler_thompson, rule_choice, simulate
+from orl.problems.jobshop.verify import LAST_TIME, MAX_VIOLATIONS, verify
+from orl.scenario import Scenarios
 
 
-def schedule_of(rows: list[Row]) -> Schedule:
-    return Schedule(*np.array(rows, dtype=np.int64).reshape(-1, 5).T)
-
-
-def kinds(instance: JobShop, rows: list[Row]) -> list[str]:
-    return [violation.kind for violation in verify(instance, None, schedule_of(rows)).violations]
+def kinds(instance: JobShop, rows: list[Row], scenario: Scenarios | None = None) -> list[str]:
+    return [violation.kind for violation in verify(instance, scenario, schedule_of(rows)).violations]
 
 
 # On paper -----------------------------------------------------------------------------------------------------------
@@ -138,76 +131,165 @@ def test_key_figures_of_no_work_at_all() -> None:
     assert set(metrics(shop, None, schedule_of([(0, 0, 0, 0, 0)])).values()) == {0}
 
 
-# The twin on paper --------------------------------------------------------------------------------------------------
+# Blocking and downtime on paper ------------------------------------------------------------------------------------
 
 
-def test_a_zero_operation_is_over_before_the_next_decision() -> None:
-    """Job 0 passes machine 0 in no time and competes for machine 1 at the same instant, where it is shorter."""
-    shop = JobShop("flash", machines=[[0, 1], [1]], durations=[[0, 1], [5]])
-    schedule = simulate(shop, rule_choice(shop, SCORES["spt"]))
-    assert rows_of(schedule) == [(0, 0, 0, 0, 0), (0, 1, 1, 0, 1), (1, 0, 1, 1, 6)]
+def with_settings(shop: JobShop, calendar: tuple = (), **settings) -> JobShop:
+    return JobShop(
+        shop.name, shop.machines, shop.durations, shop.num_machines, shop.releases, shop.due_dates, shop.weights,
+        calendar, shop.job_names, shop.machine_names, settings=JobShopSettings(**settings),
+    )  # fmt: skip
 
 
-def test_all_that_happens_at_an_instant_counts_before_the_decision() -> None:
-    """At 3 a release and a completion bring two rivals to machine 1; the shorter wins though it arrives second."""
-    shop = JobShop("instant", machines=[[0, 1], [1]], durations=[[3, 1], [4]], releases=[0, 3])
-    schedule = simulate(shop, rule_choice(shop, SCORES["spt"]))
-    assert rows_of(schedule)[1:] == [(0, 1, 1, 3, 4), (1, 0, 1, 4, 8)]
+def test_a_swap_is_none_without_swaps() -> None:
+    """VALID swaps A and B at 3."""
+    assert verify(with_settings(SHOP, buffers="swap"), None, schedule_of(VALID)).is_feasible
+    report = verify(with_settings(SHOP, buffers="none"), None, schedule_of(VALID))
+    message = "at 3 these moves wait for one another: job A to machine lathe, job B to machine saw."
+    assert report.violations == (("swap", message),)
 
 
-def test_waiting_holds_all_machines_until_the_next_event() -> None:
-    """Waiting at 0 for the urgent job 2 lets all machines stand until its release at 2."""
-    shop = JobShop("wait", machines=[[0], [1], [0]], durations=[[9], [1], [1]], releases=[0, 0, 2])
-    asked: list[int] = []
-
-    def choose(state: State) -> int | None:
-        asked.append(state.time)
-        return None if state.time == 0 else max(job for queue in state.startable() for job in queue)
-
-    schedule = simulate(shop, choose)
-    assert rows_of(schedule) == [(2, 0, 0, 2, 3), (1, 0, 1, 2, 3), (0, 0, 0, 3, 12)] and asked == [0, 2, 2, 3]
+def test_a_job_that_is_done_blocks_its_machine() -> None:
+    """A is done on the saw at 3 but goes to the lathe at 5; B comes to the saw at 4."""
+    rows = [(0, 0, 0, 0, 3), (1, 0, 1, 1, 3), (0, 1, 1, 5, 7), (1, 1, 0, 4, 8)]
+    assert verify(SHOP, None, schedule_of(rows)).is_feasible
+    report = verify(with_settings(SHOP, buffers="swap"), None, schedule_of(rows))
+    message = "operation 1 of job B on machine saw starts at 4, before job A, there since 0, leaves it at 5."
+    assert report.violations == (("blocking", message),)
 
 
-def test_illegal_choices_raise() -> None:
-    """Nobody may wait for nothing, nor start a job that is not there or whose machine is taken."""
-    with pytest.raises(IllegalAction, match="none will come"):
-        simulate(JobShop("one", [[0]], [[1]]), lambda state: None)
-    for job in (1, 7):
-        with pytest.raises(IllegalAction, match=f"job {job}"):
-            simulate(JobShop("two", [[0], [1]], [[1], [1]], releases=[0, 1]), lambda state, job=job: job)
-    with pytest.raises(IllegalAction, match="in conflict"):
-        giffler_thompson(JobShop("two", [[0], [1]], [[1], [2]]), lambda state, jobs: 1)
+def test_a_job_that_goes_on_on_its_own_machine_never_leaves_it() -> None:
+    """So nothing passes in between, in however little time; with buffers it may."""
+    shop = JobShop("own", machines=[[0, 0], [0]], durations=[[3, 2], [0]])
+    rows = [(0, 0, 0, 0, 3), (0, 1, 0, 3, 5), (1, 0, 0, 3, 3)]
+    assert kinds(shop, rows) == []
+    for buffers in ("swap", "none"):
+        assert kinds(with_settings(shop, buffers=buffers), rows) == ["blocking"]
+        assert kinds(with_settings(shop, buffers=buffers), [*rows[:2], (1, 0, 0, 5, 5)]) == []
 
 
-def test_scores_on_paper() -> None:
-    """Job 0 has 2 then 3 on machines 0 and 1, job 1 has 4 then 1 on machine 1 alone, released at 1."""
-    shop = JobShop("scores", machines=[[0, 1], [1, 1]], durations=[[2, 3], [4, 1]], releases=[0, 1])
-    state = State(1, next_op=[0, 0], available=[0, 1], free_at=[0, 0], queues=[[0], [1]])
-    assert {name: (score(shop, state, 0), score(shop, state, 1)) for name, score in SCORES.items()} == {
-        "spt": (-2, -4),
-        "lpt": (2, 4),
-        "mwr": (5, 5),
-        "lwr": (-5, -5),
-        "mor": (2, 2),
-        "lor": (-2, -2),
-        "fifo": (0, -1),
-        "lifo": (0, 1),
-        "fdd/mwr": (-2 / 5, -5 / 5),
-        "winq": (-4, -4),
+def test_moves_of_one_instant_that_a_passing_job_upsets() -> None:
+    """Job 0 passes machines 1 and 2 in no time at 2. Job 1 goes from 1 to 2 then, and would have to be gone from 1
+    before job 0 comes, yet come to 2 after job 0 is gone. If job 1 goes to machine 0 instead they swap first.
+    """
+    for target, is_possible in ((2, False), (0, True)):
+        shop = JobShop("pass", machines=[[0, 1, 2, 3], [1, target]], durations=[[2, 0, 0, 1], [2, 1]])
+        rows = [
+            (0, 0, 0, 0, 2),
+            (0, 1, 1, 2, 2),
+            (0, 2, 2, 2, 2),
+            (0, 3, 3, 2, 3),
+            (1, 0, 1, 0, 2),
+            (1, 1, target, 2, 3),
+        ]
+        assert kinds(shop, rows) == []
+        assert kinds(with_settings(shop, buffers="swap"), rows) == ([] if is_possible else ["swap"])
+        assert kinds(with_settings(shop, buffers="none"), rows) == ["swap"]
+
+
+def test_nothing_starts_on_a_machine_that_is_down_or_leaves_it() -> None:
+    """The saw is down from 3 to 5: A's work there is done, but A holds it until 5, unless there is a buffer."""
+    rows = [(0, 0, 0, 0, 3), (0, 1, 1, 3, 5), (1, 0, 1, 1, 3), (1, 1, 0, 5, 9)]
+    assert kinds(with_settings(SHOP, ((0, 3, 5),)), rows) == []
+    at_repair = [(0, 0, 0, 0, 3), (0, 1, 1, 5, 7), (1, 0, 1, 1, 3), (1, 1, 0, 5, 9)]
+    assert kinds(with_settings(SHOP, ((0, 3, 5),), buffers="swap"), at_repair) == []
+    leaves = with_settings(SHOP, ((0, 3, 5),), buffers="swap")
+    assert verify(leaves, None, schedule_of(rows)).violations[0] == (
+        "downtime", "job A leaves machine saw at 3, which is down from 3 to 5."
+    )  # fmt: skip
+    early = [*rows[:3], (1, 1, 0, 4, 9)]
+    assert verify(with_settings(SHOP, ((0, 3, 5),)), None, schedule_of(early)).violations == (
+        ("downtime", "operation 1 of job B starts at 4 on machine saw, which is down from 3 to 5."),
+    )
+
+
+def test_downtime_stretches_an_operation() -> None:
+    """The saw is down from 1 to 2: A's 3 units there last until 4, or begin anew at 2."""
+    for on_failure, end in (("resume", 4), ("restart", 5)):
+        shop = with_settings(SHOP, ((0, 1, 2),), on_failure=on_failure)
+        rows = [(0, 0, 0, 0, end), (0, 1, 1, end, end + 2), (1, 0, 1, 1, 3), (1, 1, 0, end, end + 4)]
+        assert kinds(shop, rows) == []
+        (violation,) = verify(shop, None, schedule_of([(0, 0, 0, 0, 3), *rows[1:]])).violations
+        assert violation.kind == "duration" and "must take 3 while its machine is up" in violation.message
+
+
+def test_a_schedule_too_late_to_judge_is_refused() -> None:
+    shop = JobShop("late", [[0]], [[1]], due_dates=[3])
+    assert kinds(shop, [(0, 0, 0, LAST_TIME, LAST_TIME + 1)]) == ["horizon"]
+    shop = with_settings(shop, breakdowns=Breakdowns(0.2))
+    assert "horizon" in kinds(shop, [(0, 0, 0, 2**40, 2**40 + 1)], scenario_of(shop, 0))
+
+
+@pytest.mark.parametrize(
+    ("objective", "cost"),
+    [("makespan", 7), ("flow-time", 5 + 6), ("weighted-tardiness", 2 * 3), ("max-lateness", 3), ("tardy-jobs", 1)],
+)
+def test_the_cost_is_the_objective(objective: str, cost: float) -> None:
+    settings = JobShopSettings(objective=objective)
+    shop = JobShop(
+        "due", SHOP.machines, SHOP.durations, releases=[0, 1], due_dates=[6, 4], weights=[1, 2], settings=settings
+    )
+    assert verify(shop, None, schedule_of(VALID)).cost == cost
+
+
+def test_key_figures_of_a_shop_as_it_is() -> None:
+    """The saw is down from 1 to 2 and the lathe from 8 to 20, beyond the makespan of 8; B blocks the lathe 3 to 4."""
+    shop = with_settings(SHOP, ((0, 1, 2), (1, 8, 20)), buffers="swap")
+    rows = [(0, 0, 0, 0, 4), (0, 1, 1, 4, 6), (1, 0, 1, 1, 3), (1, 1, 0, 4, 8)]
+    assert kinds(shop, rows) == []
+    assert metrics(shop, None, schedule_of(rows)) == {
+        "makespan": 8,
+        "flow_time_mean": 6.5,
+        "waiting_time_mean": 1,  # A while the saw is down, B while it blocks the lathe
+        "utilisation_mean": pytest.approx((7 / 8 + 4 / 8) / 2),
+        "utilisation_max": 7 / 8,
+        "idle_time_total": 2,
+        "time_blocked_total": 1,
+        "downtime_total": 1,
     }
 
 
-def test_an_active_schedule_lets_a_machine_wait_for_an_urgent_job() -> None:
-    """Job 1 can reach machine 0 at 1, before job 0 could be done there, so it is in conflict and may go first."""
-    shop = JobShop("active", machines=[[0], [1, 0]], durations=[[5], [1, 3]])
-    seen: list[list[int]] = []
+# Proven optima with their makespans: found by this project's own models, starts by job and position.
+OPTIMA = {
+    ("ft06", "swap", 63): [
+        [0, 1, 8, 14, 21, 24], [0, 8, 13, 24, 34, 44], [1, 6, 10, 18, 29, 30], [24, 29, 34, 39, 44, 54],
+        [25, 34, 37, 44, 54, 57], [14, 24, 34, 44, 54, 58],
+    ],
+    ("ft06", "none", 69): [
+        [0, 1, 4, 10, 25, 29], [13, 30, 35, 45, 55, 65], [10, 25, 29, 40, 49, 56], [30, 35, 40, 45, 48, 56],
+        [1, 10, 13, 18, 25, 29], [0, 3, 6, 15, 25, 29],
+    ],
+    ("la01", "swap", 793): [
+        [488, 509, 579, 676, 731], [1, 23, 75, 97, 140], [429, 481, 579, 622, 672], [54, 131, 186, 265, 352],
+        [23, 106, 140, 265, 367], [0, 54, 97, 186, 290], [211, 290, 367, 488, 579], [352, 390, 509, 579, 676],
+        [140, 211, 265, 290, 390], [404, 481, 579, 622, 697],
+    ],
+    ("la01", "none", 881): [
+        [186, 207, 260, 355, 410], [0, 21, 73, 89, 115], [615, 678, 776, 818, 869], [207, 284, 392, 471, 537],
+        [21, 104, 256, 325, 355], [477, 537, 580, 678, 776], [421, 490, 567, 654, 776], [580, 618, 678, 749, 776],
+        [4, 21, 89, 114, 158], [114, 256, 335, 402, 477],
+    ],
+}  # fmt: skip
 
-    def choose(state: State, jobs: list[int]) -> int:
-        seen.append(jobs)
-        return jobs[-1]
 
-    assert rows_of(giffler_thompson(shop, choose)) == [(1, 0, 1, 0, 1), (1, 1, 0, 1, 4), (0, 0, 0, 4, 9)]
-    assert seen == [[1], [0, 1], [0]]
+@pytest.mark.parametrize(("name", "mode", "makespan"), list(OPTIMA))
+def test_stored_optima_verify_in_the_right_modes_only(name: str, mode: str, makespan: int) -> None:
+    """What needs no swap is feasible with swaps and buffers as well, not the other way round."""
+    shop = orl.load(f"jobshop/{name}")
+    schedule = Schedule.from_starts(shop, np.concatenate(OPTIMA[name, mode, makespan]))
+    for buffers in BUFFERS:
+        report = verify(with_settings(shop, buffers=buffers), None, schedule)
+        assert report.cost == makespan
+        assert report.is_feasible == (BUFFERS.index(buffers) <= BUFFERS.index(mode))
+        assert {violation.kind for violation in report.violations} <= {"swap"}
+
+
+@pytest.mark.parametrize("name", ["ft06", "la01"])
+def test_a_schedule_that_needs_buffers_blocks(name: str) -> None:
+    shop = orl.load(f"jobshop/{name}")
+    rows = rows_of(simulate(shop, rule_choice(shop, SCORES["mwr"])))
+    for buffers in ("swap", "none"):
+        assert "blocking" in kinds(with_settings(shop, buffers=buffers), rows)
 
 
 # Drawn shops --------------------------------------------------------------------------------------------------------
@@ -230,17 +312,6 @@ def shops(draw: Callable) -> JobShop:
         releases=[2, *draw(st.lists(st.integers(0, 6), min_size=len(jobs) - 1, max_size=len(jobs) - 1))],
         job_names=draw(st.sampled_from([None, [f"job {job}" for job in range(len(jobs))]])),
     )
-
-
-def random_choice(rng: np.random.Generator) -> Callable[[State], int | None]:
-    """Start any job that can start, or wait where a release or a completion is surely pending."""
-
-    def choose(state: State) -> int | None:
-        if max(state.free_at) > state.time and rng.random() < 0.3:
-            return None
-        return int(rng.choice([job for queue in state.startable() for job in queue]))
-
-    return choose
 
 
 @st.composite
@@ -335,7 +406,161 @@ def test_overlap_is_what_the_pairs_say(drawn: tuple[JobShop, list[Row], np.rando
 COLUMN = st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-1, 4), max_size=6)
 
 
-@given(shops(), st.lists(COLUMN, min_size=5, max_size=5) | COLUMN.map(lambda column: [column] * 5))
+@given(
+    shops() | any_shops(**EVERY_MODE),
+    st.lists(COLUMN, min_size=5, max_size=5) | COLUMN.map(lambda column: [column] * 5),
+)
 def test_no_schedule_makes_it_raise(shop: JobShop, columns: list[list[int]]) -> None:
-    report = verify(shop, None, Schedule(*columns))
-    assert not report.is_feasible and report.violations
+    """Unless it happens to be right, which it can be in a shop of a single operation."""
+    schedule = Schedule(*columns)
+    report = verify(shop, scenario_of(shop, 0), schedule)
+    assert report.is_feasible == (not report.violations) and (report.violations or shop.num_ops == len(schedule.job))
+
+
+# Drawn shops of every mode -------------------------------------------------------------------------------------------
+
+
+@st.composite
+def scheduled_in_any_mode(draw: Callable, **modes) -> tuple[JobShop, Scenarios, list[Row], np.random.Generator]:
+    """Draw a shop, a scenario and the schedule of a random policy of the twin."""
+    shop = draw(any_shops(**{**EVERY_MODE, "dispatch": ("non-delay",), **modes}))
+    seed = draw(st.integers(0, 2**32))
+    scenario, rng = scenario_of(shop, seed), np.random.default_rng(seed)
+    return shop, scenario, rows_of(simulate(shop, random_choice(rng), scenario)), rng
+
+
+@given(scheduled_in_any_mode())
+def test_key_figures_are_in_range_in_any_mode(drawn: tuple[JobShop, Scenarios, list[Row], np.random.Generator]) -> None:
+    shop, scenario, rows, _ = drawn
+    figures = metrics(shop, scenario, schedule_of(rows))
+    assert np.isfinite(list(figures.values())).all()
+    assert 0 <= figures["utilisation_mean"] <= figures["utilisation_max"] <= 1
+    assert 0 <= figures["waiting_time_mean"] <= figures["flow_time_mean"] and figures["idle_time_total"] >= 0
+    assert 0 <= figures.get("time_blocked_total", 0) <= shop.num_machines * figures["makespan"]
+    assert ("time_blocked_total" in figures) == (shop.settings.buffers != "unlimited")
+    assert ("downtime_total" in figures) == shop.has_downtime
+    down = down_intervals(shop, scenario, int(figures["makespan"]) + 1)
+    ticks = sum(a <= t < b for pairs in down for a, b in pairs for t in range(int(figures["makespan"])))
+    assert figures.get("downtime_total", 0) == ticks
+
+
+@given(scheduled_in_any_mode())
+def test_a_false_end_is_caught_in_any_mode(drawn: tuple[JobShop, Scenarios, list[Row], np.random.Generator]) -> None:
+    shop, scenario, rows, rng = drawn
+    index = int(rng.integers(len(rows)))
+    rows[index] = (*rows[index][:4], rows[index][4] + int(rng.choice([-1, 1])))
+    assert "duration" in kinds(shop, rows, scenario)
+
+
+@given(scheduled_in_any_mode(probabilities=PROBABILITIES[2:]))
+def test_a_start_in_downtime_is_caught_in_any_mode(
+    drawn: tuple[JobShop, Scenarios, list[Row], np.random.Generator],
+) -> None:
+    shop, scenario, rows, rng = drawn
+    index = int(rng.integers(len(rows)))
+    job, position, machine, start, end = rows[index]
+    a, b = down_intervals(shop, scenario, 100)[machine][0]
+    start = int(rng.integers(a, b))
+    rows[index] = (job, position, machine, start, max(start, end))
+    assert "downtime" in kinds(shop, rows, scenario)
+
+
+@given(any_shops(max_ops=1, max_jobs=1, max_machines=1, probabilities=PROBABILITIES[1:], calendars=True,
+                 on_failure=ON_FAILURE), st.integers(0, 2**32), st.integers(10, 50))  # fmt: skip
+def test_an_end_is_what_counting_time_units_says(shop: JobShop, seed: int, start: int) -> None:
+    scenario = scenario_of(shop, seed)
+
+    def is_down(time: int) -> bool:
+        return any(a <= time < b for a, b in down_intervals(shop, scenario, time + 1)[0])
+
+    while is_down(start):
+        start += 1
+    time, done, duration = start, 0, shop.durations[0][0]
+    while done < duration:
+        done = done if is_down(time) else done + 1
+        if is_down(time) and shop.settings.on_failure == "restart":
+            done = 0
+        time += 1
+    for end in (time - 1, time, time + 1):
+        assert kinds(shop, [(0, 0, 0, start, end)], scenario) == ["duration"] * (end != time)
+
+
+def holdings(rows: list[Row]) -> list[tuple[int, int, int]]:
+    """Return (machine, from, to) of what a blocking shop holds, consecutive operations on one machine joined."""
+    held: list[tuple[int, int, int]] = []
+    before: Row | None = None
+    for row in sorted(rows):
+        if before is not None and row[0] == before[0]:
+            machine, since, _ = held[-1]
+            held[-1] = machine, since, row[3]
+            if row[2] == before[2]:
+                held[-1] = machine, since, row[4]
+                before = row
+                continue
+        held.append((row[2], row[3], row[4]))
+        before = row
+    return held
+
+
+@given(scheduled_in_any_mode(buffers=("unlimited",), probabilities=(0.0,), calendars=False))
+def test_blocking_is_what_the_pairs_say(drawn: tuple[JobShop, Scenarios, list[Row], np.random.Generator]) -> None:
+    """A schedule of a shop with buffers is reported if and only if two jobs would hold one machine."""
+    shop, _, rows, _ = drawn
+    pairs = [(a, b) for a, b in combinations(holdings(rows), 2) if a[0] == b[0] and not (a[2] <= b[1] or b[2] <= a[1])]
+    found = kinds(with_settings(shop, buffers="swap"), rows)
+    assert ("blocking" in found) == bool(pairs)
+
+
+# The moves of one instant, against trying everything ----------------------------------------------------------------
+
+
+def can_be_ordered(paths: list[list[int | None]], may_swap: bool) -> bool:
+    """Return whether jobs can go these ways, one move after the other or in a cycle; None is outside."""
+
+    def is_reachable(done: tuple[int, ...]) -> bool:
+        if done in seen:
+            return False
+        seen.add(done)
+        here = [path[at] for path, at in zip(paths, done, strict=True)]
+        target = {
+            job: path[at + 1] for job, (path, at) in enumerate(zip(paths, done, strict=True)) if at + 1 < len(path)
+        }
+        if not target:
+            return True
+        sets = [{job} for job, machine in target.items() if machine is None or machine not in here]
+        if may_swap:
+            for size in range(2, len(paths) + 1):
+                for jobs in combinations(target, size):
+                    if None not in (goal := {target[job] for job in jobs}) and goal == {here[job] for job in jobs}:
+                        sets.append(set(jobs))
+        return any(is_reachable(tuple(at + (job in jobs) for job, at in enumerate(done))) for jobs in sets)
+
+    seen: set[tuple[int, ...]] = set()
+    return is_reachable(tuple(0 for _ in paths))
+
+
+@given(st.data())
+def test_moves_can_be_ordered_if_trying_everything_finds_an_order(data: st.DataObject) -> None:
+    """Jobs come from machines held until 1 or from outside, pass others in no time, and stay on others or leave."""
+    num_machines, num_jobs = 4, data.draw(st.integers(2, 4))
+    begin = data.draw(st.permutations(range(4)))[:num_jobs]
+    finish = data.draw(st.permutations(range(4)))[:num_jobs]
+    machines, durations, rows, paths = [], [], [], []
+    for job in range(num_jobs):
+        comes, stays = data.draw(st.booleans()), data.draw(st.booleans())
+        middle = data.draw(st.lists(st.integers(0, num_machines - 1), min_size=1 - (comes or stays), max_size=3))
+        route = [begin[job]] * comes + middle + [finish[job]] * stays
+        times = [1] * comes + [0] * len(middle) + [1] * stays
+        starts = [0] * comes + [1] * (len(middle) + stays)
+        machines.append(route)
+        durations.append(times)
+        rows += [(job, o, m, s, s + d) for o, (m, s, d) in enumerate(zip(route, starts, times, strict=True))]
+        path: list[int | None] = [] if comes else [None]
+        path += [machine for o, machine in enumerate(route) if o == 0 or machine != route[o - 1]]
+        paths.append(path if stays else [*path, None])
+    shop = JobShop("instant", machines, durations, num_machines)
+    for buffers in ("swap", "none"):
+        found = kinds(with_settings(shop, buffers=buffers), rows)
+        if "blocking" in found or "overlap" in found:  # a job that never leaves its machine while others pass it
+            continue
+        assert found == ([] if can_be_ordered(paths, buffers == "swap") else ["swap"])

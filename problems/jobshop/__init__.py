@@ -25,7 +25,7 @@ def _settings_type() -> type:
 PROBLEM = Problem(
     name="jobshop",
     default_solver="cp-sat",
-    summary="jobs visit machines in given orders; least makespan",
+    summary="jobs visit machines in given orders; blocking, breakdowns, due dates",
     file_hint="text that begins with the numbers of jobs and machines, or TOML with problem = 'jobshop'",
     settings=_settings_type,
     sniff=lazy(f"{_HERE}.formats:sniff"),

@@ -65,6 +65,7 @@ def save(instance: JobShop, path: Path | str) -> None:
         or instance.job_names
         or instance.machine_names
         or instance.time_unit
+        or instance.calendar
         or instance.settings != JobShopSettings()
     )
     if has_more:
@@ -74,10 +75,18 @@ def save(instance: JobShop, path: Path | str) -> None:
 
 def describe(instance: JobShop) -> str:
     """Say size and objective in one line."""
-    unit = f" in {instance.time_unit}" if instance.time_unit else ""
-    rules = ", active dispatch" if instance.settings.dispatch == "active" else ""
+    settings, unit = instance.settings, f" in {instance.time_unit}" if instance.time_unit else ""
     size = f"{instance.num_jobs} jobs x {instance.num_machines} machines, {instance.num_ops} operations"
-    return f"{size}, makespan{unit}{rules}"
+    words = [size, settings.objective + unit]
+    if settings.dispatch == "active":
+        words.append("active dispatch")
+    if settings.buffers != "unlimited":
+        words.append("blocking with swaps" if settings.buffers == "swap" else "blocking without swaps")
+    if settings.breakdowns.probability:
+        words.append(f"breakdowns {settings.breakdowns.probability:g} (repair {settings.breakdowns.repair})")
+    if instance.calendar:
+        words.append("planned downtime")
+    return ", ".join(words)
 
 
 def best_known(instance: JobShop) -> KnownBounds | None:
@@ -89,4 +98,6 @@ def best_known(instance: JobShop) -> KnownBounds | None:
     routes, durations, _ = parse_text(read_text(path), path)
     packaged = (tuple(map(tuple, routes)), tuple(map(tuple, durations)))
     is_same = packaged == (instance.machines, instance.durations) and not instance.releases.any()
-    return bounds if is_same else None
+    settings = instance.settings
+    is_classic = settings.buffers == "unlimited" and settings.objective == "makespan" and not instance.has_downtime
+    return bounds if is_same and is_classic else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -13,8 +13,50 @@ from orl.errors import InputError
 
 NO_DUE_DATE = np.iinfo(np.int64).max
 MAX_HORIZON = 2**40  # time units; keeps (time, job) packable into one integer and every time exact in a float
-MAX_JOBS = 2**20
+MAX_JOBS = 2**19
 MAX_MACHINES = 2**17
+MAX_TIME = 2 * MAX_HORIZON  # nothing is simulated beyond; downtime may carry a shop past the horizon
+
+
+@dataclass(frozen=True)
+class Breakdowns:
+    """When machines fail, and for how long.
+
+    Parameters
+    ----------
+    probability : float in [0, 1)
+        Of a failure in a time unit of calendar time, for every machine that is up, busy or idle.
+    repair : str
+        Law of the repair time in whole time units: 'uniform LOW HIGH', 'geometric MEAN' or 'fixed LENGTH', all >= 1.
+    """
+
+    probability: float = 0.0
+    repair: str = "uniform 5 35"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability < 1:
+            raise ValueError(f"breakdowns.probability must be >= 0 and below 1, got {self.probability}.")
+        _ = self.repair_law
+
+    @property
+    def repair_law(self) -> tuple[str, float, float]:
+        """The law's name and its parameters: low and high, or the mean or length twice."""
+        name, *numbers = self.repair.split() or [""]
+        expected = {"uniform": 2, "geometric": 1, "fixed": 1}
+        try:
+            values = [float(word) for word in numbers]
+        except ValueError:
+            values = []
+        is_whole = name == "geometric" or all(value.is_integer() for value in values)
+        if len(values) != expected.get(name) or not is_whole or not all(1 <= v < MAX_HORIZON for v in values):
+            law = "'uniform LOW HIGH', 'geometric MEAN' or 'fixed LENGTH' with numbers >= 1"
+            raise ValueError(f"breakdowns.repair must be {law}, got {self.repair!r}.")
+        if values[0] > values[-1]:
+            raise ValueError(f"breakdowns.repair must have LOW <= HIGH, got {self.repair!r}.")
+        return name, values[0], values[-1]
+
+
+Objective = Literal["makespan", "flow-time", "weighted-tardiness", "max-lateness", "tardy-jobs"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +68,36 @@ class JobShopSettings:
     dispatch : 'non-delay' or 'active'
         Among which operations rules and policies choose. 'non-delay': those that a free machine could start now, or
         wait. 'active': the conflict set of Giffler and Thompson (1960, doi 10.1287/opre.8.4.487): the operations that
-        compete for the machine with the earliest possible completion.
+        compete for the machine with the earliest possible completion; for unlimited buffers without downtime.
+    buffers : 'unlimited', 'swap' or 'none'
+        Where a job is between two operations. 'unlimited': beside its machine. Otherwise it holds its machine until
+        the next one takes it; with 'swap' a cycle of finished jobs, each waiting for the next one's machine, moves at
+        once, with 'none' such a cycle must not arise.
+    breakdowns : Breakdowns
+    on_failure : 'resume' or 'restart'
+        Whether an interrupted operation goes on or begins anew after the repair.
+    objective : str
+        'makespan'; 'flow-time', the sum over jobs of completion minus release; 'weighted-tardiness', the sum of weight
+        times how late a job is; 'max-lateness', the largest completion minus due date; 'tardy-jobs', how many are late.
+    due_date_factor : float > 0 or None
+        Gives jobs without a due date one: release plus this times the job's work, rounded down.
     """
 
     dispatch: Literal["non-delay", "active"] = "non-delay"
+    buffers: Literal["unlimited", "swap", "none"] = "unlimited"
+    breakdowns: Breakdowns = Breakdowns()
+    on_failure: Literal["resume", "restart"] = "resume"
+    objective: Objective = "makespan"
+    due_date_factor: float | None = None
 
     def __post_init__(self) -> None:
-        if self.dispatch not in get_args(get_type_hints(type(self))["dispatch"]):
-            raise ValueError(f"dispatch must be non-delay or active, got {self.dispatch!r}.")
+        for key, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and getattr(self, key) not in get_args(kind):
+                raise ValueError(f"{key} must be one of {', '.join(get_args(kind))}, got {getattr(self, key)!r}.")
+        if self.due_date_factor is not None and not 0 < self.due_date_factor < MAX_HORIZON:
+            raise ValueError(f"due_date_factor must be > 0 and below 2**40, got {self.due_date_factor}.")
+        if self.dispatch == "active" and (self.buffers != "unlimited" or self.breakdowns.probability > 0):
+            raise ValueError("dispatch=active is for unlimited buffers without downtime.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +121,8 @@ class JobShop:
         None: no due date.
     weights : sequence of float >= 0, (num_jobs,)
         None: all 1.
+    calendar : sequence of (machine, from, to)
+        Planned downtime: the machine is down in [from, to), known to everybody. In order and apart for each machine.
     job_names, machine_names : sequence of str or None
         None: numbers.
     time_unit : str
@@ -90,6 +156,7 @@ class JobShop:
     releases: np.ndarray = field(default=None, repr=False)  # type: ignore[arg-type]
     due_dates: np.ndarray = field(default=None, repr=False)  # type: ignore[arg-type]
     weights: np.ndarray = field(default=None, repr=False)  # type: ignore[arg-type]
+    calendar: tuple[tuple[int, int, int], ...] = field(default=(), repr=False)
     job_names: tuple[str, ...] | None = field(default=None, repr=False)
     machine_names: tuple[str, ...] | None = field(default=None, repr=False)
     time_unit: str = ""
@@ -129,9 +196,11 @@ class JobShop:
             "due_dates", self._job_field("due_dates", [NO_DUE_DATE if d is None else d for d in due], NO_DUE_DATE)
         )
         self._set("weights", self._checked_weights())
+        self._set("calendar", self._checked_calendar())
         for key, size in (("job_names", self.num_jobs), ("machine_names", self.num_machines)):
             self._check_names(key, size)
         horizon = sum(self.op_duration.tolist()) + int(self.releases.max())
+        self._fill_due_dates()
         if horizon >= MAX_HORIZON:
             raise self._error(f"durations and releases must sum to below 2**40 time units, got {horizon}.")
 
@@ -149,6 +218,11 @@ class JobShop:
     @property
     def num_ops(self) -> int:
         return int(self.job_first[-1])
+
+    @property
+    def has_downtime(self) -> bool:
+        """Whether a machine may ever be down."""
+        return bool(self.calendar) or self.settings.breakdowns.probability > 0
 
     @property
     def has_due_dates(self) -> bool:
@@ -194,6 +268,27 @@ class JobShop:
             load = self.heads[ops].min() + self.op_duration[ops].sum() + self.tails[ops].min()
             bound = max(bound, int(load))
         return bound
+
+    def cost(self, completions: Sequence[int] | np.ndarray) -> float:
+        """Return the objective of completion times of the jobs, (num_jobs,), in time units (a count for tardy-jobs).
+
+        Jobs without a due date are neither tardy nor late.
+        """
+        done = np.asarray(completions, dtype=np.int64)
+        has_date = self.due_dates != NO_DUE_DATE
+        late = done[has_date] - self.due_dates[has_date]
+        match self.settings.objective:
+            case "makespan":
+                return float(done.max())
+            case "flow-time":
+                return float((done - self.releases).sum())
+            case "weighted-tardiness":
+                return float((self.weights[has_date] * np.maximum(late, 0)).sum())
+            case "tardy-jobs":
+                return float((late > 0).sum())
+            case "max-lateness":
+                return float(late.max())
+        raise ValueError(f"unknown objective {self.settings.objective!r}.")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for key, value in state.items():  # pickling forgets that arrays are read-only
@@ -245,6 +340,37 @@ class JobShop:
             if not is_number or not 0 <= weight < MAX_HORIZON:
                 raise self._error(f"weights must be >= 0 and below 2**40, got {weight!r} at job {job}.")
         return np.array(weights, dtype=np.float64)
+
+    def _checked_calendar(self) -> tuple[tuple[int, int, int], ...]:
+        """Return the planned downtime by machine and time, intervals that touch or overlap joined."""
+        joined: list[tuple[int, int, int]] = []
+        for index, entry in enumerate(self.calendar):
+            is_whole = len(entry) == 3 and all(
+                isinstance(x, int | np.integer) and not isinstance(x, bool) for x in entry
+            )
+            if not is_whole:
+                raise self._error(f"calendar must hold (machine, from, to) in whole numbers, got {entry!r} at {index}.")
+            machine, start, end = map(int, entry)
+            if not 0 <= machine < self.num_machines or not 0 <= start < end < MAX_HORIZON:
+                rule = f"machines 0..{self.num_machines - 1} and 0 <= from < to < 2**40"
+                raise self._error(f"calendar must have {rule}, got {entry!r} at {index}.")
+        for machine, start, end in sorted((int(m), int(a), int(b)) for m, a, b in self.calendar):
+            if joined and joined[-1][0] == machine and start <= joined[-1][2]:
+                joined[-1] = (machine, joined[-1][1], max(end, joined[-1][2]))
+            else:
+                joined.append((machine, start, end))
+        if joined and self.settings.dispatch == "active":
+            raise self._error("dispatch=active is for unlimited buffers without downtime.")
+        return tuple(joined)
+
+    def _fill_due_dates(self) -> None:
+        factor, objective = self.settings.due_date_factor, self.settings.objective
+        if factor is not None:
+            work = self.remaining_work[self.job_first[:-1]]
+            given = np.minimum(np.floor(factor * work), float(MAX_HORIZON - 1)).astype(np.int64) + self.releases
+            self._set("due_dates", np.where(self.due_dates == NO_DUE_DATE, given, self.due_dates))
+        if objective in ("weighted-tardiness", "max-lateness", "tardy-jobs") and not self.has_due_dates:
+            raise self._error(f"objective {objective} needs due dates; give them in the file or set due_date_factor.")
 
     def _check_names(self, key: str, size: int) -> None:
         names = getattr(self, key)

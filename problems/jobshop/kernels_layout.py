@@ -1,11 +1,12 @@
 """Where the fields of a shop and of a state lie in the integer rows that the kernels work on.
 
-Rows cost a kernel nothing to pass on; a tuple of twenty arrays made it ten times slower, by counting references.
+Rows cost a kernel nothing to pass on; a tuple of twenty arrays made it ten times slower, by counting references. The
+layout itself is a record, which a kernel passes on as one pointer.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -17,65 +18,82 @@ class Layout(NamedTuple):
     num_jobs: int
     num_ops: int
     is_active: int  # dispatch = active
+    buffers: int  # UNLIMITED, SWAP, NO_BUFFERS
+    restarts: int  # on_failure = restart
+    objective: int
+    last_planned: int  # when the last planned downtime begins, -1: there is none
     job_first: int  # jobs + 1
     releases: int  # jobs
+    due_dates: int  # jobs
     op_machine: int  # ops
     op_duration: int  # ops
+    op_remaining: int  # ops: work of the job from the operation on
     # state
     clock: int  # dispatch = active: the earliest start in the conflict set
-    booked: int  # the time that has been paid for; behind the clock before the first decision if releases are late
     last_end: int  # the latest completion of what has started
     num_started: int
+    num_done: int  # jobs
+    num_running: int  # jobs on a machine and not finished there, interrupted ones too
+    num_to_come: int  # jobs not yet released
+    num_down: int  # machines
     is_held: int  # `wait` was chosen at this instant
     num_open: int
     num_events: int
+    num_touched: int
     next_op: int  # jobs: the first operation not started, job_first[job + 1] when all have
     candidate: int  # jobs + 1: the same, but -1 when all have (and for `wait`)
     machine: int  # jobs + 1: the candidate's machine, -1: none
-    available: int  # jobs: end of the job's last started operation, or its release
+    status: int  # jobs: TO_COME, WAITING, RUNNING, BLOCKED, DONE
+    place: int  # jobs: the machine that the job holds, -1: none
+    available: int  # jobs: when the job is or will be ready for its next operation; -1: interrupted, nobody knows
+    remaining: int  # jobs: work left of an interrupted operation, else 0
+    has_event: int  # jobs: whether an event of the job is in the heap
     queue_next: int  # jobs: the next waiting job in the same queue, -1: none
-    events: int  # jobs: heap of completions and releases to come
-    free_at: int  # machines
+    events: int  # jobs + machines: heap of what is to come
+    free_at: int  # machines: when the machine has done what it started; -1: interrupted
+    occupant: int  # machines: the job that holds the machine, -1: none
+    down_since: int  # machines: -1: up
+    next_down: int  # machines: its next interval of downtime, or the present one
     queue_head: int  # machines: a waiting job, -1: none
     queue_work: int  # machines: summed durations of the waiting operations
-    is_open: int  # machines: free and with a queue
+    is_open: int  # machines: up, free and with a queue
     open_machines: int  # machines: these, highest first
+    touched: int  # machines: where a cycle may have closed
+    scratch: int  # machines
     start: int  # ops: -1: not started
+    end: int  # ops: -1: not completed
 
 
 def layout(jobs: int, machines: int, ops: int) -> tuple[Layout, int, int]:
     """Return the layout for shops of at most these sizes, and the lengths of a shop's and a state's row."""
-    sizes = Layout(
-        num_jobs=1,
-        num_ops=1,
-        is_active=1,
-        job_first=jobs + 1,
-        releases=jobs,
-        op_machine=ops,
-        op_duration=ops,
-        clock=1,
-        booked=1,
-        last_end=1,
-        num_started=1,
-        is_held=1,
-        num_open=1,
-        num_events=1,
-        next_op=jobs,
-        candidate=jobs + 1,
-        machine=jobs + 1,
-        available=jobs,
-        queue_next=jobs,
-        events=jobs,
-        free_at=machines,
-        queue_head=machines,
-        queue_work=machines,
-        is_open=machines,
-        open_machines=machines,
-        start=ops,
-    )
-    of_shop = Layout._fields.index("clock")
+    by_job = {
+        "releases",
+        "due_dates",
+        "next_op",
+        "status",
+        "place",
+        "available",
+        "remaining",
+        "has_event",
+        "queue_next",
+    }
+    by_machine = {"free_at", "occupant", "down_since", "next_down", "queue_head", "queue_work", "is_open"}
+    by_machine |= {"open_machines", "touched", "scratch"}
+    by_op = {"op_machine", "op_duration", "op_remaining", "start", "end"}
+    sizes = {
+        **dict.fromkeys(Layout._fields, 1),
+        **dict.fromkeys(by_job, jobs),
+        **dict.fromkeys(("job_first", "candidate", "machine"), jobs + 1),
+        **dict.fromkeys(by_machine, machines),
+        **dict.fromkeys(by_op, ops),
+        "events": jobs + machines,
+    }
+    first_of_state = Layout._fields.index("clock")
     starts: list[int] = []
-    for fields in (sizes[:of_shop], sizes[of_shop:]):
-        ends = np.cumsum(fields).tolist()
+    lengths = []
+    for fields in (Layout._fields[:first_of_state], Layout._fields[first_of_state:]):
+        ends = np.cumsum([sizes[field] for field in fields]).tolist()
         starts += [0, *ends[:-1]]
-    return Layout(*starts), sum(sizes[:of_shop]), sum(sizes[of_shop:])
+        lengths.append(ends[-1])
+    record = np.rec.array(tuple(starts), dtype=[(field, np.int64) for field in Layout._fields])[()]
+    return cast(Layout, record), lengths[0], lengths[1]

@@ -11,22 +11,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orl.files import check_writable, write_atomically
+from orl.result import relative_gap
+from orl.scenario import Scenarios
 
 from .instance import JobShop, Schedule
+from .metrics import completions, departures
+from .scenario import down_intervals
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".html")
 BAR_HEIGHT = 0.82  # of a machine's row
-INK, GRID, SIGNAL = "#222222", "#dddddd", "#b00020"
+INK, GRID, SIGNAL, DOWN = "#222222", "#dddddd", "#b00020", "#c4c4c4"
+PALE = 0.35  # how much of its colour a job keeps while it blocks a machine
 MAX_COLOURS = 100  # more than anyone can tell apart; further jobs begin again
 MAX_LEGEND_COLUMNS = 2  # beyond, the labels in the bars must do
 MAX_LABEL = 24  # characters
 
 
-def plot(instance: JobShop, schedule: Schedule, path: Path | str, bound: float | None = None) -> None:
+def plot(
+    instance: JobShop,
+    schedule: Schedule,
+    path: Path | str,
+    bound: float | None = None,
+    scenario: Scenarios | None = None,
+) -> None:
     """Draw a schedule as a Gantt chart: a row a machine, a colour a job.
+
+    A job that is done and still holds its machine is pale and hatched; machines that are down are grey.
 
     Parameters
     ----------
@@ -36,17 +49,19 @@ def plot(instance: JobShop, schedule: Schedule, path: Path | str, bound: float |
     path : Path or str
         Its ending, one of `SUFFIXES`, says which kind of file is written.
     bound : float or None
-        A lower bound on the makespan, drawn as a line.
+        A lower bound on the cost; of the makespan, drawn as a line.
+    scenario : Scenarios or None
+        One row of failures and repairs; None: no machine breaks down.
     """
     path = check_writable(path, SUFFIXES)
     suffix = path.suffix.lower()
     if suffix == ".html":
-        write_atomically(path, _page(instance, schedule, bound))
+        write_atomically(path, _page(instance, schedule, bound, scenario))
         return
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
-        figure = gantt(instance, schedule, bound)
+        figure = gantt(instance, schedule, bound, scenario)
         # Without a date the same schedule makes the same picture.
         figure.savefig(file, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else None)
     write_atomically(path, file.getvalue())
@@ -55,10 +70,21 @@ def plot(instance: JobShop, schedule: Schedule, path: Path | str, bound: float |
 def _title(instance: JobShop, schedule: Schedule, bound: float | None) -> str:
     unit = f" {instance.time_unit}" if instance.time_unit else ""
     title = f"{_short(instance.name)}: makespan {schedule.makespan:,}{unit}"
+    value = instance.cost(completions(instance, schedule))
+    if instance.settings.objective != "makespan":
+        title += f", {instance.settings.objective} {value:,.10g}"
+        unit = ""  # some objectives are counts or weighted
     if bound is None:
         return title
-    gap = (schedule.makespan - bound) / max(schedule.makespan, 1e-9)
-    return f"{title}, bound {bound:,.10g}{unit}, gap {gap:.1%}"
+    return f"{title}, bound {bound:,.10g}{unit}, gap {relative_gap(value, bound):.1%}"
+
+
+def _down(instance: JobShop, schedule: Schedule, scenario: Scenarios | None) -> list[np.ndarray]:
+    """Return machine, start and end of downtime up to the makespan, (intervals,) each."""
+    last = schedule.makespan
+    down = down_intervals(instance, scenario or Scenarios.deterministic(), last + 1)
+    rows = [(machine, a, min(b, last)) for machine, pairs in enumerate(down) for a, b in pairs if a < last]
+    return list(np.array(rows, dtype=np.int64).reshape(-1, 3).T)
 
 
 def _short(label: str | int) -> str:
@@ -127,6 +153,10 @@ def job_colours(num_jobs: int) -> list[str]:
     return [colours[job % len(colours)] for job in range(num_jobs)]
 
 
+def _pale(colour: str) -> str:
+    return "#" + "".join(f"{round(255 - PALE * (255 - int(colour[i : i + 2], 16))):02x}" for i in (1, 3, 5))
+
+
 def _text_colour(colour: str) -> str:
     rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]])
     return INK if _seen(rgb)[0, 0, 0] > 0.62 else "white"
@@ -135,8 +165,18 @@ def _text_colour(colour: str) -> str:
 # matplotlib ---------------------------------------------------------------------------------------------------------
 
 
-def gantt(instance: JobShop, schedule: Schedule, bound: float | None = None) -> Figure:
+def _boxes(machine: np.ndarray, start: np.ndarray, end: np.ndarray, height: float = BAR_HEIGHT) -> list[np.ndarray]:
+    """Return the corners of bars, (4, 2) each."""
+    x = np.stack([start, start, end, end], axis=1)
+    y = np.stack([machine - height / 2, machine + height / 2, machine + height / 2, machine - height / 2], axis=1)
+    return list(np.stack([x, y], axis=2))
+
+
+def gantt(
+    instance: JobShop, schedule: Schedule, bound: float | None = None, scenario: Scenarios | None = None
+) -> Figure:
     """Return the Gantt chart as a matplotlib figure."""
+    from matplotlib.artist import Artist
     from matplotlib.collections import PolyCollection
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -148,23 +188,43 @@ def gantt(instance: JobShop, schedule: Schedule, bound: float | None = None) -> 
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     colours = job_colours(instance.num_jobs)
-    low, high = min(0, schedule.start.min(initial=0)), max(schedule.makespan, bound or 0, 1)
+    is_makespan = instance.settings.objective == "makespan"
+    low, high = min(0, schedule.start.min(initial=0)), max(schedule.makespan, (bound or 0) if is_makespan else 0, 1)
     points = 72 * 0.85 * width / (high - low)  # a time unit on paper
 
-    bottom, top = schedule.machine - BAR_HEIGHT / 2, schedule.machine + BAR_HEIGHT / 2
-    x = np.stack([schedule.start, schedule.start, schedule.end, schedule.end], axis=1)
-    y = np.stack([bottom, top, top, bottom], axis=1)
-    corners = list(np.stack([x, y], axis=2))  # (rows, 4, 2)
     durations = schedule.end - schedule.start
     fills = [colours[job] for job in schedule.job]
     # An operation of no duration is all outline, so that is in its own colour.
     edges = ["white" if duration else fill for duration, fill in zip(durations, fills, strict=True)]
     outline = float(np.clip(0.12 * points * np.median(durations), 0, 0.7)) if len(durations) else 0
     outlines = np.where(durations > 0, outline, 1.5)
+    corners = _boxes(schedule.machine, schedule.start, schedule.end)
     axes.add_collection(
         PolyCollection(corners, facecolors=fills, edgecolors=edges, linewidths=outlines, zorder=2),
         autolim=False,
     )
+    leave = departures(instance, schedule)
+    blocked = np.flatnonzero(leave > schedule.end)
+    handles: list[Artist] = []
+    if len(blocked):
+        corners = _boxes(schedule.machine[blocked], schedule.end[blocked], leave[blocked])
+        pale, strong = [_pale(fills[row]) for row in blocked], [fills[row] for row in blocked]
+        axes.add_collection(  # a hatch takes the colour of the edge
+            PolyCollection(corners, facecolors=pale, edgecolors=strong, linewidths=0, hatch="/////", zorder=2),
+            autolim=False,
+        )
+        handles.append(Patch(facecolor=_pale("#555555"), edgecolor="#555555", hatch="/////", label="blocked"))
+    machine, start, end = _down(instance, schedule, scenario)
+    if len(machine):
+        # Behind the bars over the whole row, and through the bars that it interrupts.
+        for height, alpha, zorder in ((0.95, 1.0, 1.0), (BAR_HEIGHT * 0.35, 0.8, 2.5)):
+            axes.add_collection(
+                PolyCollection(
+                    _boxes(machine, start, end, height), facecolors=DOWN, alpha=alpha, linewidths=0, zorder=zorder
+                ),
+                autolim=False,
+            )
+        handles.append(Patch(color=DOWN, label="down"))
 
     size = min(8.0, 72 * row_height * BAR_HEIGHT * 0.7)
     labels = [_short(instance.job_label(job)) for job in range(instance.num_jobs)]
@@ -195,10 +255,14 @@ def gantt(instance: JobShop, schedule: Schedule, bound: float | None = None) -> 
         axes.spines[side].set_visible(False)
     halo = [withStroke(linewidth=3.2, foreground="white")]  # keeps lines apart from bars of their colour
     axes.axvline(schedule.makespan, color=INK, linewidth=1.2, zorder=4, label="makespan", path_effects=halo)
-    if bound is not None:
+    if bound is not None and is_makespan:
         dashes = (0, (5, 3))
         axes.axvline(bound, color=SIGNAL, linewidth=1.6, linestyle=dashes, zorder=5, label="bound", path_effects=halo)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.1)
+    handles = [*handles, *axes.get_legend_handles_labels()[0]]
+    axes.legend(
+        handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(handles), frameon=False, fontsize=8,
+        borderaxespad=0.1,
+    )  # fmt: skip
     columns = -(-instance.num_jobs // int(72 * height / 13))  # 13 points a line
     if columns <= MAX_LEGEND_COLUMNS:
         patches = [Patch(color=colour, label="job") for colour in colours]
@@ -214,10 +278,14 @@ def gantt(instance: JobShop, schedule: Schedule, bound: float | None = None) -> 
 # plotly -------------------------------------------------------------------------------------------------------------
 
 
-def interactive_gantt(instance: JobShop, schedule: Schedule, bound: float | None = None) -> dict[str, Any]:
+def interactive_gantt(
+    instance: JobShop, schedule: Schedule, bound: float | None = None, scenario: Scenarios | None = None
+) -> dict[str, Any]:
     """Return the Gantt chart as plotly's plain figure, data and layout; names are escaped, as it reads them as HTML."""
     machines = [escape(str(instance.machine_label(machine))) for machine in range(instance.num_machines)]
-    traces = []
+    down = _down(instance, schedule, scenario)
+    traces = [_down_trace(machines, *down)] if len(down[0]) else []  # behind all others
+    leave = departures(instance, schedule)
     for job, colour in enumerate(job_colours(instance.num_jobs)):
         rows = np.flatnonzero(schedule.job == job)
         machine, start, end = (column[rows].tolist() for column in (schedule.machine, schedule.start, schedule.end))
@@ -253,8 +321,11 @@ def interactive_gantt(instance: JobShop, schedule: Schedule, bound: float | None
                 "hoverinfo": "text",
             }
         )
+        blocked = rows[leave[rows] > schedule.end[rows]]
+        if len(blocked):
+            traces.append(_blocked_trace(traces[-1], colour, schedule, leave, blocked, machines))
     lines: list[tuple[float, str, str, str]] = [(schedule.makespan, INK, "solid", "makespan")]
-    if bound is not None:
+    if bound is not None and instance.settings.objective == "makespan":
         lines.append((bound, SIGNAL, "dash", "bound"))
     layout = {
         "title": {"text": escape(_title(instance, schedule, bound)), "x": 0.01, "xanchor": "left"},
@@ -293,12 +364,60 @@ def interactive_gantt(instance: JobShop, schedule: Schedule, bound: float | None
     return {"data": traces, "layout": layout}
 
 
-def _page(instance: JobShop, schedule: Schedule, bound: float | None) -> str:
+def _down_trace(machines: list[str], machine: np.ndarray, start: np.ndarray, end: np.ndarray) -> dict[str, Any]:
+    """Return the bars of downtime."""
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": "down",
+        "y": machine.tolist(),
+        "base": start.tolist(),
+        "x": (end - start).tolist(),
+        "width": 0.95,
+        "marker": {"color": DOWN},
+        "hovertext": [
+            f"machine {machines[m]}<br>down from {a:,} to {b:,}"
+            for m, a, b in zip(machine.tolist(), start.tolist(), end.tolist(), strict=True)
+        ],
+        "hoverinfo": "text",
+    }
+
+
+def _blocked_trace(
+    of_job: dict[str, Any], colour: str, schedule: Schedule, leave: np.ndarray, rows: np.ndarray, machines: list[str]
+) -> dict[str, Any]:
+    """Return the bars in which a job, whose other bars are given, is done and holds its machine."""
+    of_job["legendgroup"] = of_job["name"]
+    machine, end, leave = schedule.machine[rows].tolist(), schedule.end[rows].tolist(), leave[rows].tolist()
+    label = of_job["hovertext"][0].partition(",")[0]
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": of_job["name"],
+        "legendgroup": of_job["name"],
+        "showlegend": False,
+        "y": machine,
+        "base": end,
+        "x": [b - a for a, b in zip(end, leave, strict=True)],
+        "width": BAR_HEIGHT,
+        "marker": {
+            "color": _pale(colour),
+            "pattern": {"shape": "/", "fgcolor": colour, "bgcolor": _pale(colour), "size": 7},
+        },
+        "hovertext": [
+            f"{label} holds machine {machines[m]}<br>done at {a:,}, leaves at {b:,} ({b - a:,})"
+            for m, a, b in zip(machine, end, leave, strict=True)
+        ],
+        "hoverinfo": "text",
+    }
+
+
+def _page(instance: JobShop, schedule: Schedule, bound: float | None, scenario: Scenarios | None) -> str:
     """Return a whole page with the library inside, so that it opens without a network."""
     from plotly.io import to_html
 
     chart = to_html(
-        interactive_gantt(instance, schedule, bound),
+        interactive_gantt(instance, schedule, bound, scenario),
         config={"displaylogo": False, "responsive": True},
         include_plotlyjs=True,
         full_html=False,

@@ -6,28 +6,39 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from orl.errors import IllegalAction
+from orl.errors import IllegalAction, InputError
 from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule, call_table
 from orl.scenario import Scenarios
 
 from . import kernels
-from .instance import JobShop, Schedule
+from .instance import MAX_TIME, JobShop, Schedule
 from .kernels_layout import layout
+from .scenario import down_intervals
+
+BUFFERS = {"unlimited": kernels.UNLIMITED, "swap": kernels.SWAP, "none": kernels.NO_BUFFERS}
+OBJECTIVES = {
+    "makespan": kernels.MAKESPAN,
+    "flow-time": kernels.FLOW_TIME,
+    "weighted-tardiness": kernels.WEIGHTED_TARDINESS,
+    "max-lateness": kernels.MAX_LATENESS,
+    "tardy-jobs": kernels.TARDY_JOBS,
+}
+MAX_FAILURES = 200_000  # of one machine in one episode, before a shop is taken to be unable to finish
 
 
 class JobShopProcess:
     """A batch of job shops, stepped decision by decision or run whole under a rule.
 
     An action names a job whose next operation starts now, or is `num_jobs` of the widest shop: `wait`. The README of
-    this family documents the arrays of an observation. The cost is the makespan.
+    this family documents the arrays of an observation. The cost is the objective that the instance's settings name.
 
     Parameters
     ----------
     instances : sequence of JobShop
         One an environment; sizes may differ, the largest gives the padding.
     scenarios : sequence of Scenarios
-        One an environment; empty, as nothing is random here.
+        One an environment, of one row each: when machines fail and for how long, or empty.
 
     Examples
     --------
@@ -50,6 +61,10 @@ class JobShopProcess:
         self._shop_of = np.zeros(self.num_envs, dtype=np.int64)
         self._legal = np.zeros((self.num_envs, self.decision.width), dtype=bool)
         self._no_legal = _view(np.zeros_like(self._legal))
+        self._paid = np.zeros(self.num_envs)
+        self._known_until = np.zeros(self.num_envs, dtype=np.int64)
+        self._intervals: list[list[list[tuple[int, int]]]] = [[] for _ in range(self.num_envs)]
+        self._downs = np.zeros((self.num_envs, 0), dtype=np.int64)
         self._never = _view(np.zeros(self.num_envs, dtype=bool))
         self._rows = np.arange(self.num_envs)
         self._is_over = np.zeros(self.num_envs, dtype=bool)
@@ -82,7 +97,10 @@ class JobShopProcess:
                 kept[env] = one  # type: ignore[call-overload]
         if instances is not None:
             self._take_instances()
-        kernels.reset(self._shops, self._shop_of, self._states, self._legal, self._at, envs)
+        for env in envs.tolist():
+            self._draw(env)
+        self._lay_out_downtime()
+        self._restart(envs)
         self._is_over[envs] = False
         self._post = False
 
@@ -109,28 +127,45 @@ class JobShopProcess:
                 f"{np.flatnonzero(self._legal[env]).tolist()}."
             )
         cost = np.empty(self.num_envs)
-        kernels.decide(self._shops, self._shop_of, self._states, self._at, actions, cost)
+        kernels.decide(self._shops, self._shop_of, self._weights, self._states, self._at, actions, self._paid, cost)
         self._post = True
         return cost
 
     def reveal(self) -> Revealed:
         if not self._post:
             raise RuntimeError("reveal was called without decide.")
-        cost, is_over = np.empty(self.num_envs), np.empty(self.num_envs, dtype=bool)
-        kernels.reveal(self._shops, self._shop_of, self._states, self._legal, self._at, cost, is_over)
+        cost, is_over = np.zeros(self.num_envs), np.empty(self.num_envs, dtype=bool)
+        envs, is_short = self._rows, np.empty(self.num_envs, dtype=bool)
+        while len(envs):
+            kernels.reveal(
+                self._shops,
+                self._shop_of,
+                self._weights,
+                self._states,
+                self._downs,
+                self._known_until,
+                self._legal,
+                self._at,
+                envs,
+                self._paid,
+                cost,
+                is_over,
+                is_short,
+            )
+            envs = self._draw_further(envs[is_short[envs]])
         self._is_over = is_over
         self._post = False
         return Revealed(cost, np.ones(self.num_envs), is_over, self._never)
 
     def solution(self, env: int) -> Schedule:
-        """Return what has started so far in one environment."""
+        """Return the operations that have been completed so far in one environment."""
         instance = self._instances[env]
         start = self._field("start", instance.num_ops)[env]
-        schedule = Schedule.from_starts(instance, start)
-        if (start >= 0).all():
-            return schedule
-        rows = [getattr(schedule, key)[start >= 0] for key in ("job", "position", "machine", "start", "end")]
-        return Schedule(*rows)
+        end = self._field("end", instance.num_ops)[env]
+        is_done = end >= 0
+        position = np.arange(instance.num_ops) - instance.job_first[instance.op_job]
+        rows = (instance.op_job, position, instance.op_machine, start, end)
+        return Schedule(*(row[is_done] for row in rows))
 
     def run(self, rule: Rule, seeds: np.ndarray) -> np.ndarray | None:
         tables = np.zeros((len(self._shops), self._ops))
@@ -139,11 +174,94 @@ class JobShopProcess:
                 tables[row, : instance.num_ops] = call_table(rule, instance, instance.num_ops)
         elif not rule.compiled:
             return None
-        cost = np.empty(self.num_envs)
-        kernels.run(self._shops, self._shop_of, self._states, self._legal, self._at, rule.compiled, tables, seeds, cost)
+        cost, is_short = np.empty(self.num_envs), np.empty(self.num_envs, dtype=bool)
+        envs = self._rows
+        while len(envs):
+            kernels.run(
+                self._shops,
+                self._shop_of,
+                self._weights,
+                self._states,
+                self._downs,
+                self._known_until,
+                self._legal,
+                self._at,
+                rule.compiled,
+                tables,
+                seeds,
+                envs,
+                cost,
+                is_short,
+            )
+            envs = self._draw_further(envs[is_short[envs]])
         self._is_over[:] = True
         self._post = False
         return cost
+
+    # private: downtime
+
+    def _draw(self, env: int, until: int = 1024) -> None:
+        """Take the downtime of an environment from its scenario, at least one interval that begins at `until` or later.
+
+        An interval is always known before it begins: the clock stops short of the last one's beginning.
+        """
+        instance, scenario = self._instances[env], self._scenarios[env]
+        if scenario.draw is None:
+            self._intervals[env] = down_intervals(instance, scenario, MAX_TIME)
+            self._known_until[env] = MAX_TIME
+            return
+        ahead = until
+        while True:
+            intervals = down_intervals(instance, scenario, ahead)
+            known_until = min(pairs[-1][0] if pairs else 0 for pairs in intervals)
+            if known_until >= min(until, MAX_TIME):
+                break
+            ahead *= 2
+        self._intervals[env] = intervals
+        self._known_until[env] = min(known_until, MAX_TIME)
+
+    def _draw_further(self, envs: np.ndarray) -> np.ndarray:
+        """Draw the scenarios of environments further and return these environments."""
+        for env in envs.tolist():
+            known = int(self._known_until[env])
+            failures = max(len(pairs) for pairs in self._intervals[env])
+            if known >= MAX_TIME or failures > MAX_FAILURES:
+                raise InputError(
+                    f"{self._instances[env].name}: not finished after {failures} failures of a machine, time {known}; "
+                    "breakdowns leave no time to work (see breakdowns.probability, breakdowns.repair, on_failure)."
+                )
+            self._draw(env, 2 * max(known, 512))
+        if len(envs):
+            self._lay_out_downtime()
+        return envs
+
+    def _lay_out_downtime(self) -> None:
+        """Write all intervals into one array: (num_envs, machines * intervals * 2), -1 where there is none."""
+        longest = max((len(pairs) for of_env in self._intervals for pairs in of_env), default=0)
+        shape = (self.num_envs, self._machines if longest else 0, longest, 2)
+        downs = np.full(shape, -1, dtype=np.int64)
+        if longest:
+            for env, of_env in enumerate(self._intervals):
+                for machine, pairs in enumerate(of_env):
+                    downs[env, machine, : len(pairs)] = np.minimum(np.array(pairs).reshape(-1, 2), MAX_TIME)
+        self._downs = downs.reshape(self.num_envs, -1)
+
+    def _restart(self, envs: np.ndarray) -> None:
+        self._paid[envs] = 0
+        is_short = np.empty(self.num_envs, dtype=bool)
+        while len(envs):
+            kernels.reset(
+                self._shops,
+                self._shop_of,
+                self._states,
+                self._downs,
+                self._known_until,
+                self._legal,
+                self._at,
+                envs,
+                is_short,
+            )
+            envs = self._draw_further(envs[is_short[envs]])
 
     # private: arrays
 
@@ -172,16 +290,31 @@ class JobShopProcess:
             "num_started": 0,
             "candidate": jobs + 1,
             "machine": jobs + 1,
+            "status": jobs,
+            "place": jobs,
             "available": jobs,
+            "remaining": jobs,
             "free_at": machines,
+            "occupant": machines,
+            "down_since": machines,
         }
-        static = {"job_first": jobs + 1, "releases": jobs, "op_machine": ops, "op_duration": ops}
+        static = {
+            "job_first": jobs + 1,
+            "releases": jobs,
+            "due_dates": jobs,
+            "op_machine": ops,
+            "op_duration": ops,
+            "op_remaining": ops,
+        }
         of_shop = {
             key: self._shops[:, getattr(self._at, key) : getattr(self._at, key) + width]
             for key, width in static.items()
         }
-        of_shop["due_dates"] = np.array([_padded(shop.due_dates, jobs) for shop in self._distinct])
-        of_shop["weights"] = np.array([_padded(shop.weights, jobs) for shop in self._distinct])
+        # The kernels read the mean duration behind the weights.
+        self._weights = np.array(
+            [[*_padded(shop.weights, jobs), max(shop.op_duration.mean(), 1.0)] for shop in self._distinct]
+        )
+        of_shop["weights"] = self._weights[:, :-1]
         self._views: Mapping[str, np.ndarray] = {
             **{key: self._field(key, width) for key, width in moving.items()},
             **{key: _view(self._by_env(array)) for key, array in of_shop.items()},
@@ -192,12 +325,18 @@ class JobShopProcess:
         row, at = np.zeros(self._shop_width, dtype=np.int64), self._at
         row[at.num_jobs], row[at.num_ops] = shop.num_jobs, shop.num_ops
         row[at.is_active] = shop.settings.dispatch == "active"
+        row[at.buffers] = BUFFERS[shop.settings.buffers]
+        row[at.restarts] = shop.settings.on_failure == "restart"
+        row[at.objective] = OBJECTIVES[shop.settings.objective]
+        row[at.last_planned] = max((start for _, start, _ in shop.calendar), default=-1)
         row[at.job_first : at.releases] = shop.num_ops  # the padding's jobs have no operations
         for first, values in (
             (at.job_first, shop.job_first),
             (at.releases, shop.releases),
+            (at.due_dates, shop.due_dates),
             (at.op_machine, shop.op_machine),
             (at.op_duration, shop.op_duration),
+            (at.op_remaining, shop.remaining_work),
         ):
             row[first : first + len(values)] = values
         return row
@@ -220,10 +359,12 @@ def randomise(
     table = np.zeros(instance.num_ops)
     if rule.table is not None:
         table = call_table(rule, instance, instance.num_ops)
-    best_start = np.empty(instance.num_ops, dtype=np.int64)
+    best_row = np.empty_like(process._states[0])
     cost = kernels.run_randomised(
         process._shops[0],
+        process._weights[0],
         process._states[0],
+        process._downs[0],
         process._legal[0],
         process._at,
         rule.compiled,
@@ -232,9 +373,10 @@ def randomise(
         first_run,
         runs,
         epsilon,
-        best_start,
+        best_row,
     )
-    return float(cost), Schedule.from_starts(instance, best_start)
+    process._states[0] = best_row
+    return float(cost), process.solution(0)
 
 
 def _padded(values: np.ndarray, width: int) -> np.ndarray:

@@ -14,10 +14,13 @@ import numpy as np
 from orl.process import Observation
 from orl.rule import Rule
 
-from .instance import JobShop
+from .instance import NO_DUE_DATE, JobShop
 
 HAUPT = "Haupt 1989, doi 10.1007/BF01721162"
-FIFO, LIFO, WINQ, RANDOM = range(1, 5)  # as in kernels, which this module does not import: it loads numba
+FIFO, LIFO, WINQ, RANDOM, MDD, CR, SOPN, ATC = range(
+    1, 9
+)  # as in kernels, which are not imported: numba is slow to load
+ATC_LOOK_AHEAD = 2.0
 
 
 def choices(observation: Observation) -> np.ndarray:
@@ -80,7 +83,8 @@ def winq(observation: Observation) -> np.ndarray:
     """Work in next queue: the job whose next machine has the least work waiting goes first."""
     view = observation.arrays
     op, machine = view["candidate"][:, :-1], view["machine"][:, :-1]
-    waits = (op >= 0) & (view["available"] <= view["clock"][:, None])
+    has_come = (view["available"] >= 0) & (view["available"] <= view["clock"][:, None])
+    waits = (op >= 0) & has_come
     rows = np.arange(len(op))[:, None]
     work = np.zeros((len(op), int(observation.sizes[:, 1].max())))
     durations = np.take_along_axis(view["op_duration"], np.maximum(op, 0), axis=1)
@@ -98,6 +102,49 @@ def random(observation: Observation, seeds: np.ndarray) -> np.ndarray:
     scores = np.empty(observation.legal.shape)
     hash_uniform_many(seeds, observation.arrays["num_started"], scores)
     return scores
+
+
+def edd(instance: JobShop) -> np.ndarray:
+    """Earliest due date: the job with the earliest due date goes first; those without one go last."""
+    due = np.where(instance.due_dates == NO_DUE_DATE, np.inf, instance.due_dates)
+    return -due[instance.op_job]
+
+
+def mdd(observation: Observation) -> np.ndarray:
+    """Modified due date: the due date, or the earliest possible completion if that is later; the least goes first."""
+    due, now, work, _, _ = _due(observation)
+    return _with_wait(np.where(np.isfinite(due), -np.maximum(due, now + work), -np.inf))
+
+
+def cr(observation: Observation) -> np.ndarray:
+    """Critical ratio: the least time to the due date over work remaining goes first."""
+    due, now, work, _, _ = _due(observation)
+    return _with_wait(-(due - now) / np.maximum(work, 1))
+
+
+def s_opn(observation: Observation) -> np.ndarray:
+    """Slack per operation: the least slack over operations remaining goes first."""
+    due, now, work, ops, _ = _due(observation)
+    return _with_wait(-(due - now - work) / ops)
+
+
+def atc(observation: Observation) -> np.ndarray:
+    """Apparent tardiness cost: weight over duration, discounted by the slack; the greatest goes first."""
+    due, now, work, _, duration = _due(observation)
+    view = observation.arrays
+    mean = np.maximum(view["op_duration"].sum(axis=1) / observation.sizes[:, 2], 1.0)[:, None]
+    urgency = np.exp(-np.maximum(due - now - work, 0) / (ATC_LOOK_AHEAD * mean))
+    return _with_wait(view["weights"] / np.maximum(duration, 1) * urgency)
+
+
+def _due(observation: Observation) -> tuple[np.ndarray, ...]:
+    """Return due date (infinite: none), time, work, operations left and duration of each job's next operation."""
+    view = observation.arrays
+    op = np.maximum(view["candidate"][:, :-1], 0)
+    due = np.where(view["due_dates"] == NO_DUE_DATE, np.inf, view["due_dates"])
+    work, duration = (np.take_along_axis(view[key], op, axis=1) for key in ("op_remaining", "op_duration"))
+    ops_left = np.maximum(view["job_first"][:, 1:] - op, 1)
+    return due, view["clock"][:, None], work, ops_left, duration
 
 
 def _arrivals(observation: Observation) -> np.ndarray:
@@ -122,6 +169,11 @@ RULES: Mapping[str, Rule] = {
         Rule("fifo", score=fifo, compiled=FIFO, source=HAUPT),
         Rule("lifo", score=lifo, compiled=LIFO, source=HAUPT),
         Rule("winq", score=winq, compiled=WINQ, source=HAUPT),
+        Rule("edd", table=edd, source="Jackson 1955, in " + HAUPT),
+        Rule("mdd", score=mdd, compiled=MDD, source="Baker and Bertrand 1982, doi 10.1016/0272-6963(82)90020-9"),
+        Rule("cr", score=cr, compiled=CR, source=HAUPT),
+        Rule("s/opn", score=s_opn, compiled=SOPN, source=HAUPT),
+        Rule("atc", score=atc, compiled=ATC, source="Vepsalainen and Morton 1987, doi 10.1287/mnsc.33.8.1035"),
         Rule("random", score=random, compiled=RANDOM, source=HAUPT),
     )
 }

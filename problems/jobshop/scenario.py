@@ -7,19 +7,81 @@ import numpy as np
 from orl.errors import InputError
 from orl.scenario import Purpose, Scenarios
 
-from .instance import JobShop, JobShopSettings
+from .instance import MAX_HORIZON, JobShop, JobShopSettings
+
+BLOCK = 16  # failures of each machine drawn at a time
 
 
 def sample(instance: JobShop, seed: int, purpose: Purpose, n: int) -> Scenarios:
-    """Return the one empty scenario of a deterministic shop."""
-    if n != 1:
-        raise InputError(f"{instance.name} is deterministic: it has 1 scenario, not {n}.")
-    return Scenarios.deterministic(seed, purpose)
+    """Return breakdown scenarios, or the one empty scenario of a shop without breakdowns.
+
+    A row holds, for the k-th failure of each machine, (up time before it, repair time), (failures, num_machines, 2).
+    """
+    breakdowns = instance.settings.breakdowns
+    if breakdowns.probability == 0:
+        if n != 1:
+            raise InputError(f"{instance.name} is deterministic: it has 1 scenario, not {n}.")
+        return Scenarios.deterministic(seed, purpose)
+    law, low, high = breakdowns.repair_law
+
+    def draw_block(rng: np.random.Generator, block: int) -> np.ndarray:
+        shape = (BLOCK, instance.num_machines)
+        up = np.minimum(rng.geometric(breakdowns.probability, size=shape), MAX_HORIZON)
+        if law == "geometric":
+            repair = np.minimum(rng.geometric(1 / low, size=shape), MAX_HORIZON)
+        else:
+            repair = rng.integers(int(low), int(high) + 1, size=shape)
+        return np.stack([up, repair], axis=-1)
+
+    return Scenarios(seed, purpose, tuple(range(n)), draw_block)
+
+
+Intervals = list[tuple[int, int]]
+
+
+def down_intervals(instance: JobShop, scenario: Scenarios, until: int) -> list[Intervals]:
+    """Return when each machine is down, [from, to), planned or not: all intervals that begin before `until`.
+
+    The intervals of a machine are in order and apart: where planned and unplanned ones touch or overlap they are
+    joined. Up time is counted from the last repair, also while the calendar has the machine down.
+    """
+    planned: list[Intervals] = [[] for _ in range(instance.num_machines)]
+    for machine, start, end in instance.calendar:
+        planned[machine].append((start, end))
+    if scenario.draw is None:
+        return [[pair for pair in pairs if pair[0] < until] for pairs in planned]
+    length = BLOCK
+    while True:
+        gaps = scenario.values(0, length)  # (failures, num_machines, 2)
+        ends = gaps.reshape(len(gaps), -1, 2).sum(axis=2).cumsum(axis=0)  # (failures, num_machines)
+        if ends[-1].min() >= until:
+            break
+        length = 2 * len(gaps)
+    starts = ends - gaps[:, :, 1]
+    return [
+        _joined([*planned[m], *zip(starts[:, m].tolist(), ends[:, m].tolist(), strict=True)], until)
+        for m in range(instance.num_machines)
+    ]
+
+
+def _joined(pairs: Intervals, until: int) -> Intervals:
+    joined: Intervals = []
+    for start, end in sorted(pairs):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return [pair for pair in joined if pair[0] < until]
 
 
 def bound(instance: JobShop, scenario: Scenarios) -> float:
-    """Return a proven lower bound on the makespan, from the longest job and the machines' loads."""
-    return float(instance.makespan_bound())
+    """Return a proven lower bound on the cost: of the makespan from jobs and loads, of the others from each job alone.
+
+    Downtime and blocking only delay, so what holds without them holds with them.
+    """
+    if instance.settings.objective == "makespan":
+        return float(instance.makespan_bound())
+    return instance.cost(instance.releases + instance.remaining_work[instance.job_first[:-1]])
 
 
 def draw(

@@ -1,7 +1,8 @@
 """The job shop as plain SimPy processes: slow and readable, the oracle against which the kernels are tested.
 
-A job is a process that queues for one machine after another; a dispatcher steps in once an instant has settled, that
-is, when all that happens at this time, completions and releases, has happened.
+A job is a process that is sent to one machine after another; a dispatcher steps in once an instant has settled. What
+happens at one instant happens in this order: completions and releases, repairs, failures, swaps, decisions; what an
+operation of no duration brings about is worked off before the next decision.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import numpy as np
 import simpy
 
 from orl.errors import IllegalAction
+from orl.scenario import Scenarios
 
-from .instance import JobShop, Schedule
+from .instance import MAX_HORIZON, NO_DUE_DATE, JobShop, Schedule
+from .scenario import down_intervals
 
 
 @dataclass
@@ -24,103 +27,288 @@ class State:
 
     Parameters
     ----------
+    instance : JobShop
     time : int
     next_op : list of int, (num_jobs,)
         Position of the job's first operation that has not started; the number of its operations when all have.
-    available : list of int, (num_jobs,)
-        When that operation can start as far as the job goes: the end of the one before, or the job's release.
-    free_at : list of int, (num_machines,)
-        When the machine has done what it has started; it is free if this is not after `time`.
-    queues : list of lists of int, (num_machines,)
-        Jobs that wait for the machine, in order of arrival.
+    available : list of int or infinity, (num_jobs,)
+        When that operation can start as far as the job goes: its release, or the completion of the operation before;
+        infinity while that one is under way.
+    place : list of int or None, (num_jobs,)
+        The machine that the job holds; None while it is outside, in a buffer, or has left.
+    down_since : list of int or None, (num_machines,)
+        None: the machine is up.
     """
 
+    instance: JobShop
     time: int
     next_op: list[int]
-    available: list[int]
-    free_at: list[int]
-    queues: list[list[int]]
+    available: list[float]
+    place: list[int | None]
+    down_since: list[int | None]
 
     @staticmethod
     def initial(instance: JobShop) -> State:
         """Return the state before anything has happened."""
-        machines = range(instance.num_machines)
+        jobs, machines = range(instance.num_jobs), range(instance.num_machines)
         return State(
-            0, [0] * instance.num_jobs, instance.releases.tolist(), [0 for _ in machines], [[] for _ in machines]
+            instance, 0, [0 for _ in jobs], instance.releases.tolist(), [None] * len(jobs), [None] * len(machines)
         )
 
-    def startable(self) -> list[list[int]]:
-        """Return, for each free machine with a queue, by machine number, the jobs that wait there."""
+    @property
+    def is_over(self) -> bool:
+        """Whether all jobs are complete."""
+        return max(self.available) <= self.time and all(
+            self.next_machine(job) is None for job in range(self.instance.num_jobs)
+        )
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether something is to come that everybody can see: a completion, release, repair or planned downtime."""
+        is_planned = any(start > self.time for _, start, _ in self.instance.calendar)
+        return (
+            max(self.available) > self.time or not all(map(self.is_up, range(self.instance.num_machines))) or is_planned
+        )
+
+    def is_up(self, machine: int) -> bool:
+        return self.down_since[machine] is None
+
+    def next_machine(self, job: int) -> int | None:
+        """Return the machine of the job's first operation that has not started, None when all have."""
+        route = self.instance.machines[job]
+        return route[self.next_op[job]] if self.next_op[job] < len(route) else None
+
+    def waiting(self, machine: int) -> list[int]:
+        """Return the jobs whose next operation is on the machine and could start as far as the job goes."""
         return [
-            queue for queue, free_at in zip(self.queues, self.free_at, strict=True) if queue and free_at <= self.time
+            job
+            for job, available in enumerate(self.available)
+            if available <= self.time and self.next_machine(job) == machine
         ]
 
+    def candidates(self) -> dict[int, list[int]]:
+        """Return, for each machine on which an operation may start now, the jobs among which to choose."""
+        is_safe = self._is_safe_after if self.instance.settings.buffers == "none" else lambda job: True
+        found = {}
+        for machine in range(self.instance.num_machines):
+            if self.is_up(machine) and machine not in self.place:
+                jobs = [job for job in self.waiting(machine) if self._can_leave(job) and is_safe(job)]
+                if jobs:
+                    found[machine] = jobs
+        return found
 
+    def startable(self) -> list[list[int]]:
+        """Return the candidates alone, a list a machine, in order of machines."""
+        return list(self.candidates().values())
+
+    def movers(self) -> list[int]:
+        """Return the jobs that move by themselves.
+
+        Those are the finished jobs in a cycle in which each waits for the machine that the next one holds, all of
+        these machines being up: any such cycle if swaps are allowed, else only a job that goes on on its own machine.
+        """
+        finished = {  # and still holding a machine
+            machine: job
+            for job, machine in enumerate(self.place)
+            if machine is not None and self.available[job] <= self.time and self.is_up(machine)
+        }
+        moving = []
+        for machine, job in finished.items():
+            path = [machine]
+            while (following := self.next_machine(finished[path[-1]])) in finished and following not in path:
+                path.append(following)
+            if following == machine and (len(path) == 1 or self.instance.settings.buffers == "swap"):
+                moving.append(job)
+        return moving
+
+    def _can_leave(self, job: int) -> bool:
+        place = self.place[job]
+        return place is None or self.is_up(place)
+
+    def _is_safe_after(self, job: int) -> bool:
+        """Return whether all jobs in the shop could still finish, one after the other, once this one has moved.
+
+        The banker's algorithm: a job can finish if each machine that it is yet to visit is free or its own; then its
+        machine is free too. That only helps the others, so it does not matter which one is taken first.
+        """
+        routes = self.instance.machines
+        to_visit = {
+            other: set(routes[other][self.next_op[other] :])
+            for other, place in enumerate(self.place)
+            if place is not None or other == job
+        }
+        place = {other: self.next_machine(job) if other == job else self.place[other] for other in to_visit}
+        free = {machine for machine in [*range(self.instance.num_machines), None] if machine not in place.values()}
+        while to_visit:
+            able = [other for other, machines in to_visit.items() if machines <= free | {place[other]}]
+            if not able:
+                return False
+            for other in able:
+                free.add(place[other])
+                del to_visit[other]
+        return True
+
+
+Choose = Callable[[State], int | None]
 Score = Callable[[JobShop, State, int], float]
+Steps = Generator[simpy.Event, object, None]
 
 
-def simulate(instance: JobShop, choose: Callable[[State], int | None]) -> Schedule:
-    """Simulate the non-delay process under a policy.
+def simulate(instance: JobShop, choose: Choose, scenario: Scenarios | None = None) -> Schedule:
+    """Simulate the process under a policy.
 
     Parameters
     ----------
     instance : JobShop
     choose : callable (State) -> int or None
-        Asked whenever a free machine has an operation waiting: the job whose next operation starts now, or None to
-        hold all machines until the next completion or release.
+        Asked whenever there is a candidate: the job whose next operation starts now, or None to hold all machines
+        until the next completion, release, repair or failure.
+    scenario : Scenarios or None
+        One row of failures and repairs; None: no machine breaks down.
 
     Returns
     -------
     Schedule
-        Rows in order of execution.
+        Rows in order of execution; an operation that is interrupted ends when all of its work is done.
 
     Raises
     ------
     IllegalAction
-        If the job chosen cannot start now, or if None is chosen while nothing is yet to happen.
+        If the job chosen is no candidate, or if None is chosen while nothing visible is to come.
     """
-    env = simpy.Environment()
-    state = State.initial(instance)
-    rows: list[tuple[int, int, int, int, int]] = []
-    go = [env.event() for _ in range(instance.num_jobs)]
+    shop = _Shop(instance, choose, scenario or Scenarios.deterministic())
+    shop.env.run(until=shop.env.process(shop.dispatch()))
+    return Schedule(*np.array(shop.rows).T)
 
-    def job_process(job: int) -> Generator[simpy.Event, object, None]:
-        yield env.timeout(int(instance.releases[job]))
-        for position, (machine, duration) in enumerate(
-            zip(instance.machines[job], instance.durations[job], strict=True)
-        ):
-            state.queues[machine].append(job)
-            yield go[job]
-            go[job] = env.event()
-            state.queues[machine].remove(job)
-            state.next_op[job] += 1
-            end = int(env.now) + duration
-            state.available[job] = state.free_at[machine] = end
-            rows.append((job, position, machine, end - duration, end))
-            yield env.timeout(duration)
 
-    def dispatcher() -> Generator[simpy.Event, object, None]:
+class _Shop:
+    """Jobs, machines and the dispatcher of one simulation."""
+
+    def __init__(self, instance: JobShop, choose: Choose, scenario: Scenarios) -> None:
+        self.instance = instance
+        self.choose = choose
+        self.env = simpy.Environment()
+        self.state = State.initial(instance)
+        self.downtime = _Downtime(instance, scenario)
+        self.rows: list[list[int]] = []
+        self.news = self.env.event()  # of a release or a completion
+        self.go = [self.env.event() for _ in range(instance.num_jobs)]
+        self.repaired = [self.env.event() for _ in range(instance.num_machines)]
+        self.jobs = [self.env.process(self.job(job)) for job in range(instance.num_jobs)]
+
+    @property
+    def now(self) -> int:
+        return int(self.env.now)
+
+    def job(self, job: int) -> Steps:
+        state, route = self.state, self.instance.machines[job]
+        yield self.env.timeout(int(self.instance.releases[job]))
+        self.announce()
+        for position, (machine, duration) in enumerate(zip(route, self.instance.durations[job], strict=True)):
+            yield self.go[job]
+            self.go[job] = self.env.event()
+            row = [job, position, machine, self.now, self.now]
+            self.rows.append(row)
+            state.place[job], state.next_op[job], state.available[job] = machine, position + 1, math.inf
+            yield from self.work(machine, duration)
+            row[-1] = self.now
+            state.available[job] = self.now
+            if self.instance.settings.buffers == "unlimited" or position + 1 == len(route):
+                state.place[job] = None
+            self.announce()
+
+    def work(self, machine: int, duration: int) -> Steps:
+        """Process an operation, which the dispatcher interrupts when the machine fails."""
+        remaining = duration
         while True:
-            while env.peek() == env.now:  # step behind everything else that happens at this instant
-                yield env.timeout(0)
-            state.time = int(env.now)
-            job = choose(state) if state.startable() else None
-            if job is not None:
-                if not any(job in queue for queue in state.startable()):
-                    raise IllegalAction(f"job {job} must wait for a free machine to start at {env.now}.")
-                go[job].succeed()
-            elif env.peek() < math.inf:
-                yield env.timeout(env.peek() - env.now)
-            elif state.startable():
-                raise IllegalAction(f"waiting at {env.now} must be for a completion or a release, and none will come.")
-            else:
+            begun = self.now
+            try:
+                yield self.env.timeout(remaining)
                 return
+            except simpy.Interrupt:
+                is_kept = self.instance.settings.on_failure == "resume"
+                remaining = remaining - (self.now - begun) if is_kept else duration
+                yield self.repaired[machine]
 
-    for job in range(instance.num_jobs):
-        env.process(job_process(job))
-    env.process(dispatcher())
-    env.run()
-    return Schedule(*np.array(rows).T)
+    def announce(self) -> None:
+        if not self.news.triggered:
+            self.news.succeed()
+
+    def settle(self) -> Steps:
+        """Step behind everything else that happens at this instant."""
+        while self.env.peek() == self.now:
+            yield self.env.timeout(0)
+        self.state.time = self.now
+
+    def dispatch(self) -> Steps:
+        while True:
+            yield from self.settle()
+            self.turn_machines()
+            yield from self.decide()
+            if self.state.is_over:
+                return
+            self.news = self.env.event()
+            change = self.downtime.next_change(self.now)
+            # The timeout of an interrupted operation still runs out one day, so wait for news, not for any event.
+            yield self.news if change is None else self.news | self.env.timeout(change - self.now)
+
+    def turn_machines(self) -> None:
+        """Repair and fail the machines whose time has come."""
+        state = self.state
+        for machine, since in enumerate(self.downtime.down_since(state.time)):
+            if state.down_since[machine] is not None and since is None:
+                self.repaired[machine].succeed()
+                self.repaired[machine] = self.env.event()
+            if state.down_since[machine] is None and since is not None:
+                for job, place in enumerate(state.place):
+                    if place == machine and state.available[job] == math.inf:
+                        self.jobs[job].interrupt()
+            state.down_since[machine] = since
+
+    def decide(self) -> Steps:
+        """Let jobs move, by themselves or as the policy says, until none can or the policy waits."""
+        while True:
+            yield from self.settle()
+            jobs = self.state.movers()
+            if not jobs:
+                candidates = self.state.startable()
+                if not candidates:
+                    return
+                job = self.choose(self.state)
+                if job is None:
+                    if not self.state.can_wait:
+                        raise IllegalAction(f"waiting at {self.now} must be for something to see, none will come.")
+                    return
+                if not any(job in queue for queue in candidates):
+                    raise IllegalAction(f"job {job} must be a candidate to start at {self.now}: {candidates}.")
+                jobs = [job]
+            for job in jobs:
+                self.go[job].succeed()
+
+
+class _Downtime:
+    """When machines are down, looked up as far ahead as needed."""
+
+    def __init__(self, instance: JobShop, scenario: Scenarios) -> None:
+        self.instance, self.scenario = instance, scenario
+        self.look_ahead(64 if scenario.is_random else MAX_HORIZON)
+
+    def look_ahead(self, horizon: int) -> None:
+        self.horizon = horizon
+        self.intervals = down_intervals(self.instance, self.scenario, horizon)
+
+    def down_since(self, time: int) -> list[int | None]:
+        """Return since when each machine is down, None for those that are up; for times up to the next change."""
+        return [next((start for start, end in intervals if start <= time < end), None) for intervals in self.intervals]
+
+    def next_change(self, time: int) -> int | None:
+        """Return when the next machine fails or is repaired, None if none ever does."""
+        while True:
+            # An interval may yet grow at its end if that is not before the horizon.
+            ahead = [t for pairs in self.intervals for pair in pairs for t in pair if time < t < self.horizon]
+            if ahead or not self.scenario.is_random:
+                return min(ahead, default=None)
+            self.look_ahead(2 * self.horizon)
 
 
 def giffler_thompson(instance: JobShop, choose: Callable[[State, list[int]], int]) -> Schedule:
@@ -131,7 +319,7 @@ def giffler_thompson(instance: JobShop, choose: Callable[[State, list[int]], int
     instance : JobShop
     choose : callable (State, jobs) -> int
         Names one of the jobs in conflict. There is no clock: the state's time is the earliest start in conflict, and
-        the queues are those of that time; a job in conflict may be yet to arrive.
+        a job in conflict may be yet to arrive. The state has no places.
 
     Returns
     -------
@@ -143,24 +331,22 @@ def giffler_thompson(instance: JobShop, choose: Callable[[State, list[int]], int
     Giffler and Thompson (1960), doi 10.1287/opre.8.4.487
     """
     state = State.initial(instance)
+    free_at = [0] * instance.num_machines
     rows = []
     while pending := [job for job, route in enumerate(instance.machines) if state.next_op[job] < len(route)]:
         machine_of = {job: instance.machines[job][state.next_op[job]] for job in pending}
-        start = {job: max(state.available[job], state.free_at[machine_of[job]]) for job in pending}
+        start = {job: max(int(state.available[job]), free_at[machine_of[job]]) for job in pending}
         end = {job: start[job] + instance.durations[job][state.next_op[job]] for job in pending}
         first_end, machine = min((end[job], machine_of[job]) for job in pending)
         rivals = [job for job in pending if machine_of[job] == machine]
         conflict = [job for job in rivals if start[job] < first_end or end[job] == first_end]
         state.time = min(start[job] for job in conflict)
-        arrived = [job for job in pending if state.available[job] <= state.time]
-        by_arrival = sorted(arrived, key=lambda job: state.available[job])
-        state.queues = [[job for job in by_arrival if machine_of[job] == m] for m in range(instance.num_machines)]
         job = choose(state, conflict)
         if job not in conflict:
             raise IllegalAction(f"job {job} must be one of the jobs in conflict, {conflict}.")
         rows.append((job, state.next_op[job], machine, start[job], end[job]))
         state.next_op[job] += 1
-        state.available[job] = state.free_at[machine] = end[job]
+        state.available[job] = free_at[machine] = end[job]
     return Schedule(*np.array(rows).T)
 
 
@@ -176,8 +362,8 @@ def rule_choice(
     ----------
     instance : JobShop
     score : callable (instance, State, job) -> number, or priorities (num_ops,)
-        The largest goes first, ties go to the lowest job. In `simulate`, the free machine of lowest number that has a
-        queue is served first.
+        The largest goes first, ties go to the lowest job. In `simulate`, the machine of lowest number that has a
+        candidate is served first; nobody ever waits.
     """
 
     def score_of(state: State, job: int) -> float:
@@ -213,7 +399,32 @@ def _work_in_next_queue(instance: JobShop, state: State, job: int) -> int:
     after = state.next_op[job] + 1
     if after == len(instance.machines[job]):
         return 0
-    return sum(_duration(instance, state, other) for other in state.queues[instance.machines[job][after]])
+    return sum(_duration(instance, state, other) for other in state.waiting(instance.machines[job][after]))
+
+
+def _due_date(instance: JobShop, job: int) -> float:
+    due = int(instance.due_dates[job])
+    return math.inf if due == NO_DUE_DATE else due
+
+
+def _slack(instance: JobShop, state: State, job: int) -> float:
+    return _due_date(instance, job) - state.time - _remaining_work(instance, state, job)
+
+
+def _modified_due_date(instance: JobShop, state: State, job: int) -> float:
+    """Return the due date, or the earliest completion from now on if that is later."""
+    return max(_due_date(instance, job), state.time + _remaining_work(instance, state, job))
+
+
+def _critical_ratio(instance: JobShop, state: State, job: int) -> float:
+    return (_due_date(instance, job) - state.time) / max(_remaining_work(instance, state, job), 1)
+
+
+def _apparent_tardiness_cost(instance: JobShop, state: State, job: int) -> float:
+    """Return the index of Vepsalainen and Morton (1987, doi 10.1287/mnsc.33.8.1035) with look-ahead factor 2."""
+    mean_duration = max(sum(map(sum, instance.durations)) / instance.num_ops, 1)
+    urgency = math.exp(-max(_slack(instance, state, job), 0) / (2 * mean_duration))
+    return instance.weights[job] / max(_duration(instance, state, job), 1) * urgency
 
 
 SCORES: Mapping[str, Score] = {
@@ -227,4 +438,9 @@ SCORES: Mapping[str, Score] = {
     "lifo": lambda instance, state, job: state.available[job],
     "fdd/mwr": lambda instance, state, job: -_flow_due_date_ratio(instance, state, job),
     "winq": lambda instance, state, job: -_work_in_next_queue(instance, state, job),
+    "edd": lambda instance, state, job: -_due_date(instance, job),
+    "mdd": lambda instance, state, job: -_modified_due_date(instance, state, job),
+    "cr": lambda instance, state, job: -_critical_ratio(instance, state, job),
+    "s/opn": lambda instance, state, job: -_slack(instance, state, job) / _remaining_ops(instance, state, job),
+    "atc": _apparent_tardiness_cost,
 }

@@ -15,7 +15,7 @@ from orl.files import read_text
 from .instance import NO_DUE_DATE, JobShop, JobShopSettings
 from .text_format import MAX_OPS, parse_text
 
-_TOP = ("problem", "name", "time_unit", "file", "machines", "options", "jobs")
+_TOP = ("problem", "name", "time_unit", "file", "machines", "options", "calendar", "jobs")
 _JOB = ("name", "release", "due", "weight", "operations")
 
 
@@ -68,6 +68,7 @@ def load_toml(path: Path, settings: Mapping[str, Any]) -> JobShop:
             releases=reader.of_jobs(jobs, "release", 0),
             due_dates=reader.of_jobs(jobs, "due", None),
             weights=reader.of_jobs(jobs, "weight", 1.0),
+            calendar=reader.calendar(data.get("calendar", []), machine_names),
             job_names=reader.job_names(jobs),
             machine_names=machine_names if isinstance(machine_names, tuple) else None,
             time_unit=unit,
@@ -139,6 +140,17 @@ class _TomlReader:
             durations.append([op[1] for op in ops])
         return routes, durations
 
+    def calendar(self, entries: Any, names: tuple[str, ...] | int | None) -> Any:
+        """Return planned downtime as (machine, from, to); `JobShop` checks the numbers."""
+        index_of = {name: i for i, name in enumerate(names)} if isinstance(names, tuple) else {}
+        is_list = isinstance(entries, list) and all(isinstance(entry, list) and len(entry) == 3 for entry in entries)
+        if not is_list:
+            raise self.error("calendar", f"expected a list of [machine, from, to], got {str(entries)[:60]}.")
+        for machine, *_ in entries:
+            if isinstance(machine, str) and machine not in index_of:
+                raise self.error("calendar", f"unknown machine {machine!r}; {params.nearest(machine, index_of)}")
+        return tuple((index_of[m] if isinstance(m, str) else m, start, end) for m, start, end in entries)
+
     def of_jobs(self, jobs: list[dict[str, Any]], key: str, default: Any) -> Any:
         return [job.get(key, default) for job in jobs] if any(key in job for job in jobs) else None
 
@@ -156,7 +168,9 @@ def to_toml(instance: JobShop) -> str:
     if instance.time_unit:
         data["time_unit"] = instance.time_unit
     data["machines"] = list(instance.machine_names) if instance.machine_names else instance.num_machines
-    data["options"] = params.to_dict(instance.settings)
+    data["options"] = {key: value for key, value in params.to_dict(instance.settings).items() if value is not None}
+    if instance.calendar:
+        data["calendar"] = [[instance.machine_label(machine), *span] for machine, *span in instance.calendar]
     data["jobs"] = []
     for j, (route, times) in enumerate(zip(instance.machines, instance.durations, strict=True)):
         job: dict[str, Any] = {"name": instance.job_names[j]} if instance.job_names else {}

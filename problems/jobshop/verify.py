@@ -5,16 +5,23 @@ Times are Python integers here, so no number that a broken schedule may hold ove
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from operator import itemgetter
 from typing import NamedTuple
 
 from orl.problem import Report, Violation
 from orl.scenario import Scenarios
 
 from .instance import JobShop, Schedule
+from .scenario import Intervals, down_intervals
 
 MAX_VIOLATIONS = 1000  # a wholly broken schedule needs no longer list
+LAST_TIME = 2**42  # sums over jobs stay exact
+MAX_FAILURES = 2**22  # drawn to judge a schedule, about
+MAX_POSITIONS = 10_000  # tried to find an order of the moves of one instant
 
 
 class _Row(NamedTuple):
@@ -25,24 +32,46 @@ class _Row(NamedTuple):
     end: int
 
 
+Placed = Mapping[tuple[int, int], _Row]  # the first row of each operation, by job and position
+
+
+class _Stay(NamedTuple):
+    """What holds a machine: an operation, or with blocking those that its job does there one after the other."""
+
+    row: _Row  # the first of them
+    last: _Row
+    leave: int
+
+
 def verify(instance: JobShop, scenario: Scenarios | None, schedule: Schedule) -> Report:
-    """Recompute the makespan and list every broken rule, the first `MAX_VIOLATIONS` of them.
+    """Recompute the cost and list every broken rule, the first `MAX_VIOLATIONS` of them.
 
     Parameters
     ----------
     instance : JobShop
     scenario : Scenarios or None
-        Not looked at: nothing is random in the classic job shop.
+        One row of failures and repairs; None: no machine breaks down.
     schedule : Schedule
         However broken.
 
     Returns
     -------
     Report
-        The cost is the latest end of an operation of the instance; None if the schedule has none. Kinds of violation:
-        'shape', 'unknown', 'duplicate', 'missing', 'machine', 'duration', 'negative start', 'release', 'precedence'
-        and 'overlap'. An operation's second row is reported and looked at no further. Precedence and overlap take an
-        operation to last its true duration; a false end is a 'duration' of its own.
+        The cost is the objective of the jobs' last ends; None if a job has no operation in the schedule. Kinds of
+        violation:
+
+        - 'shape', 'unknown', 'duplicate', 'missing', 'machine', 'negative start', 'release', 'precedence';
+        - 'horizon': too late to be judged, as numbers would not be exact or too many failures had to be drawn;
+        - 'duration': the end does not follow from start, duration and downtime;
+        - 'downtime': a job starts on a machine that is down, or with blocking leaves one;
+        - 'overlap': an operation starts on a machine before another is done there;
+        - 'blocking': instead of it, where jobs hold machines until they move: before another job has left it;
+        - 'swap': moves at one instant of which each must come before another. With swaps allowed that takes a job
+          that passes a machine in no time.
+
+        An operation's second row is reported and looked at no further. Precedence and overlap take an operation to
+        last as long as it truly does; a false end is a 'duration' of its own. Swaps are judged where precedence holds
+        and no machine is held by two jobs. A job may be left waiting where the process would have moved it by itself.
     """
     columns = {key: getattr(schedule, key) for key in _Row._fields}
     if any(column.ndim != 1 or len(column) != schedule.job.size for column in columns.values()):
@@ -53,16 +82,42 @@ def verify(instance: JobShop, scenario: Scenarios | None, schedule: Schedule) ->
     placed: dict[tuple[int, int], _Row] = {}
     for row in known:
         placed.setdefault((row.job, row.position), row)
+    scenario = scenario or Scenarios.deterministic()
+    latest = _latest(instance, scenario)
+    down = _down(instance, scenario, placed.values(), latest)
+    ends = {key: _true_end(instance, down, row) for key, row in placed.items()}
+    stays = _stays(instance, placed, ends)
     violations = chain(
         _unknown(instance, rows),
         _duplicate(instance, known, placed),
         _missing(instance, placed),
-        _operation(instance, placed.values()),
-        _precedence(instance, placed),
-        _overlap(instance, placed.values()),
+        _operation(instance, placed, ends, latest),
+        _downtime(instance, down, placed, ends),
+        _sequence(instance, placed, ends, stays),
     )
-    cost = float(max(row.end for row in placed.values())) if placed else None
-    return Report(cost, tuple(islice(violations, MAX_VIOLATIONS)))
+    return Report(_cost(instance, placed), tuple(islice(violations, MAX_VIOLATIONS)))
+
+
+def _cost(instance: JobShop, placed: Placed) -> float | None:
+    completions: dict[int, int] = {}
+    for row in placed.values():
+        completions[row.job] = max(row.end, completions.get(row.job, row.end))
+    if len(completions) < instance.num_jobs or max(map(abs, completions.values())) > LAST_TIME:
+        return None
+    return instance.cost([completions[job] for job in range(instance.num_jobs)])
+
+
+def _latest(instance: JobShop, scenario: Scenarios) -> int:
+    """Return the last time at which an operation may end and be judged."""
+    if not scenario.is_random:
+        return LAST_TIME
+    return int(min(LAST_TIME, MAX_FAILURES / instance.settings.breakdowns.probability / instance.num_machines))
+
+
+def _down(instance: JobShop, scenario: Scenarios, placed: Iterable[_Row], latest: int) -> list[Intervals]:
+    """Return each machine's downtime, complete up to the last time in the schedule that can be judged."""
+    last = max((time for row in placed for time in (row.start, row.end) if time <= latest), default=0)
+    return down_intervals(instance, scenario, max(last, 0) + 2)
 
 
 def _is_operation(instance: JobShop, row: _Row) -> bool:
@@ -78,8 +133,47 @@ def _machine(instance: JobShop, machine: int) -> str:
     return f"machine {instance.machine_label(machine) if 0 <= machine < instance.num_machines else machine}"
 
 
-def _true_end(instance: JobShop, row: _Row) -> int:
-    return row.start + instance.durations[row.job][row.position]
+def _downtime_from(down: Sequence[Intervals], machine: int, time: int) -> Iterator[tuple[int, int]]:
+    """Yield the intervals of a machine that end after a time."""
+    intervals = down[machine] if 0 <= machine < len(down) else []
+    return islice(intervals, bisect_right(intervals, time, key=itemgetter(1)), None)
+
+
+def _down_at(down: Sequence[Intervals], machine: int, time: int) -> str:
+    """Say when the machine is down if it is at this time, else nothing."""
+    return next((f"down from {a} to {b}" for a, b in _downtime_from(down, machine, time) if a <= time), "")
+
+
+def _true_end(instance: JobShop, down: Sequence[Intervals], row: _Row) -> int:
+    """Return when an operation that starts as its row says is done; later than the whole schedule if unknown."""
+    duration = instance.durations[row.job][row.position]
+    if duration == 0:
+        return row.start
+    time, remaining = row.start, duration
+    for start, end in _downtime_from(down, row.machine, row.start):
+        if time + remaining <= start:
+            break
+        is_kept = instance.settings.on_failure == "resume"
+        remaining = remaining - max(start - time, 0) if is_kept else duration
+        time = end
+    return time + remaining
+
+
+def _stays(instance: JobShop, placed: Placed, ends: Mapping[tuple[int, int], int]) -> dict[int, list[_Stay]]:
+    """Return by job the stays on machines, in routing order."""
+    is_blocking = instance.settings.buffers != "unlimited"
+    stays: defaultdict[int, list[_Stay]] = defaultdict(list)
+    for (job, position), row in sorted(placed.items()):
+        end = ends[job, position]
+        after = placed.get((job, position + 1))
+        leave = max(after.start, end) if is_blocking and after is not None else end
+        of_job = stays[job]
+        goes_on = of_job and of_job[-1].last.position == position - 1 and of_job[-1].last.machine == row.machine
+        if is_blocking and goes_on:
+            of_job[-1] = _Stay(of_job[-1].row, row, leave)
+        else:
+            of_job.append(_Stay(row, row, leave))
+    return stays
 
 
 def _unknown(instance: JobShop, rows: Iterable[_Row]) -> Iterator[Violation]:
@@ -113,17 +207,24 @@ def _missing(instance: JobShop, placed: dict[tuple[int, int], _Row]) -> Iterator
                 yield Violation("missing", f"{_op(instance, row)} ({_machine(instance, machine)}) has no row.")
 
 
-def _operation(instance: JobShop, placed: Iterable[_Row]) -> Iterator[Violation]:
+def _operation(
+    instance: JobShop, placed: Placed, ends: Mapping[tuple[int, int], int], latest: int
+) -> Iterator[Violation]:
     """Yield what is wrong with an operation by itself."""
-    for row in placed:
+    for key, row in placed.items():
         machine, duration = instance.machines[row.job][row.position], instance.durations[row.job][row.position]
         if row.machine != machine and 0 <= row.machine < instance.num_machines:
             must = f"must run on {_machine(instance, machine)}"
             yield Violation("machine", f"{_op(instance, row)} {must}, got {_machine(instance, row.machine)}.")
         what = f"{_op(instance, row)} on {_machine(instance, row.machine)}"
-        if row.end - row.start != duration:
-            took = f"got {row.end - row.start} (from {row.start} to {row.end})"
-            yield Violation("duration", f"{what} must take {duration}, {took}.")
+        if max(row.start, row.end) > latest:
+            yield Violation("horizon", f"{what} must end by {latest} to be judged, got {row.start} to {row.end}.")
+        if row.end != ends[key]:
+            must = f"must take {duration}"
+            if ends[key] != row.start + duration:
+                is_kept = instance.settings.on_failure == "resume"
+                must += " while its machine is up" + ("" if is_kept else ", without interruption")
+            yield Violation("duration", f"{what} {must}, got {row.end - row.start} (from {row.start} to {row.end}).")
         release = int(instance.releases[row.job])
         if row.start < 0:
             yield Violation("negative start", f"{what} must start at 0 or later, got {row.start}.")
@@ -131,26 +232,146 @@ def _operation(instance: JobShop, placed: Iterable[_Row]) -> Iterator[Violation]
             yield Violation("release", f"{what} starts at {row.start}, before its job's release at {release}.")
 
 
-def _precedence(instance: JobShop, placed: dict[tuple[int, int], _Row]) -> Iterator[Violation]:
+def _downtime(
+    instance: JobShop, down: Sequence[Intervals], placed: Placed, ends: Mapping[tuple[int, int], int]
+) -> Iterator[Violation]:
+    """Yield the moves onto a machine that is down and, where a job holds its machine until it moves, off one."""
+    for (job, position), row in placed.items():
+        where = _machine(instance, row.machine)
+        if interval := _down_at(down, row.machine, row.start):
+            what = f"{_op(instance, row)} starts at {row.start} on {where}"
+            yield Violation("downtime", f"{what}, which is {interval}.")
+        after = placed.get((job, position + 1))
+        if instance.settings.buffers == "unlimited" or after is None or after.machine == row.machine:
+            continue
+        # A job that starts before it is done breaks precedence, which is reported there.
+        if after.start >= ends[job, position] and (interval := _down_at(down, row.machine, after.start)):
+            what = f"job {instance.job_label(job)} leaves {where} at {after.start}"
+            yield Violation("downtime", f"{what}, which is {interval}.")
+
+
+def _sequence(
+    instance: JobShop, placed: Placed, ends: Mapping[tuple[int, int], int], stays: Mapping[int, list[_Stay]]
+) -> Iterator[Violation]:
+    """Yield what is wrong with the order of operations, in a job, on a machine and, if that is right, at an instant."""
+    is_right = True
+    for violation in chain(_precedence(instance, placed, ends), _overlap(instance, stays)):
+        is_right = False
+        yield violation
+    if is_right and instance.settings.buffers != "unlimited":
+        yield from _swaps(instance, stays)
+
+
+def _precedence(instance: JobShop, placed: Placed, ends: Mapping[tuple[int, int], int]) -> Iterator[Violation]:
     before: _Row | None = None  # the operation of the same job that comes before, of those that have a row
     for _, row in sorted(placed.items()):
-        if before is not None and before.job == row.job and row.start < _true_end(instance, before):
-            what = f"{_op(instance, row)} on {_machine(instance, row.machine)} starts at {row.start}"
-            end = f"operation {before.position} on {_machine(instance, before.machine)}"
-            yield Violation("precedence", f"{what}, before {end} ends at {_true_end(instance, before)}.")
+        if before is not None and before.job == row.job:
+            end = ends[before.job, before.position]
+            if row.start < end:
+                what = f"{_op(instance, row)} on {_machine(instance, row.machine)} starts at {row.start}"
+                earlier = f"operation {before.position} on {_machine(instance, before.machine)}"
+                yield Violation("precedence", f"{what}, before {earlier} ends at {end}.")
         before = row
 
 
-def _overlap(instance: JobShop, placed: Iterable[_Row]) -> Iterator[Violation]:
-    # By start, and those of zero duration first: then a pair a, b is in order if and only if a ends by the start of b.
-    rows = sorted(placed, key=lambda row: (row.machine, row.start, _true_end(instance, row)))
-    last: _Row | None = None  # of those so far on the machine, the one that ends last
-    for row in rows:
-        if last is None or last.machine != row.machine:
-            last = row
+def _overlap(instance: JobShop, stays: Mapping[int, list[_Stay]]) -> Iterator[Violation]:
+    # By start, and those of no length first: then a pair a, b is in order if and only if a leaves by the start of b.
+    by_machine = sorted(chain(*stays.values()), key=lambda stay: (stay.row.machine, stay.row.start, stay.leave))
+    last: _Stay | None = None  # of those so far on the machine, the one that leaves last
+    for stay in by_machine:
+        if last is None or last.row.machine != stay.row.machine:
+            last = stay
             continue
-        if row.start < _true_end(instance, last):
-            what = f"{_op(instance, row)} on {_machine(instance, row.machine)} starts at {row.start}"
-            yield Violation("overlap", f"{what}, before {_op(instance, last)} ends at {_true_end(instance, last)}.")
-        if _true_end(instance, row) > _true_end(instance, last):
-            last = row
+        what = f"{_op(instance, stay.row)} on {_machine(instance, stay.row.machine)} starts at {stay.row.start}"
+        if stay.row.start < last.leave and instance.settings.buffers == "unlimited":
+            yield Violation("overlap", f"{what}, before {_op(instance, last.row)} ends at {last.leave}.")
+        elif stay.row.start < last.leave:
+            holder = f"job {instance.job_label(last.row.job)}, there since {last.row.start}, leaves it at {last.leave}"
+            yield Violation("blocking", f"{what}, before {holder}.")
+        if stay.leave > last.leave:
+            last = stay
+
+
+# The moves of one instant --------------------------------------------------------------------------------------------
+
+
+def _swaps(instance: JobShop, stays: Mapping[int, list[_Stay]]) -> Iterator[Violation]:
+    """Yield the instants whose moves cannot be put in any order."""
+    paths: defaultdict[int, dict[int, list[int | None]]] = defaultdict(dict)  # by time and job: machines one by one
+    for job, of_job in stays.items():
+        for index, stay in enumerate(of_job):
+            came_from = of_job[index - 1].row.machine if index else None
+            paths[stay.row.start].setdefault(job, [came_from]).append(stay.row.machine)
+        paths[of_job[-1].leave].setdefault(job, [of_job[-1].row.machine]).append(None)
+    for time, of_instant in sorted(paths.items()):
+        if stuck := _stuck(of_instant, may_swap=instance.settings.buffers == "swap"):
+            moves = [f"job {instance.job_label(job)} to {_machine(instance, to)}" for job, to in stuck.items()]
+            more = f" and {len(moves) - 5} more" if len(moves) > 5 else ""
+            yield Violation("swap", f"at {time} these moves wait for one another: {', '.join(moves[:5])}{more}.")
+
+
+def _stuck(paths: Mapping[int, list[int | None]], may_swap: bool) -> dict[int, int]:
+    """Play the moves of one instant; return by job the machines waited for in the end, empty if all can be entered.
+
+    A machine that several jobs pass at this instant, some in no time, may be passed in several orders; all are tried.
+    After `MAX_POSITIONS` positions the benefit of the doubt is given: it takes a crowd of operations without duration.
+
+    Parameters
+    ----------
+    paths : job -> machines in turn, the first the one it comes from; None is outside
+    may_swap : bool
+    """
+    first_stuck: dict[int, int] = {}
+    seen: set[tuple[int, ...]] = set()
+    jobs = list(paths)
+    open_positions = [tuple(0 for _ in jobs)]
+    while open_positions and len(seen) < MAX_POSITIONS:
+        done = dict(zip(jobs, open_positions.pop(), strict=True))
+        choices = _make_sure_moves(paths, done, may_swap)
+        targets = _targets(paths, done)
+        if not targets:
+            return {}
+        if not choices and not first_stuck:
+            first_stuck = {job: machine for job, machine in targets.items() if machine is not None}
+        for job in choices:
+            position = tuple(done[other] + (other == job) for other in jobs)
+            if position not in seen:
+                seen.add(position)
+                open_positions.append(position)
+    return {} if open_positions else first_stuck
+
+
+def _targets(paths: Mapping[int, list[int | None]], done: Mapping[int, int]) -> dict[int, int | None]:
+    """Return by job where it goes next; jobs that have made all their moves are left out."""
+    return {job: path[done[job] + 1] for job, path in paths.items() if done[job] + 1 < len(path)}
+
+
+def _make_sure_moves(paths: Mapping[int, list[int | None]], done: dict[int, int], may_swap: bool) -> list[int]:
+    """Advance `done` by all moves that can do no harm; return the jobs that could move then, but might be in the way.
+
+    A move out of the shop, or onto a free machine that no other job is yet to visit, only frees a machine; and jobs in
+    a cycle can do nothing but swap.
+    """
+    while True:
+        holder = {machine: job for job, path in paths.items() if (machine := path[done[job]]) is not None}
+        targets = _targets(paths, done)
+        able = [job for job, machine in targets.items() if machine not in holder]
+        visits = Counter(machine for job, path in paths.items() for machine in set(path[done[job] + 1 :]))
+        sure = [job for job in able if targets[job] is None or visits[targets[job]] == 1]
+        if may_swap and not sure:
+            sure = _cycle({job: holder[machine] for job, machine in targets.items() if machine in holder})
+        if not sure:
+            return able
+        for job in sure:
+            done[job] += 1
+
+
+def _cycle(behind: Mapping[int, int]) -> list[int]:
+    """Return the jobs of a cycle in which each waits for the machine of the next, empty if there is none."""
+    for first in behind:
+        path = [first]
+        while (following := behind.get(path[-1])) is not None and following not in path:
+            path.append(following)
+        if following == first:
+            return path
+    return []

@@ -54,12 +54,10 @@ def _fits(problem: Problem) -> bool:
 def _solve(task: Task) -> Outcome:
     from orl.hindsight import solve_hindsight
 
-    return solve_hindsight(
-        task, "cp-sat", task.settings.start, lambda program, start: solve_program(program, task, start)
-    )
+    return solve_hindsight(task, "cp-sat", task.settings.start, solve_program)
 
 
-def solve_program(program: cp_model.CpModel, task: Task, start: Iterable[tuple[Any, float]]) -> Solved:
+def solve_program(task: Task, program: cp_model.CpModel, start: Iterable[tuple[Any, float]]) -> Solved:
     """Minimise a constraint program; settings, seed, limits and reports as the task says."""
     from ortools.sat.python import cp_model
 

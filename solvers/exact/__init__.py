@@ -49,7 +49,7 @@ def _solve(task: Task) -> Outcome:
         task,
         "exact",
         settings.start,
-        lambda program, start: solve_model(program, task.control, start, settings.gap, settings.threads, task.seed),
+        lambda one, program, start: solve_model(program, one.control, start, settings.gap, settings.threads, task.seed),
     )
 
 
