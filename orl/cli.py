@@ -121,11 +121,13 @@ def _solve(options: argparse.Namespace) -> int:
             seed=options.seed,
             verbose=True,
         )
-    print(result.to_json() if options.json else _summary(result), flush=True)
-    if out:
-        api.save_result(instance, result, out)
-    if plot and result.solutions:
-        api.plot(instance, result.solutions[0], plot, result.bound if result.bound_kind == "proven" else None)
+    try:
+        if out:
+            api.save_result(instance, result, out)
+        if plot and result.solutions:
+            api.plot(instance, result.solutions[0], plot, result.bound if result.bound_kind == "proven" else None)
+    finally:  # whatever becomes of the files, and of the reader of a pipe, neither costs the other the result
+        print(result.to_json() if options.json else _summary(result), flush=True)
     return SOLVED if result.verified else NO_SOLUTION
 
 

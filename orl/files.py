@@ -97,7 +97,9 @@ def read_head(path: Path) -> bytes:
 
 def _read_bytes(path: Path, limit: int, whole: bool = True) -> bytes:
     try:
-        if not path.is_file() and not path.is_dir():
+        if not path.exists():
+            raise InputError(f"{path}: there is no such file.")
+        if not path.is_file():
             raise InputError(f"{path}: expected a plain file.")
         with path.open("rb") as file:
             data = file.read(limit)

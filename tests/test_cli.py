@@ -188,6 +188,16 @@ def test_a_closed_pipe_is_no_error():
     assert run.stderr == ""
 
 
+def test_a_closed_pipe_costs_no_file_and_a_lost_file_no_result(tmp_path):
+    out = tmp_path / "plan.csv"
+    command = f"{sys.executable} {ROOT / 'run.py'} solve jobshop/ft06 --solver spt --out {out} 2>/dev/null | true"
+    subprocess.run(command, shell=True, check=True)
+    assert len(out.read_text().splitlines()) == 37
+    run = orl("solve", "jobshop/ft06", "--solver", "spt", "--json", "--out", str(tmp_path / ("x" * 300 + ".csv")))
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+
+
 def test_ctrl_c_prints_the_best_so_far():
     """An interrupted run still gives a verified solution, and says that it was interrupted."""
     command = [sys.executable, ROOT / "run.py", "solve", "jobshop/ta41", "--json", "--solver", "best-of"]
