@@ -86,7 +86,7 @@ def build(
     start, horizon, upper_bound
         As of `exact.build`.
     should_stop : callable or None
-        Not asked: the program is built in a blink.
+        Not asked: the program of a blocking 100x20 shop is built in about 2 s, others faster.
 
     Raises
     ------
