@@ -20,8 +20,8 @@ import numba
 import platformdirs
 
 _DECORATING = threading.Lock()
-# A kernel allocates nothing, so it needs no reference counts (`_nrt`): counting took three quarters of an episode's time,
-# two atomic operations for each array that one kernel passes to another.
+# A kernel allocates nothing, so it needs no reference counts (`_nrt`): counting took three quarters of an episode's
+# time, two atomic operations for each array that one kernel passes to another.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 _NUMBA: Any = numba.config  # its attributes are made at run time, where types do not see them
 
