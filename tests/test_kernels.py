@@ -29,6 +29,7 @@ def twin_schedule(shop, choose, scenario):
 def assert_rules_agree(shop, scenario):
     process = JobShopProcess([shop], [scenario])
     for name, score in simpy_twin.SCORES.items():
+        process.reset()
         cost = process.run(RULES[name], np.zeros(1, dtype=np.uint64))[0]
         twin = twin_schedule(shop, simpy_twin.rule_choice(shop, score), scenario)
         assert columns(shop, process.solution(0)) == columns(shop, twin), name

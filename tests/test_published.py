@@ -14,13 +14,16 @@ EASY = ["ft06", "la01", "la02", "la03", "la04", "la05", "la06", "la11", "la16", 
 HARDER = ["ft10", "ft20", "abz5", "abz6", "la17", "la18", "la19", "la20", "orb01", "orb10"]
 
 
+def cost_of(shop, rule):
+    return JobShopProcess([shop], [Scenarios.deterministic()]).run(rule, np.zeros(1, dtype=np.uint64))[0]
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_no_rule_and_no_randomised_run_beats_the_published_bound(name):
     """Every schedule costs at least the published lower bound, and our own bound does not exceed it."""
     shop = orl.load(f"jobshop/{name}")
     lower = int(TABLE[name]["lower_bound"])
-    process = JobShopProcess([shop], [Scenarios.deterministic()])
-    costs = [process.run(rule, np.zeros(1, dtype=np.uint64))[0] for rule in RULES.values()]
+    costs = [cost_of(shop, rule) for rule in RULES.values()]
     costs.append(randomise(shop, RULES["fdd/mwr"], 3, 0, 0.2, 0)[0])
     assert shop.makespan_bound() <= lower <= min(costs)
 
@@ -58,5 +61,4 @@ def test_cp_sat_proves_the_published_blocking_optimum_and_no_rule_beats_it(buffe
     shop = orl.load(f"jobshop/{name}", settings={"buffers": buffers})
     result = orl.solve(shop, "cp-sat", time_limit=60)
     assert (result.value, result.bound, result.best_known) == (optimum, optimum, None)
-    process = JobShopProcess([shop], [Scenarios.deterministic()])
-    assert min(process.run(rule, np.zeros(1, dtype=np.uint64))[0] for rule in RULES.values()) >= optimum
+    assert min(cost_of(shop, rule) for rule in RULES.values()) >= optimum

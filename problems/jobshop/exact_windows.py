@@ -155,6 +155,8 @@ def time_windows(
         If `start` or `horizon` is given, there are several scenarios, `upper_bound` is below a proven lower bound, or
         machines are hardly ever up.
     """
+    if instance.state is not None:
+        raise InputError(f"{instance.name}: the models of the job shop know no shop in motion yet.")
     if start is not None or horizon is not None:
         raise InputError(f"{instance.name}: the models of the job shop know no rolling horizon, got start or horizon.")
     scenario = scenarios or Scenarios.deterministic()

@@ -18,6 +18,8 @@ import numpy as np
 
 from orl.jit import kernel
 
+from .kernels_layout import WORD_BITS
+
 TABLE, FIFO, LIFO, WINQ, RANDOM, MDD, CR, SOPN, ATC = range(9)  # how a candidate is scored; TABLE: a rule's table
 UNLIMITED, SWAP, NO_BUFFERS = range(3)
 MAKESPAN, FLOW_TIME, WEIGHTED_TARDINESS, MAX_LATENESS, TARDY_JOBS = range(5)
@@ -260,37 +262,52 @@ def _is_safe(shop, state, at, job):
     """Whether all jobs in the shop can finish, one after another, once `job` has made its next move (no buffers).
 
     The order is the certificate: each job's remaining machines are free, its own, or released by those before it. What
-    a greedy search finds is found, because a finished job only adds free machines.
+    a greedy search finds is found, because a finished job only adds free machines. Sets of machines are bits: `held` of
+    those that unfinished jobs hold, `op_route` of those that a job still needs.
     """
-    machines = at.down_since - at.occupant
+    machines, words = at.down_since - at.occupant, shop[at.num_words]
     left, entered = state[at.place + job], state[at.machine + job]
+    state[at.held : at.start] = 0
     unfinished = 0
-    for machine in range(machines):  # scratch: the job that holds the machine, -1: free
+    for machine in range(machines):  # scratch: the jobs in the shop
         holder = state[at.occupant + machine]
         if machine == left:
             holder = -1
         if machine == entered:
             holder = job
-        state[at.scratch + machine] = holder
-        unfinished += holder >= 0
+        if holder >= 0:
+            state[at.held + machine // WORD_BITS] |= 1 << (machine % WORD_BITS)
+            state[at.scratch + unfinished] = holder
+            unfinished += 1
     is_progress = True
     while is_progress and unfinished > 0:
         is_progress = False
-        for machine in range(machines):
-            holder = state[at.scratch + machine]
-            if holder < 0:
+        i = 0
+        while i < unfinished:
+            holder = state[at.scratch + i]
+            op, own = state[at.next_op + holder], state[at.place + holder]
+            if holder == job:
+                op, own = op + 1, entered
+            if op < shop[at.job_first + holder + 1] and not _is_route_free(shop, state, at, op, own, words):
+                i += 1
                 continue
-            op = state[at.next_op + holder] + (holder == job)
-            can_finish = True
-            while can_finish and op < shop[at.job_first + holder + 1]:
-                other = state[at.scratch + shop[at.op_machine + op]]
-                can_finish = other < 0 or other == holder
-                op += 1
-            if can_finish:
-                state[at.scratch + machine] = -1
-                unfinished -= 1
-                is_progress = True
+            state[at.held + own // WORD_BITS] &= ~(1 << (own % WORD_BITS))
+            unfinished -= 1
+            state[at.scratch + i] = state[at.scratch + unfinished]
+            is_progress = True
     return unfinished == 0
+
+
+@kernel
+def _is_route_free(shop, state, at, op, own, words):
+    """Whether nobody holds a machine of the route from an operation on, but for the job's own machine."""
+    for word in range(words):
+        blocked = shop[at.op_route + op * words + word] & state[at.held + word]
+        if word == own // WORD_BITS:
+            blocked &= ~(1 << (own % WORD_BITS))
+        if blocked != 0:
+            return False
+    return True
 
 
 @kernel
@@ -379,28 +396,59 @@ def _reset(shop, state, down, at):
     state[at.occupant : at.next_down] = -1  # occupant and down_since
     state[at.queue_head : at.queue_work] = -1
     state[at.start :] = -1  # start and end
+    now = shop[at.initial_clock]
+    state[at.clock] = now
     for job in range(shop[at.num_jobs]):
-        op = shop[at.job_first + job]
-        state[at.next_op + job] = op
-        state[at.candidate + job] = op
-        state[at.machine + job] = shop[at.op_machine + op]
-        state[at.available + job] = shop[at.releases + job]
-        if shop[at.is_active]:
-            continue
-        if shop[at.releases + job] == 0:
-            state[at.status + job] = WAITING
-            _enqueue(shop, state, at, job)
-        else:
-            state[at.num_to_come] += 1
-            state[at.has_event + job] = True
-            _push_event(state, at, shop[at.releases + job], COMPLETION, job)
+        _put(shop, state, at, job, now)
     if len(down) > 0:
         for machine in range(at.down_since - at.occupant):
             start = _down_start(down, at, machine, 0)
-            if start == 0:
+            if 0 <= start <= now:
                 _fail(shop, state, down, at, machine)
+                state[at.down_since + machine] = start
             else:
                 _expect_failure(state, down, at, machine)
+
+
+@kernel
+def _put(shop, state, at, job, now):
+    """Put a job where it is at the start."""
+    done = shop[at.initial_done + job]
+    op = shop[at.job_first + job] + done
+    is_complete = op == shop[at.job_first + job + 1]
+    state[at.num_started] += done
+    state[at.next_op + job] = op
+    state[at.candidate + job] = -1 if is_complete else op
+    state[at.machine + job] = -1 if is_complete else shop[at.op_machine + op]
+    state[at.available + job] = shop[at.ready_at + job]
+    if is_complete:
+        state[at.status + job] = DONE
+        state[at.num_done] += 1
+    elif shop[at.initial_left + job] > 0:
+        _enter(shop, state, at, job)
+        _close(state, at, state[at.place + job])
+        state[at.start + op] = shop[at.initial_start + job]
+        end = now + shop[at.initial_left + job]
+        state[at.available + job] = end
+        state[at.free_at + state[at.place + job]] = end
+        _process(shop, state, at, job)
+    elif done > 0 and shop[at.buffers] != UNLIMITED:
+        machine = shop[at.op_machine + op - 1]
+        state[at.status + job] = BLOCKED
+        state[at.place + job] = machine
+        state[at.occupant + machine] = job
+        _close(state, at, machine)
+        _enqueue(shop, state, at, job)
+        _touch(state, at, machine)
+    elif shop[at.is_active]:
+        pass
+    elif shop[at.ready_at + job] <= now:
+        state[at.status + job] = WAITING
+        _enqueue(shop, state, at, job)
+    else:
+        state[at.num_to_come] += 1
+        state[at.has_event + job] = True
+        _push_event(state, at, shop[at.ready_at + job], COMPLETION, job)
 
 
 @kernel
@@ -668,11 +716,10 @@ def _score(shop, weights, state, at, job, code, seed):
 
 @kernel
 def _run(shop, weights, state, down, known_until, legal, at, code, table, seed, epsilon):
-    """Run one episode: the machines are asked in index order, the largest score goes first, ties to the lowest job.
+    """Finish an episode: the machines are asked in index order, the largest score goes first, ties to the lowest job.
 
     With probability `epsilon` a decision is drawn at random instead. False: the scenario must be drawn further.
     """
-    _reset(shop, state, down, at)
     while True:
         if not _move_on(shop, state, down, at, known_until):
             return False
@@ -734,24 +781,30 @@ def _place_best(shop, weights, state, legal, at, code, table, seed):
 
 
 @kernel
-def run(shops, shop_of, weights, states, downs, known_until, legal, at, code, tables, seeds, envs, cost, is_short):
-    """Run one episode in each of `envs`; `tables` (shops, ops) is read if `code` is TABLE."""
+def run(
+    shops, shop_of, weights, states, downs, known_until, legal, at, code, tables, seeds, envs, paid, cost, is_short
+):
+    """Finish the episodes of `envs`; `tables` (shops, ops) is read if `code` is TABLE. Books what arises on the way."""
     for env in envs:
         row = shop_of[env]
         shop, state = shops[row], states[env]
         is_short[env] = not _run(
             shop, weights[row], state, downs[env], known_until[env], legal[env], at, code, tables[row], seeds[env], 0.0
         )
-        cost[env] = _accrued(shop, weights[row], state, at)
+        if is_short[env]:
+            continue
+        cost[env] = _accrued(shop, weights[row], state, at) - paid[env]
+        paid[env] += cost[env]
         legal[env] = False
 
 
 @kernel
 def run_randomised(shop, weights, state, down, legal, at, code, table, seed, first_run, runs, epsilon, best_row):
-    """Run a rule `runs` times and keep the state at the end of the best; run 0 is the rule itself."""
+    """Run a rule `runs` times from the start and keep the state at the end of the best; run 0 is the rule itself."""
     best = np.inf
     for number in range(first_run, first_run + runs):
         of_run = 0.0 if number == 0 else epsilon
+        _reset(shop, state, down, at)
         _run(shop, weights, state, down, NO_DUE_DATE, legal, at, code, table, seed + np.uint64(number), of_run)
         cost = _accrued(shop, weights, state, at)
         if cost < best:

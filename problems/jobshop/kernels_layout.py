@@ -22,12 +22,19 @@ class Layout(NamedTuple):
     restarts: int  # on_failure = restart
     objective: int
     last_planned: int  # when the last planned downtime begins, -1: there is none
+    initial_clock: int
+    num_words: int  # integers that a set of machines takes in `op_route`; 0: the shop has no such sets
     job_first: int  # jobs + 1
     releases: int  # jobs
     due_dates: int  # jobs
+    initial_done: int  # jobs: operations completed at the start
+    initial_left: int  # jobs: work left of the operation that the job is in at the start, 0: it is in none
+    initial_start: int  # jobs: when that operation started
+    ready_at: int  # jobs: when the job is ready for its next operation at the start
     op_machine: int  # ops
     op_duration: int  # ops
     op_remaining: int  # ops: work of the job from the operation on
+    op_route: int  # ops * words: the machines of the job from the operation on, as bits
     # state
     clock: int  # dispatch = active: the earliest start in the conflict set
     last_end: int  # the latest completion of what has started
@@ -60,15 +67,27 @@ class Layout(NamedTuple):
     open_machines: int  # machines: these, highest first
     touched: int  # machines: where a cycle may have closed
     scratch: int  # machines
+    held: int  # words: set of machines
     start: int  # ops: -1: not started
     end: int  # ops: -1: not completed
 
 
-def layout(jobs: int, machines: int, ops: int) -> tuple[Layout, int, int]:
-    """Return the layout for shops of at most these sizes, and the lengths of a shop's and a state's row."""
+WORD_BITS = 62
+
+
+def layout(jobs: int, machines: int, ops: int, has_routes: bool) -> tuple[Layout, int, int]:
+    """Return the layout for shops of at most these sizes, and the lengths of a shop's and a state's row.
+
+    `has_routes` tells whether operations have sets of machines, which shops without buffers need.
+    """
+    words = -(-machines // WORD_BITS) if has_routes else 0
     by_job = {
         "releases",
         "due_dates",
+        "initial_done",
+        "initial_left",
+        "initial_start",
+        "ready_at",
         "next_op",
         "status",
         "place",
@@ -87,6 +106,8 @@ def layout(jobs: int, machines: int, ops: int) -> tuple[Layout, int, int]:
         **dict.fromkeys(by_machine, machines),
         **dict.fromkeys(by_op, ops),
         "events": jobs + machines,
+        "op_route": ops * words,
+        "held": words,
     }
     first_of_state = Layout._fields.index("clock")
     starts: list[int] = []

@@ -12,8 +12,8 @@ from orl.rule import Rule, call_table
 from orl.scenario import Scenarios
 
 from . import kernels
-from .instance import MAX_TIME, JobShop, Schedule
-from .kernels_layout import layout
+from .instance import MAX_TIME, JobShop, Schedule, with_history
+from .kernels_layout import WORD_BITS, layout
 from .scenario import down_intervals
 
 BUFFERS = {"unlimited": kernels.UNLIMITED, "swap": kernels.SWAP, "none": kernels.NO_BUFFERS}
@@ -56,7 +56,8 @@ class JobShopProcess:
         self._machines = max(shop.num_machines for shop in instances)
         self._ops = max(shop.num_ops for shop in instances)
         self.decision = Decision("choice", width=self._jobs + 1)
-        self._at, self._shop_width, state_width = layout(self._jobs, self._machines, self._ops)
+        self._has_routes = any(shop.settings.buffers == "none" for shop in instances)
+        self._at, self._shop_width, state_width = layout(self._jobs, self._machines, self._ops, self._has_routes)
         self._states = np.zeros((self.num_envs, state_width), dtype=np.int64)
         self._shop_of = np.zeros(self.num_envs, dtype=np.int64)
         self._legal = np.zeros((self.num_envs, self.decision.width), dtype=bool)
@@ -98,7 +99,7 @@ class JobShopProcess:
         if instances is not None:
             self._take_instances()
         for env in envs.tolist():
-            self._draw(env)
+            self._draw(env, self._instances[env].clock + 1024)
         self._lay_out_downtime()
         self._restart(envs)
         self._is_over[envs] = False
@@ -165,7 +166,7 @@ class JobShopProcess:
         is_done = end >= 0
         position = np.arange(instance.num_ops) - instance.job_first[instance.op_job]
         rows = (instance.op_job, position, instance.op_machine, start, end)
-        return Schedule(*(row[is_done] for row in rows))
+        return with_history(instance, Schedule(*(row[is_done] for row in rows)))
 
     def run(self, rule: Rule, seeds: np.ndarray) -> np.ndarray | None:
         tables = np.zeros((len(self._shops), self._ops))
@@ -190,6 +191,7 @@ class JobShopProcess:
                 tables,
                 seeds,
                 envs,
+                self._paid,
                 cost,
                 is_short,
             )
@@ -200,7 +202,7 @@ class JobShopProcess:
 
     # private: downtime
 
-    def _draw(self, env: int, until: int = 1024) -> None:
+    def _draw(self, env: int, until: int) -> None:
         """Take the downtime of an environment from its scenario, at least one interval that begins at `until` or later.
 
         An interval is always known before it begins: the clock stops short of the last one's beginning.
@@ -275,6 +277,8 @@ class JobShopProcess:
             if shop.num_jobs > self._jobs or shop.num_machines > self._machines or shop.num_ops > self._ops:
                 padding = f"{self._jobs} jobs, {self._machines} machines, {self._ops} operations"
                 raise ValueError(f"{shop.name} does not fit into {padding}.")
+            if shop.settings.buffers == "none" and not self._has_routes:
+                raise ValueError(f"{shop.name} has buffers=none, which none had when the process was made.")
 
     def _take_instances(self) -> None:
         """Lay the distinct instances out as rows and view them by environment."""
@@ -330,7 +334,20 @@ class JobShopProcess:
         row[at.objective] = OBJECTIVES[shop.settings.objective]
         row[at.last_planned] = max((start for _, start, _ in shop.calendar), default=-1)
         row[at.job_first : at.releases] = shop.num_ops  # the padding's jobs have no operations
+        begun: tuple[tuple[int, np.ndarray], ...] = ((at.ready_at, shop.releases),)
+        if (state := shop.state) is not None:
+            row[at.initial_clock] = state.clock
+            begun = (
+                (at.initial_done, state.ops_done),
+                (at.initial_left, state.work_left),
+                (at.initial_start, state.started),
+                (at.ready_at, state.ready_at),
+            )
+        if shop.settings.buffers == "none":
+            words = row[at.num_words] = -(-self._machines // WORD_BITS)
+            begun = (*begun, (at.op_route, _routes(shop, words)))
         for first, values in (
+            *begun,
             (at.job_first, shop.job_first),
             (at.releases, shop.releases),
             (at.due_dates, shop.due_dates),
@@ -377,6 +394,15 @@ def randomise(
     )
     process._states[0] = best_row
     return float(cost), process.solution(0)
+
+
+def _routes(shop: JobShop, words: int) -> np.ndarray:
+    """Return the set of machines of a job from each operation on, as bits, (num_ops * words,)."""
+    bits = np.zeros((shop.num_ops, words), dtype=np.int64)
+    bits[np.arange(shop.num_ops), shop.op_machine // WORD_BITS] = 1 << (shop.op_machine % WORD_BITS)
+    for first, end in zip(shop.job_first[:-1].tolist(), shop.job_first[1:].tolist(), strict=True):
+        bits[first:end] = np.bitwise_or.accumulate(bits[first:end][::-1])[::-1]
+    return bits.ravel()
 
 
 def _padded(values: np.ndarray, width: int) -> np.ndarray:

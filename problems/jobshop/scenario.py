@@ -16,9 +16,12 @@ def sample(instance: JobShop, seed: int, purpose: Purpose, n: int) -> Scenarios:
     """Return breakdown scenarios, or the one empty scenario of a shop without breakdowns.
 
     A row holds, for the k-th failure of each machine, (up time before it, repair time), (failures, num_machines, 2).
+    Of a shop in motion the first up time counts from its clock. A machine that is down, and not because its calendar
+    says so, is up again after the rest of a repair that has lasted since it failed.
     """
     breakdowns = instance.settings.breakdowns
-    if breakdowns.probability == 0:
+    is_failed, elapsed = _failed(instance)
+    if breakdowns.probability == 0 and not is_failed.any():
         if n != 1:
             raise InputError(f"{instance.name} is deterministic: it has 1 scenario, not {n}.")
         return Scenarios.deterministic(seed, purpose)
@@ -26,14 +29,32 @@ def sample(instance: JobShop, seed: int, purpose: Purpose, n: int) -> Scenarios:
 
     def draw_block(rng: np.random.Generator, block: int) -> np.ndarray:
         shape = (BLOCK, instance.num_machines)
-        up = np.minimum(rng.geometric(breakdowns.probability, size=shape), MAX_HORIZON)
+        up = np.full(shape, MAX_HORIZON)
+        if breakdowns.probability > 0:
+            up = np.minimum(rng.geometric(breakdowns.probability, size=shape), MAX_HORIZON)
         if law == "geometric":
             repair = np.minimum(rng.geometric(1 / low, size=shape), MAX_HORIZON)
         else:
             repair = rng.integers(int(low), int(high) + 1, size=shape)
+        if block == 0 and is_failed.any():
+            up[0, is_failed] = 0
+            if law != "geometric":  # a geometric one has no memory
+                lasts = np.where(elapsed < high, np.maximum(elapsed + 1, low), low + elapsed)
+                rest = rng.integers(lasts.astype(int), np.maximum(lasts, high).astype(int) + 1) - elapsed
+                repair[0, is_failed] = rest[is_failed]
         return np.stack([up, repair], axis=-1)
 
     return Scenarios(seed, purpose, tuple(range(n)), draw_block)
+
+
+def _failed(instance: JobShop) -> tuple[np.ndarray, np.ndarray]:
+    """Return which machines are down without their calendar saying so, and for how long by now, (num_machines,)."""
+    if instance.state is None:
+        return np.zeros(instance.num_machines, dtype=bool), np.zeros(instance.num_machines, dtype=np.int64)
+    since = instance.state.down_since
+    planned = {machine: start for machine, start, end in instance.calendar if start <= instance.clock < end}
+    is_planned = np.array([planned.get(machine) == since[machine] for machine in range(instance.num_machines)])
+    return (since >= 0) & ~is_planned, instance.clock - since
 
 
 Intervals = list[tuple[int, int]]
@@ -43,21 +64,27 @@ def down_intervals(instance: JobShop, scenario: Scenarios, until: int) -> list[I
     """Return when each machine is down, [from, to), planned or not: all intervals that begin before `until`.
 
     The intervals of a machine are in order and apart: where planned and unplanned ones touch or overlap they are
-    joined. Up time is counted from the last repair, also while the calendar has the machine down.
+    joined. Up time is counted from the last repair, also while the calendar has the machine down. Of a shop in motion
+    what has ended by its clock is left out.
     """
+    clock = instance.clock
     planned: list[Intervals] = [[] for _ in range(instance.num_machines)]
     for machine, start, end in instance.calendar:
-        planned[machine].append((start, end))
+        if end > clock or clock == 0:
+            planned[machine].append((start, end))
     if scenario.draw is None:
         return [[pair for pair in pairs if pair[0] < until] for pairs in planned]
     length = BLOCK
     while True:
         gaps = scenario.values(0, length)  # (failures, num_machines, 2)
-        ends = gaps.reshape(len(gaps), -1, 2).sum(axis=2).cumsum(axis=0)  # (failures, num_machines)
+        ends = clock + gaps.reshape(len(gaps), -1, 2).sum(axis=2).cumsum(axis=0)  # (failures, num_machines)
         if ends[-1].min() >= until:
             break
         length = 2 * len(gaps)
     starts = ends - gaps[:, :, 1]
+    if instance.state is not None:
+        is_down = gaps[0, :, 0] == 0
+        starts[0, is_down] = instance.state.down_since[is_down]
     return [
         _joined([*planned[m], *zip(starts[:, m].tolist(), ends[:, m].tolist(), strict=True)], until)
         for m in range(instance.num_machines)
@@ -81,7 +108,12 @@ def bound(instance: JobShop, scenario: Scenarios) -> float:
     """
     if instance.settings.objective == "makespan":
         return float(instance.makespan_bound())
-    return instance.cost(instance.releases + instance.remaining_work[instance.job_first[:-1]])
+    last = instance.job_first[1:] - 1
+    completions = instance.earliest_starts[last] + instance.work_left[last]
+    if instance.state is not None:
+        is_done = instance.is_done[last]
+        completions = np.where(is_done, instance.state.ready_at, completions)
+    return instance.cost(completions)
 
 
 def draw(
