@@ -30,9 +30,14 @@ class Simulated:
 def run_episodes(
     process: Process, policy: Policy, rng: np.random.Generator, control: Control | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run one episode in each environment from its start; return discounted costs and what has ended, (num_envs,).
+    """Run the episodes of all environments to their ends, from where they are, between two decisions.
 
-    Everything has ended unless `control` asked for a stop.
+    Returns
+    -------
+    costs : ndarray (num_envs,)
+        What this adds, discounted.
+    is_over : bool ndarray (num_envs,)
+        All true unless `control` asked for a stop.
     """
     is_over = np.zeros(process.num_envs, dtype=bool)
     if isinstance(policy, RulePolicy):

@@ -47,6 +47,28 @@ def sample(instance: JobShop, seed: int, purpose: Purpose, n: int) -> Scenarios:
     return Scenarios(seed, purpose, tuple(range(n)), draw_block)
 
 
+def nominal(instance: JobShop) -> Scenarios:
+    """Return the scenario in which no machine fails any more, and one that is down comes back after the mean of what
+    its repair may still take, rounded up.
+    """
+    is_failed, elapsed = _failed(instance)
+    if not is_failed.any():
+        return Scenarios.deterministic()
+    law, low, high = instance.settings.breakdowns.repair_law
+    rest = np.full(instance.num_machines, low)
+    if law != "geometric":
+        least = np.maximum(elapsed + 1, low)
+        rest = np.where(elapsed < high, (least + high) / 2 - elapsed, low)
+
+    def draw_block(rng: np.random.Generator, block: int) -> np.ndarray:
+        gaps = np.full((2, instance.num_machines, 2), MAX_HORIZON)
+        if block == 0:
+            gaps[0, is_failed] = np.stack([np.zeros_like(rest), np.ceil(rest)], axis=-1)[is_failed]
+        return gaps
+
+    return Scenarios(0, Purpose.EVALUATE, (0,), draw_block)
+
+
 def _failed(instance: JobShop) -> tuple[np.ndarray, np.ndarray]:
     """Return which machines are down without their calendar saying so, and for how long by now, (num_machines,)."""
     if instance.state is None:

@@ -279,6 +279,11 @@ def observed_state(shop: JobShop, observation: Observation, env: int) -> ShopSta
     )
 
 
+def in_motion(shop: JobShop, observation: Observation, env: int) -> JobShop:
+    """Return a shop as it goes on from an observation between two decisions."""
+    return shop.in_motion(observed_state(shop, observation, env))
+
+
 RUNNING = 2  # as in kernels, which are not imported: numba is slow to load
 
 
