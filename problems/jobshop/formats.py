@@ -120,14 +120,17 @@ def describe(instance: JobShop) -> str:
 
 
 def best_known(instance: JobShop) -> KnownBounds | None:
-    """Return the literature's bounds if this is the very instance that is packaged under its name."""
-    bounds = known_bounds("jobshop", instance.name)
+    """Return the literature's bounds if this is the very instance that is packaged under its name.
+
+    There are tables for the makespan with unlimited buffers and for blocking with swaps, without downtime.
+    """
+    settings = instance.settings
+    table = {"unlimited": "bounds", "swap": "swap_bounds"}.get(settings.buffers, "")
+    bounds = known_bounds("jobshop", instance.name, table)
     path = instance_folder("jobshop") / f"{instance.name}.txt"
-    if bounds is None or not path.is_file():
+    if bounds is None or settings.objective != "makespan" or not path.is_file():
         return None
     routes, durations, _ = parse_text(read_text(path), path)
     packaged = (tuple(map(tuple, routes)), tuple(map(tuple, durations)))
     is_same = packaged == (instance.machines, instance.durations) and not instance.releases.any()
-    settings = instance.settings
-    is_classic = settings.buffers == "unlimited" and settings.objective == "makespan" and not instance.has_downtime
-    return bounds if is_same and is_classic else None
+    return bounds if is_same and not instance.has_downtime and instance.state is None else None

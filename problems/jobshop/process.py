@@ -14,7 +14,7 @@ from orl.scenario import Scenarios
 from . import kernels
 from .instance import MAX_TIME, JobShop, Schedule, with_history
 from .kernels_layout import WORD_BITS, layout
-from .scenario import down_intervals
+from .scenario import downtime
 
 BUFFERS = {"unlimited": kernels.UNLIMITED, "swap": kernels.SWAP, "none": kernels.NO_BUFFERS}
 OBJECTIVES = {
@@ -64,7 +64,7 @@ class JobShopProcess:
         self._no_legal = _view(np.zeros_like(self._legal))
         self._paid = np.zeros(self.num_envs)
         self._known_until = np.zeros(self.num_envs, dtype=np.int64)
-        self._intervals: list[list[list[tuple[int, int]]]] = [[] for _ in range(self.num_envs)]
+        self._downtime: list[np.ndarray] = [np.zeros((0, 0, 2), dtype=np.int64)] * self.num_envs
         self._downs = np.zeros((self.num_envs, 0), dtype=np.int64)
         self._never = _view(np.zeros(self.num_envs, dtype=bool))
         self._rows = np.arange(self.num_envs)
@@ -98,8 +98,12 @@ class JobShopProcess:
                 kept[env] = one  # type: ignore[call-overload]
         if instances is not None:
             self._take_instances()
+        first: dict[tuple[int, int], int] = {}  # environments may share instance and scenario
         for env in envs.tolist():
-            self._draw(env, self._instances[env].clock + 1024)
+            alike = first.setdefault((id(self._instances[env]), id(self._scenarios[env])), env)
+            if alike == env:
+                self._draw(env, self._instances[env].clock + 1024)
+            self._downtime[env], self._known_until[env] = self._downtime[alike], self._known_until[alike]
         self._lay_out_downtime()
         self._restart(envs)
         self._is_over[envs] = False
@@ -203,30 +207,19 @@ class JobShopProcess:
     # private: downtime
 
     def _draw(self, env: int, until: int) -> None:
-        """Take the downtime of an environment from its scenario, at least one interval that begins at `until` or later.
+        """Take the downtime of an environment from its scenario: at least until a time, or to the end of all times.
 
         An interval is always known before it begins: the clock stops short of the last one's beginning.
         """
-        instance, scenario = self._instances[env], self._scenarios[env]
-        if scenario.draw is None:
-            self._intervals[env] = down_intervals(instance, scenario, MAX_TIME)
-            self._known_until[env] = MAX_TIME
-            return
-        ahead = until
-        while True:
-            intervals = down_intervals(instance, scenario, ahead)
-            known_until = min(pairs[-1][0] if pairs else 0 for pairs in intervals)
-            if known_until >= min(until, MAX_TIME):
-                break
-            ahead *= 2
-        self._intervals[env] = intervals
-        self._known_until[env] = min(known_until, MAX_TIME)
+        self._downtime[env], self._known_until[env] = downtime(
+            self._instances[env], self._scenarios[env], min(until, MAX_TIME)
+        )
 
     def _draw_further(self, envs: np.ndarray) -> np.ndarray:
         """Draw the scenarios of environments further and return these environments."""
         for env in envs.tolist():
             known = int(self._known_until[env])
-            failures = max(len(pairs) for pairs in self._intervals[env])
+            failures = self._downtime[env].shape[1]
             if known >= MAX_TIME or failures > MAX_FAILURES:
                 raise InputError(
                     f"{self._instances[env].name}: not finished after {failures} failures of a machine, time {known}; "
@@ -239,13 +232,11 @@ class JobShopProcess:
 
     def _lay_out_downtime(self) -> None:
         """Write all intervals into one array: (num_envs, machines * intervals * 2), -1 where there is none."""
-        longest = max((len(pairs) for of_env in self._intervals for pairs in of_env), default=0)
-        shape = (self.num_envs, self._machines if longest else 0, longest, 2)
-        downs = np.full(shape, -1, dtype=np.int64)
+        longest = max(table.shape[1] for table in self._downtime)
+        downs = np.full((self.num_envs, self._machines if longest else 0, longest, 2), -1, dtype=np.int64)
         if longest:
-            for env, of_env in enumerate(self._intervals):
-                for machine, pairs in enumerate(of_env):
-                    downs[env, machine, : len(pairs)] = np.minimum(np.array(pairs).reshape(-1, 2), MAX_TIME)
+            for env, table in enumerate(self._downtime):
+                np.minimum(table, MAX_TIME, out=downs[env, : len(table), : table.shape[1]])
         self._downs = downs.reshape(self.num_envs, -1)
 
     def _restart(self, envs: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from orl.errors import InputError
 from orl.scenario import Purpose, Scenarios
 
-from .instance import MAX_HORIZON, JobShop, JobShopSettings
+from .instance import MAX_HORIZON, MAX_TIME, JobShop, JobShopSettings
 
 BLOCK = 16  # failures of each machine drawn at a time
 
@@ -85,9 +85,25 @@ Intervals = list[tuple[int, int]]
 def down_intervals(instance: JobShop, scenario: Scenarios, until: int) -> list[Intervals]:
     """Return when each machine is down, [from, to), planned or not: all intervals that begin before `until`.
 
+    As `downtime` has them.
+    """
+    table = downtime(instance, scenario, until)[0]
+    return [[(a, b) for a, b in pairs if 0 <= a < until] for pairs in table.tolist()]
+
+
+def downtime(instance: JobShop, scenario: Scenarios, until: int) -> tuple[np.ndarray, int]:
+    """Return when each machine is down, planned or not, and until when that is known: `until` at least.
+
     The intervals of a machine are in order and apart: where planned and unplanned ones touch or overlap they are
     joined. Up time is counted from the last repair, also while the calendar has the machine down. Of a shop in motion
     what has ended by its clock is left out.
+
+    Returns
+    -------
+    intervals : int ndarray (num_machines, intervals, 2)
+        [from, to), -1 where a machine has no more.
+    known_until : int
+        An interval is known before it begins: those of the stream's part that is not drawn yet begin later.
     """
     clock = instance.clock
     planned: list[Intervals] = [[] for _ in range(instance.num_machines)]
@@ -95,32 +111,42 @@ def down_intervals(instance: JobShop, scenario: Scenarios, until: int) -> list[I
         if end > clock or clock == 0:
             planned[machine].append((start, end))
     if scenario.draw is None:
-        return [[pair for pair in pairs if pair[0] < until] for pairs in planned]
+        return _table(planned), MAX_TIME
     length = BLOCK
     while True:
         gaps = scenario.values(0, length)  # (failures, num_machines, 2)
         ends = clock + gaps.reshape(len(gaps), -1, 2).sum(axis=2).cumsum(axis=0)  # (failures, num_machines)
-        if ends[-1].min() >= until:
+        known_until = int((ends[-1] - gaps[-1, :, 1]).min())
+        if known_until >= until:
             break
         length = 2 * len(gaps)
     starts = ends - gaps[:, :, 1]
     if instance.state is not None:
         is_down = gaps[0, :, 0] == 0
         starts[0, is_down] = instance.state.down_since[is_down]
-    return [
-        _joined([*planned[m], *zip(starts[:, m].tolist(), ends[:, m].tolist(), strict=True)], until)
-        for m in range(instance.num_machines)
-    ]
+    intervals = np.stack([starts.T, ends.T], axis=-1)
+    if instance.calendar:
+        lists = intervals.tolist()
+        intervals = _table([_joined([*planned[m], *map(tuple, lists[m])]) for m in range(instance.num_machines)])
+    return intervals, min(known_until, MAX_TIME)
 
 
-def _joined(pairs: Intervals, until: int) -> Intervals:
+def _table(intervals: list[Intervals]) -> np.ndarray:
+    """Return intervals as an array (num_machines, intervals, 2)."""
+    table = np.full((len(intervals), max(map(len, intervals)), 2), -1, dtype=np.int64)
+    for machine, pairs in enumerate(intervals):
+        table[machine, : len(pairs)] = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return table
+
+
+def _joined(pairs: Intervals) -> Intervals:
     joined: Intervals = []
     for start, end in sorted(pairs):
         if joined and start <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
             joined.append((start, end))
-    return [pair for pair in joined if pair[0] < until]
+    return joined
 
 
 def bound(instance: JobShop, scenario: Scenarios) -> float:
