@@ -9,7 +9,7 @@ from shops import EVERY_MODE, scenario_of, shops
 from orl import registry
 from orl.policy import RulePolicy
 from orl.problems.jobshop import simpy_twin
-from orl.problems.jobshop.instance import JobShop
+from orl.problems.jobshop.instance import JobShop, JobShopSettings
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import RULES, choices
 from orl.problems.jobshop.schedules import columns
@@ -129,6 +129,22 @@ def test_no_schedule_is_below_the_bound_and_the_best_run_is_never_worse_than_the
     assert shop.makespan_bound() <= cost <= one
     split = min(family.randomise(shop, rule, 10, first, 0.2, 3)[0] for first in (0, 10))
     assert split == cost  # chunks change nothing
+
+
+def test_a_finished_part_waits_for_its_next_machine_also_while_its_own_is_down():
+    """WINQ counts job 3, held by machine 2 that failed at 11: job 2 goes before job 1, whose next queue it is in."""
+    shop = JobShop(
+        "held",
+        machines=[[0], [0, 0], [0, 2], [2, 0]],
+        durations=[[4], [0, 0], [0, 0], [0, 1]],
+        calendar=[(0, 4, 11), (2, 11, 19)],
+        settings=JobShopSettings(buffers="swap"),
+    )
+    process = JobShopProcess([shop], NOTHING_RANDOM)
+    process.run(RULES["winq"], np.zeros(1, dtype=np.uint64))
+    assert process.solution(0).start.tolist() == [0, 20, 20, 11, 19, 0, 19]
+    twin = simpy_twin.simulate(shop, simpy_twin.rule_choice(shop, simpy_twin.SCORES["winq"]), NOTHING_RANDOM[0])
+    assert columns(shop, process.solution(0)) == columns(shop, twin)
 
 
 def test_the_random_rule_depends_on_its_seed_and_draws_evenly():

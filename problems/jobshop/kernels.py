@@ -151,6 +151,7 @@ def _enter(shop, state, at, job):
     state[at.start + op] = now
     state[at.num_started] += 1
     state[at.num_running] += 1
+    state[at.version] += 1
     state[at.status + job] = RUNNING
     state[at.place + job] = machine
     state[at.occupant + machine] = job
@@ -190,6 +191,7 @@ def _complete(shop, state, at, job):
         return
     state[at.place + job] = -1
     state[at.occupant + machine] = -1
+    state[at.version] += 1
     if is_done:
         state[at.status + job] = DONE
         state[at.num_done] += 1
@@ -261,48 +263,66 @@ def _swap(shop, state, at):
 def _is_safe(shop, state, at, job):
     """Whether all jobs in the shop can finish, one after another, once `job` has made its next move (no buffers).
 
-    The order is the certificate: each job's remaining machines are free, its own, or released by those before it. What
-    a greedy search finds is found, because a finished job only adds free machines. Sets of machines are bits: `held` of
-    those that unfinished jobs hold, `op_route` of those that a job still needs.
+    The order is the certificate: each job's remaining machines are free, its own, or released by those before it. The
+    jobs in the shop have one as they are, so all that matters is whether `job` can finish once those have that can
+    without the machine it enters: after it, the others can as before. A greedy search finds these, because a finished
+    job only adds free machines.
     """
-    machines, words = at.down_since - at.occupant, shop[at.num_words]
-    left, entered = state[at.place + job], state[at.machine + job]
-    state[at.held : at.start] = 0
-    unfinished = 0
-    for machine in range(machines):  # scratch: the jobs in the shop
-        holder = state[at.occupant + machine]
-        if machine == left:
-            holder = -1
-        if machine == entered:
-            holder = job
-        if holder >= 0:
-            state[at.held + machine // WORD_BITS] |= 1 << (machine % WORD_BITS)
-            state[at.scratch + unfinished] = holder
-            unfinished += 1
-    is_progress = True
-    while is_progress and unfinished > 0:
-        is_progress = False
-        i = 0
-        while i < unfinished:
-            holder = state[at.scratch + i]
-            op, own = state[at.next_op + holder], state[at.place + holder]
-            if holder == job:
-                op, own = op + 1, entered
-            if op < shop[at.job_first + holder + 1] and not _is_route_free(shop, state, at, op, own, words):
-                i += 1
-                continue
-            state[at.held + own // WORD_BITS] &= ~(1 << (own % WORD_BITS))
-            unfinished -= 1
-            state[at.scratch + i] = state[at.scratch + unfinished]
-            is_progress = True
-    return unfinished == 0
+    op, entered, left = state[at.next_op + job] + 1, state[at.machine + job], state[at.place + job]
+    if op == shop[at.job_first + job + 1]:
+        return True
+    words = shop[at.num_words]
+    kept = at.kept + entered * words
+    if left >= 0:
+        kept = at.kept + (at.down_since - at.occupant) * words
+        _keep(shop, state, at, entered, job, kept)
+    elif state[at.kept_version + entered] != state[at.version]:
+        state[at.kept_version + entered] = state[at.version]
+        _keep(shop, state, at, entered, np.int64(-1), kept)
+    return _is_route_free(shop, state, at, op, entered, kept)
 
 
 @kernel
-def _is_route_free(shop, state, at, op, own, words):
-    """Whether nobody holds a machine of the route from an operation on, but for the job's own machine."""
+def _keep(shop, state, at, entered, leaving, kept):
+    """Write the set of machines that jobs hold who cannot finish without `entered`, and `entered` itself.
+
+    Sets of machines are bits: `op_route` holds those that a job still needs. `leaving` is the job that enters, -1: it
+    comes from outside.
+    """
+    words = shop[at.num_words]
+    state[kept : kept + words] = 0
+    state[kept + entered // WORD_BITS] = 1 << (entered % WORD_BITS)
+    unfinished = 0
+    for machine in range(at.down_since - at.occupant):
+        holder = state[at.occupant + machine]
+        if holder >= 0 and holder != leaving:
+            state[kept + machine // WORD_BITS] |= 1 << (machine % WORD_BITS)
+            state[at.scratch + unfinished] = machine
+            unfinished += 1
+    is_progress = True
+    while is_progress:
+        is_progress = False
+        i = 0
+        while i < unfinished:
+            machine = state[at.scratch + i]
+            holder = state[at.occupant + machine]
+            op = state[at.next_op + holder]
+            is_last = op == shop[at.job_first + holder + 1]
+            if not is_last and not _is_route_free(shop, state, at, op, machine, kept):
+                i += 1
+                continue
+            state[kept + machine // WORD_BITS] &= ~(1 << (machine % WORD_BITS))
+            unfinished -= 1
+            state[at.scratch + i] = state[at.scratch + unfinished]
+            is_progress = True
+
+
+@kernel
+def _is_route_free(shop, state, at, op, own, kept):
+    """Whether the machines of a job from an operation on, but for the one it is on, are not in a set."""
+    words = shop[at.num_words]
     for word in range(words):
-        blocked = shop[at.op_route + op * words + word] & state[at.held + word]
+        blocked = shop[at.op_route + op * words + word] & state[kept + word]
         if word == own // WORD_BITS:
             blocked &= ~(1 << (own % WORD_BITS))
         if blocked != 0:
@@ -351,6 +371,8 @@ def _fail(shop, state, down, at, machine):
         _close(state, at, machine)
     elif state[at.status + job] == BLOCKED:
         _dequeue(shop, state, at, job, _before_in_queue(state, at, job))
+        # It cannot leave, but it still waits.
+        state[at.queue_work + state[at.machine + job]] += shop[at.op_duration + state[at.next_op + job]]
     else:
         state[at.remaining + job] = state[at.available + job] - now
         state[at.available + job] = -1  # its event in the heap will find nothing to complete
@@ -372,6 +394,7 @@ def _repair(shop, state, down, at, machine):
     if job < 0:
         _open_if_ready(state, at, machine)
     elif state[at.status + job] == BLOCKED:
+        state[at.queue_work + state[at.machine + job]] -= shop[at.op_duration + state[at.next_op + job]]
         _enqueue(shop, state, at, job)
         _touch(state, at, machine)
     else:
@@ -398,6 +421,7 @@ def _reset(shop, state, down, at):
     state[at.start :] = -1  # start and end
     now = shop[at.initial_clock]
     state[at.clock] = now
+    state[at.version] = 1
     for job in range(shop[at.num_jobs]):
         _put(shop, state, at, job, now)
     if len(down) > 0:
@@ -437,6 +461,7 @@ def _put(shop, state, at, job, now):
         state[at.status + job] = BLOCKED
         state[at.place + job] = machine
         state[at.occupant + machine] = job
+        state[at.version] += 1
         _close(state, at, machine)
         _enqueue(shop, state, at, job)
         _touch(state, at, machine)

@@ -47,6 +47,7 @@ class Layout(NamedTuple):
     num_open: int
     num_events: int
     num_touched: int
+    version: int  # counts the changes of who holds which machine
     next_op: int  # jobs: the first operation not started, job_first[job + 1] when all have
     candidate: int  # jobs + 1: the same, but -1 when all have (and for `wait`)
     machine: int  # jobs + 1: the candidate's machine, -1: none
@@ -67,7 +68,8 @@ class Layout(NamedTuple):
     open_machines: int  # machines: these, highest first
     touched: int  # machines: where a cycle may have closed
     scratch: int  # machines
-    held: int  # words: set of machines
+    kept_version: int  # machines: the version that `kept` is of
+    kept: int  # (machines + 1) * words: for each machine a set of machines, as bits; behind them a working space
     start: int  # ops: -1: not started
     end: int  # ops: -1: not completed
 
@@ -107,7 +109,8 @@ def layout(jobs: int, machines: int, ops: int, has_routes: bool) -> tuple[Layout
         **dict.fromkeys(by_op, ops),
         "events": jobs + machines,
         "op_route": ops * words,
-        "held": words,
+        "kept_version": machines if has_routes else 0,
+        "kept": (machines + 1) * words,
     }
     first_of_state = Layout._fields.index("clock")
     starts: list[int] = []
