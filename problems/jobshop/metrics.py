@@ -31,61 +31,114 @@ def metrics(instance: JobShop, scenario: Scenarios | None, schedule: Schedule) -
         Where jobs hold machines: time_blocked_total, in which finished ones do, summed over machines. Where machines
         may be down: downtime_total, summed over machines up to the makespan. If there are due dates, over the jobs that
         have one: weighted_tardiness (a sum), tardy_jobs (a count) and max_lateness (negative if all are early).
+
+        Of a shop in motion without history, waiting, processing, idle and blocked time count from its clock on, and
+        utilisations are shares of the time from there to the makespan. Downtime always counts from the clock on; what
+        an interruption before it has wasted is not known, so processing before it is work that was kept.
+
+        If the instance has a plan, over the operations in both that were not completed before: moved_operations, those
+        that start at another time; shift_mean and shift_max, by how much starts differ, early or late; and
+        resequenced_operations, those that follow another of these operations on their machine than in the plan.
     """
     down = down_intervals(instance, scenario or Scenarios.deterministic(), schedule.makespan + 1)
-    downtime = np.zeros(len(schedule.job))  # during each operation
-    for machine, intervals in enumerate(down):
-        rows = schedule.machine == machine
-        downtime[rows] = _down_before(intervals, schedule.end[rows]) - _down_before(intervals, schedule.start[rows])
-    processing = schedule.end - schedule.start - downtime  # (rows,)
+    begin = begin_of(instance)
+    start, processing = np.maximum(schedule.start, begin), _processing(instance, schedule, down)  # (rows,) each
     completion = completions(instance, schedule)
     flow_time = completion - instance.releases
     work = np.bincount(schedule.job, weights=processing, minlength=instance.num_jobs)
+    waiting_time = np.maximum(completion - np.maximum(instance.releases, begin), 0) - work
 
     busy = np.bincount(schedule.machine, weights=processing, minlength=instance.num_machines)
     first_start = np.full(instance.num_machines, np.iinfo(np.int64).max)
     last_end = np.zeros(instance.num_machines, dtype=np.int64)
-    np.minimum.at(first_start, schedule.machine, schedule.start)
+    np.minimum.at(first_start, schedule.machine, start)
     np.maximum.at(last_end, schedule.machine, schedule.end)
     used = np.unique(schedule.machine)
-    utilisation = busy[used] / max(schedule.makespan, 1)
+    utilisation = busy[used] / max(schedule.makespan - begin, 1)
 
     values = {
         "makespan": schedule.makespan,
         "flow_time_mean": flow_time.mean(),
-        "waiting_time_mean": (flow_time - work).mean(),
+        "waiting_time_mean": waiting_time.mean(),
         "utilisation_mean": utilisation.mean() if len(used) else 0,
         "utilisation_max": utilisation.max(initial=0),
         "idle_time_total": (last_end[used] - first_start[used] - busy[used]).sum(),
     }
     if instance.settings.buffers != "unlimited":
-        values["time_blocked_total"] = (departures(instance, schedule) - schedule.end).sum()
+        blocked = blocked_times(instance, schedule)
+        values["time_blocked_total"] = (blocked.end - blocked.start).sum()
     if instance.has_downtime:
-        values["downtime_total"] = sum(_down_before(intervals, schedule.makespan) for intervals in down)
+        until = schedule.makespan
+        values["downtime_total"] = sum(_down_before(of, until) - _down_before(of, instance.clock) for of in down)
     if instance.has_due_dates:
         due = instance.due_dates != NO_DUE_DATE
         lateness = completion[due] - instance.due_dates[due]
         values["weighted_tardiness"] = (instance.weights[due] * np.maximum(lateness, 0)).sum()
         values["tardy_jobs"] = (lateness > 0).sum()
         values["max_lateness"] = lateness.max()
+    if instance.plan is not None:
+        values |= _changes(instance, schedule, instance.plan)
     return {key: float(value) for key, value in values.items()}
+
+
+def begin_of(instance: JobShop) -> int:
+    """Return from when on a schedule tells what happens: from the clock of a shop in motion without history, or 0."""
+    return instance.clock if instance.state is not None and instance.state.history is None else 0
 
 
 def completions(instance: JobShop, schedule: Schedule) -> np.ndarray:
     """Return when each job is complete, (num_jobs,)."""
     completion = np.zeros(instance.num_jobs, dtype=np.int64)
     np.maximum.at(completion, schedule.job, schedule.end)
+    if instance.state is not None:
+        is_complete = instance.is_done[instance.job_first[1:] - 1]
+        completion[is_complete] = instance.state.ready_at[is_complete]
     return completion
 
 
-def departures(instance: JobShop, schedule: Schedule) -> np.ndarray:
-    """Return when the job of each row leaves the row's machine, (rows,)."""
-    leave = schedule.end.copy()
+def blocked_times(instance: JobShop, schedule: Schedule) -> Schedule:
+    """Return when jobs hold machines that are done with them: as a schedule, of the operations that were done there.
+
+    A job that is blocked as a shop in motion goes on without history is so from its clock on.
+    """
+    columns = [schedule.job, schedule.position, schedule.machine, schedule.end]
+    if instance.state is not None and instance.state.history is None:
+        held = np.flatnonzero((instance.state.work_left == 0) & (held_machines(instance, instance.state) >= 0))
+        last = instance.state.ops_done[held] - 1
+        machine, clock = instance.op_machine[instance.job_first[held] + last], np.full(len(held), instance.clock)
+        columns = [np.concatenate(pair) for pair in zip(columns, (held, last, machine, clock), strict=True)]
+    job, position, machine, done = columns
+    leave = done.copy()
     if instance.settings.buffers != "unlimited":
-        order = np.lexsort((schedule.position, schedule.job))
-        goes_on = np.flatnonzero(np.diff(schedule.job[order]) == 0)
-        leave[order[goes_on]] = schedule.start[order[goes_on + 1]]
-    return leave
+        start_of = dict(zip(zip(schedule.job.tolist(), schedule.position.tolist(), strict=True), schedule.start.tolist(), strict=True))
+        leave = np.array([start_of.get((j, p + 1), t) for j, p, t in zip(job.tolist(), position.tolist(), done.tolist())])
+    is_blocked = leave > done
+    return Schedule(*(column[is_blocked] for column in (job, position, machine, done, leave)))
+
+
+def _processing(instance: JobShop, schedule: Schedule, down: list[Intervals]) -> np.ndarray:
+    """Return how long each operation is processed, (rows,)."""
+    start = np.maximum(schedule.start, instance.clock)
+    downtime = np.zeros(len(schedule.job))  # during each operation
+    for machine, intervals in enumerate(down):
+        rows = schedule.machine == machine
+        downtime[rows] = _down_before(intervals, schedule.end[rows]) - _down_before(intervals, start[rows])
+    processing = np.maximum(schedule.end - start, 0) - downtime
+    return processing
+
+
+def _changes(instance: JobShop, schedule: Schedule, plan: Schedule) -> dict[str, float]:
+    """Return what differs from a plan."""
+    starts = [_starts(instance, one) for one in (schedule, plan)]
+    both = starts[0].keys() & starts[1].keys()
+    shifts = [abs(starts[0][op] - starts[1][op]) for op in both]
+    before = [_predecessors(instance, {op: of[op] for op in both}) for of in starts]
+    return {
+        "moved_operations": sum(shift > 0 for shift in shifts),
+        "shift_mean": sum(shifts) / max(len(shifts), 1),
+        "shift_max": max(shifts, default=0),
+        "resequenced_operations": sum(before[0][op] != before[1][op] for op in both),
+    }
 
 
 def _down_before(intervals: Intervals, time: np.ndarray | int) -> np.ndarray:

@@ -70,7 +70,7 @@ def down_intervals(instance: JobShop, scenario: Scenarios, until: int) -> list[I
     clock = instance.clock
     planned: list[Intervals] = [[] for _ in range(instance.num_machines)]
     for machine, start, end in instance.calendar:
-        if end > clock or clock == 0:
+        if end > clock:
             planned[machine].append((start, end))
     if scenario.draw is None:
         return [[pair for pair in pairs if pair[0] < until] for pairs in planned]
