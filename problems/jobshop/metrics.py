@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
 from orl.scenario import Scenarios
 
 from .instance import NO_DUE_DATE, JobShop, Schedule
 from .scenario import Intervals, down_intervals
+from .state import held_machines
 
 
 def metrics(instance: JobShop, scenario: Scenarios | None, schedule: Schedule) -> dict[str, float]:
@@ -97,48 +100,66 @@ def completions(instance: JobShop, schedule: Schedule) -> np.ndarray:
 
 
 def blocked_times(instance: JobShop, schedule: Schedule) -> Schedule:
-    """Return when jobs hold machines that are done with them: as a schedule, of the operations that were done there.
+    """Return when jobs hold machines that are done with them, as rows of the operations that were done there.
 
-    A job that is blocked as a shop in motion goes on without history is so from its clock on.
+    A job that is blocked as a shop in motion goes on is so from its end there, or without history from the clock on.
     """
-    columns = [schedule.job, schedule.position, schedule.machine, schedule.end]
-    if instance.state is not None and instance.state.history is None:
-        held = np.flatnonzero((instance.state.work_left == 0) & (held_machines(instance, instance.state) >= 0))
-        last = instance.state.ops_done[held] - 1
-        machine, clock = instance.op_machine[instance.job_first[held] + last], np.full(len(held), instance.clock)
-        columns = [np.concatenate(pair) for pair in zip(columns, (held, last, machine, clock), strict=True)]
-    job, position, machine, done = columns
-    leave = done.copy()
+    columns = [getattr(schedule, f.name) for f in fields(Schedule)]
+    if (state := instance.state) is not None and state.history is None:
+        machine = held_machines(instance, state)
+        job = np.flatnonzero((machine >= 0) & (state.work_left == 0))
+        clock = np.full(len(job), state.clock)
+        there = (job, state.ops_done[job] - 1, machine[job], clock, clock)
+        columns = [np.concatenate(pair) for pair in zip(columns, there, strict=True)]
+    job, position, machine, start, end = columns
+    leave = end.copy()
     if instance.settings.buffers != "unlimited":
-        start_of = dict(zip(zip(schedule.job.tolist(), schedule.position.tolist(), strict=True), schedule.start.tolist(), strict=True))
-        leave = np.array([start_of.get((j, p + 1), t) for j, p, t in zip(job.tolist(), position.tolist(), done.tolist())])
-    is_blocked = leave > done
-    return Schedule(*(column[is_blocked] for column in (job, position, machine, done, leave)))
+        order = np.lexsort((position, job))
+        goes_on = np.flatnonzero(np.diff(job[order]) == 0)
+        leave[order[goes_on]] = start[order[goes_on + 1]]
+    is_blocked = leave > end
+    return Schedule(*(column[is_blocked] for column in (job, position, machine, end, leave)))
 
 
 def _processing(instance: JobShop, schedule: Schedule, down: list[Intervals]) -> np.ndarray:
     """Return how long each operation is processed, (rows,)."""
-    start = np.maximum(schedule.start, instance.clock)
-    downtime = np.zeros(len(schedule.job))  # during each operation
+    start, end = schedule.start, schedule.end
+    since = np.minimum(np.maximum(start, instance.clock), end)
+    downtime = np.zeros(len(start))  # during each operation
     for machine, intervals in enumerate(down):
         rows = schedule.machine == machine
-        downtime[rows] = _down_before(intervals, schedule.end[rows]) - _down_before(intervals, start[rows])
-    processing = np.maximum(schedule.end - start, 0) - downtime
+        downtime[rows] = _down_before(intervals, end[rows]) - _down_before(intervals, since[rows])
+    processing = end - since - downtime
+    if begin_of(instance) < instance.clock:
+        op = instance.job_first[schedule.job] + schedule.position
+        processing += np.minimum(instance.op_duration[op] - instance.work_left[op], since - start)
     return processing
 
 
 def _changes(instance: JobShop, schedule: Schedule, plan: Schedule) -> dict[str, float]:
     """Return what differs from a plan."""
-    starts = [_starts(instance, one) for one in (schedule, plan)]
-    both = starts[0].keys() & starts[1].keys()
-    shifts = [abs(starts[0][op] - starts[1][op]) for op in both]
-    before = [_predecessors(instance, {op: of[op] for op in both}) for of in starts]
+    starts = np.full((2, instance.num_ops), -1)
+    for of_one, one in zip(starts, (schedule, plan), strict=True):
+        of_one[instance.job_first[one.job] + one.position] = one.start
+    both = np.flatnonzero((starts >= 0).all(axis=0) & ~instance.is_done)
+    shifts = np.abs(starts[0, both] - starts[1, both])
+    before = [_predecessors(instance, both, of_one[both]) for of_one in starts]
     return {
-        "moved_operations": sum(shift > 0 for shift in shifts),
-        "shift_mean": sum(shifts) / max(len(shifts), 1),
-        "shift_max": max(shifts, default=0),
-        "resequenced_operations": sum(before[0][op] != before[1][op] for op in both),
+        "moved_operations": (shifts > 0).sum(),
+        "shift_mean": shifts.mean() if len(both) else 0,
+        "shift_max": shifts.max(initial=0),
+        "resequenced_operations": (before[0] != before[1]).sum(),
     }
+
+
+def _predecessors(instance: JobShop, ops: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return the one of these operations that comes before each of them on its machine, -1: none."""
+    machine = instance.op_machine[ops]
+    order = np.lexsort((ops, instance.op_duration[ops], starts, machine))
+    is_first = np.diff(machine[order], prepend=-1) != 0
+    before = np.empty(len(ops), dtype=np.int64)
+    before[order] = np.where(is_first, -1, np.roll(ops[order], 1))
+    return before
 
 
 def _down_before(intervals: Intervals, time: np.ndarray | int) -> np.ndarray:

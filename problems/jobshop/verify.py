@@ -325,7 +325,9 @@ def _downtime(
         if instance.settings.buffers == "unlimited" or after is None or after.machine == row.machine:
             continue
         # A job that starts before it is done breaks precedence, or the clock, which is reported there.
-        if after.start >= ends.get((job, position), motion.clock) and (interval := _down_at(down, row.machine, after.start)):
+        if after.start >= ends.get((job, position), motion.clock) and (
+            interval := _down_at(down, row.machine, after.start)
+        ):
             what = f"job {instance.job_label(job)} leaves {where} at {after.start}"
             yield Violation("downtime", f"{what}, which is {interval}.")
 
@@ -369,7 +371,9 @@ def _overlap(instance: JobShop, stays: Mapping[int, list[_Stay]]) -> Iterator[Vi
         if stay.row.start < last.leave and instance.settings.buffers == "unlimited":
             yield Violation("overlap", f"{what}, before {_op(instance, last.row)} ends at {last.leave}.")
         elif stay.row.start < last.leave:
-            since = f"there as the shop goes on at {instance.clock}" if last.is_there else f"there since {last.row.start}"
+            since = (
+                f"there as the shop goes on at {instance.clock}" if last.is_there else f"there since {last.row.start}"
+            )
             holder = f"job {instance.job_label(last.row.job)}, {since}, leaves it at {last.leave}"
             yield Violation("blocking", f"{what}, before {holder}.")
         if stay.leave > last.leave:
