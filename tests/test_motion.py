@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from shops import EVERY_MODE, scenario_of, shops
+from shops import EVERY_MODE, PROBABILITIES, scenario_of, shops
+from test_kernels import assert_decisions_agree, assert_rules_agree
 
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import RULES
@@ -45,6 +46,34 @@ def same_future(shop, scenario, state):
         rows.append(of_machine + [(2**30, 1)] * (400 - len(of_machine)))
     values = np.array(rows).transpose(1, 0, 2)  # (failures, machines, 2)
     return Scenarios(0, Purpose.EVALUATE, (0,), lambda rng, block: values)
+
+
+@st.composite
+def in_motion(draw, **modes):
+    """Draw a shop that was played at random for some decisions, with or without the history of it, and a seed."""
+    shop, seed = draw(shops(**{**IN_MOTION, "probabilities": PROBABILITIES, **modes})), draw(st.integers(0, 2**32))
+    process = stopped(shop, scenario_of(shop, seed), np.random.default_rng(seed), draw(st.integers(0, 20)))
+    assume(process is not None)
+    state = observed_state(shop, process.observe(), 0)
+    if draw(st.booleans()):
+        state = replace(state, history=process.solution(0))
+    return shop.in_motion(state), seed
+
+
+@given(in_motion())
+@settings(max_examples=300)
+def test_every_rule_gives_the_twins_schedule_from_where_the_shop_is(drawn):
+    """Kernel and twin agree under every rule, whatever has happened before and whatever happens then."""
+    shop, seed = drawn
+    assert_rules_agree(shop, scenario_of(shop, seed + 1))
+
+
+@given(in_motion())
+@settings(max_examples=300)
+def test_random_decisions_lead_where_they_lead_in_the_twin_from_where_the_shop_is(drawn):
+    """Kernel and twin offer the same at the same times and end up the same, whatever is decided."""
+    shop, seed = drawn
+    assert_decisions_agree(shop, scenario_of(shop, seed + 1), np.random.default_rng(seed))
 
 
 @given(shops(**IN_MOTION), st.integers(0, 20), st.integers(0, 2**32), st.sampled_from(sorted(RULES)))

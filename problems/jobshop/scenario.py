@@ -108,7 +108,7 @@ def downtime(instance: JobShop, scenario: Scenarios, until: int) -> tuple[np.nda
     clock = instance.clock
     planned: list[Intervals] = [[] for _ in range(instance.num_machines)]
     for machine, start, end in instance.calendar:
-        if end > clock or clock == 0:
+        if end > clock:
             planned[machine].append((start, end))
     if scenario.draw is None:
         return _table(planned), MAX_TIME

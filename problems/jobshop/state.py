@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -43,7 +44,7 @@ class ShopState:
     down_since : sequence of int, (num_machines,)
         When a machine that is down failed; -1: it is up.
     history : Schedule or None
-        Rows of the operations completed, for pictures and tables.
+        Rows of the operations completed, one each, for pictures and tables.
     """
 
     clock: int
@@ -93,10 +94,10 @@ def checked_state(shop: JobShop, state: ShopState) -> ShopState:
         job = int(bad[0])
         rule = f"work_left must be in 0..{durations[job]}, the duration of the job's next operation"
         raise _error(shop, f"{rule}, got {left[job]} at {_job(shop, job)}.")
-    begins_early = (done == 0) & (left > 0) & (shop.releases > clock)
+    begins_early = ((done > 0) | (left > 0)) & (shop.releases > clock)
     if begins_early.any():
         raise _error(shop, f"{_job(shop, int(begins_early.argmax()))} has begun before its release.")
-    started = np.where(state.started >= 0, state.started, np.maximum(clock - (durations - left), 0))
+    started = np.where(state.started >= 0, state.started, np.maximum(clock - (durations - left), shop.releases))
     started = np.where(left > 0, started, -1)
     ready_at = np.where(state.ready_at >= 0, state.ready_at, clock)
     ready_at = np.where((done == 0) & (left == 0), shop.releases, ready_at)
@@ -107,6 +108,7 @@ def checked_state(shop: JobShop, state: ShopState) -> ShopState:
     down_since = _down_since(shop, clock, state.down_since)
     filled = ShopState(clock, done, left, started, ready_at, down_since, state.history)
     _check_machines(shop, filled)
+    _check_history(shop, filled)
     return filled
 
 
@@ -156,6 +158,20 @@ def _check_machines(shop: JobShop, state: ShopState) -> None:
     if holder:
         jobs = ", ".join(_job(shop, job) for job in holder.values())
         raise _error(shop, f"with buffers=none {jobs} block one another: in no order can each of them finish.")
+
+
+def _check_history(shop: JobShop, state: ShopState) -> None:
+    """Refuse a history that is not that of the operations completed."""
+    if state.history is None:
+        return
+    rows = Counter(zip(state.history.job.tolist(), state.history.position.tolist(), strict=True))
+    completed = Counter((job, position) for job, done in enumerate(state.ops_done.tolist()) for position in range(done))
+    if wrong := (rows - completed) + (completed - rows):
+        job, position = min(wrong)
+        got = f"got {rows[job, position]} of operation {position} of job {job}"
+        raise _error(shop, f"history must have one row of each operation completed and no other, {got}.")
+    if (state.history.end > state.clock).any():
+        raise _error(shop, f"history must end by clock = {state.clock}, got {state.history.end.max()}.")
 
 
 def read_state(shop: JobShop, path: Path) -> ShopState:
@@ -231,11 +247,16 @@ def state_at(shop: JobShop, schedule: Schedule, time: int) -> ShopState:
     Parameters
     ----------
     shop : JobShop
-        Machines are down as its calendar says.
+        Machines are down as its calendar says. It may be in motion itself.
     schedule : Schedule
         One that `verify` has passed.
+    time : int
+        Not before the shop goes on.
     """
+    begun = shop.state
     done, left, started, ready = (np.full(shop.num_jobs, value) for value in (0, 0, -1, -1))
+    if begun is not None:
+        done, ready = begun.ops_done.copy(), begun.ready_at.copy()
     down = {m: [(a, b) for machine, a, b in shop.calendar if machine == m] for m in range(shop.num_machines)}
     rows = zip(*(getattr(schedule, f.name).tolist() for f in fields(schedule)), strict=True)
     is_over = (schedule.start < time) & (schedule.end <= time)
@@ -244,14 +265,17 @@ def state_at(shop: JobShop, schedule: Schedule, time: int) -> ShopState:
             continue
         if end <= time:
             done[job], ready[job] = position + 1, end
-        else:
-            duration = shop.durations[job][position]
-            up = _up_time(down[machine], start, time)
-            if shop.settings.on_failure == "restart":  # what is done since the last repair counts
-                up = _up_time(down[machine], max([start, *(b for _, b in down[machine] if start < b <= time)]), time)
-            left[job], started[job] = duration - up, start
-    columns = (getattr(schedule, f.name)[is_over] for f in fields(schedule))
-    history = type(schedule)(*columns)
+            continue
+        since, work = start, shop.durations[job][position]
+        if begun is not None and begun.work_left[job] > 0 and begun.ops_done[job] == position:
+            since, work = begun.clock, int(begun.work_left[job])
+        repairs = [b for _, b in down[machine] if since < b <= time]
+        if repairs and shop.settings.on_failure == "restart":
+            since, work = max(repairs), shop.durations[job][position]
+        left[job], started[job] = work - _up_time(down[machine], since, time), start
+    history = None
+    if begun is None or begun.history is not None or not begun.ops_done.any():
+        history = type(schedule)(*(getattr(schedule, f.name)[is_over] for f in fields(schedule)))
     return ShopState(time, done, left, started, ready, np.full(shop.num_machines, -1), history)
 
 
