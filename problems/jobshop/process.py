@@ -59,7 +59,14 @@ class JobShopProcess:
         self._has_routes = any(shop.settings.buffers == "none" for shop in instances)
         self._at, self._shop_width, state_width = layout(self._jobs, self._machines, self._ops, self._has_routes)
         self._states = np.zeros((self.num_envs, state_width), dtype=np.int64)
-        self._shop_of = np.zeros(self.num_envs, dtype=np.int64)
+        self._shops = np.zeros((1, self._shop_width), dtype=np.int64)  # a row a distinct shop, grown when needed
+        self._weights = np.zeros((1, self._jobs + 1))
+        self._distinct: list[JobShop] = []  # the shop of each row
+        self._row_of: dict[int, int] = {}  # its row, by the shop's identity
+        self._shop_of = np.full(self.num_envs, -1, dtype=np.int64)
+        self._sizes = np.zeros((self.num_envs, 3), dtype=np.int64)
+        self._sizes_view = _view(self._sizes)
+        self._by_env: tuple[np.ndarray, np.ndarray] | None = None  # shops and weights by environment, if they differ
         self._legal = np.zeros((self.num_envs, self.decision.width), dtype=bool)
         self._no_legal = _view(np.zeros_like(self._legal))
         self._paid = np.zeros(self.num_envs)
@@ -70,7 +77,7 @@ class JobShopProcess:
         self._rows = np.arange(self.num_envs)
         self._is_over = np.zeros(self.num_envs, dtype=bool)
         self._post = False
-        self._take_instances()
+        self._take_instances(self._rows)
         self.reset()
 
     @property
@@ -97,20 +104,21 @@ class JobShopProcess:
             for env, one in zip(envs.tolist(), new or (), strict=new is not None):
                 kept[env] = one  # type: ignore[call-overload]
         if instances is not None:
-            self._take_instances()
+            self._take_instances(envs)
         first: dict[tuple[int, int], int] = {}  # environments may share instance and scenario
         for env in envs.tolist():
             alike = first.setdefault((id(self._instances[env]), id(self._scenarios[env])), env)
             if alike == env:
                 self._draw(env, self._instances[env].clock + 1024)
             self._downtime[env], self._known_until[env] = self._downtime[alike], self._known_until[alike]
-        self._lay_out_downtime()
+        self._lay_out_downtime(envs)
         self._restart(envs)
         self._is_over[envs] = False
         self._post = False
 
     def observe(self) -> Observation:
-        return Observation(self._views, self._sizes, self._no_legal if self._post else _view(self._legal), self._post)
+        legal = self._no_legal if self._post else _view(self._legal)
+        return Observation(self._views, self._sizes_view, legal, self._post)
 
     def decide(self, actions: np.ndarray) -> np.ndarray:
         actions = np.asarray(actions)
@@ -227,17 +235,26 @@ class JobShopProcess:
                 )
             self._draw(env, 2 * max(known, 512))
         if len(envs):
-            self._lay_out_downtime()
+            self._lay_out_downtime(envs)
         return envs
 
-    def _lay_out_downtime(self) -> None:
-        """Write all intervals into one array: (num_envs, machines * intervals * 2), -1 where there is none."""
-        longest = max(table.shape[1] for table in self._downtime)
-        downs = np.full((self.num_envs, self._machines if longest else 0, longest, 2), -1, dtype=np.int64)
-        if longest:
-            for env, table in enumerate(self._downtime):
-                np.minimum(table, MAX_TIME, out=downs[env, : len(table), : table.shape[1]])
-        self._downs = downs.reshape(self.num_envs, -1)
+    def _lay_out_downtime(self, envs: np.ndarray) -> None:
+        """Write the downtime of `envs` into one array: (num_envs, machines * intervals * 2), -1 where there is none.
+
+        The array is kept as long as the intervals fit, so a reset costs what it resets.
+        """
+        room = self._downs.shape[1] // (2 * self._machines)
+        longest = max((self._downtime[env].shape[1] for env in envs.tolist()), default=0)
+        if longest > room:
+            room, envs = max(longest, 2 * room), self._rows
+            self._downs = np.empty((self.num_envs, self._machines * room * 2), dtype=np.int64)
+        if room == 0:
+            return
+        self._downs[envs] = -1
+        downs = self._downs.reshape(self.num_envs, self._machines, room, 2)
+        for env in envs.tolist():
+            table = self._downtime[env]
+            np.minimum(table, MAX_TIME, out=downs[env, : len(table), : table.shape[1]])
 
     def _restart(self, envs: np.ndarray) -> None:
         self._paid[envs] = 0
@@ -271,14 +288,51 @@ class JobShopProcess:
             if shop.settings.buffers == "none" and not self._has_routes:
                 raise ValueError(f"{shop.name} has buffers=none, which none had when the process was made.")
 
-    def _take_instances(self) -> None:
-        """Lay the distinct instances out as rows and view them by environment."""
-        sizes = [(shop.num_jobs, shop.num_machines, shop.num_ops) for shop in self._instances]
-        distinct = {id(shop): shop for shop in self._instances}
-        row_of = {key: row for row, key in enumerate(distinct)}
-        self._distinct = list(distinct.values())
-        self._shop_of[:] = [row_of[id(shop)] for shop in self._instances]
-        self._shops = np.array([self._shop_row(shop) for shop in self._distinct])
+    def _take_instances(self, envs: np.ndarray) -> None:
+        """Give each of `envs` the row of its shop; a row whose shop nobody plays any more is written over."""
+        self._shop_of[envs] = -1
+        uses = np.bincount(self._shop_of[self._shop_of >= 0], minlength=len(self._distinct)).tolist()
+        unused = [row for row, count in enumerate(uses) if count == 0]
+        for env in envs.tolist():
+            shop = self._instances[env]
+            row = self._row_of.get(id(shop))
+            if row is None:
+                while unused and uses[unused[-1]]:
+                    unused.pop()
+                row = self._write_shop(shop, unused.pop() if unused else None)
+                uses += [0] * (len(self._distinct) - len(uses))
+            uses[row] += 1
+            self._shop_of[env] = row
+            self._sizes[env] = shop.num_jobs, shop.num_machines, shop.num_ops
+        if len(self._distinct) > 1 and self._by_env is None:
+            envs = self._rows
+            self._by_env = (
+                np.empty((self.num_envs, self._shop_width), dtype=np.int64),
+                np.empty((self.num_envs, self._jobs + 1)),
+            )
+        if self._by_env is not None:
+            for by_env, by_row in zip(self._by_env, (self._shops, self._weights), strict=True):
+                by_env[envs] = by_row[self._shop_of[envs]]
+        self._views = self._named_views()
+
+    def _write_shop(self, shop: JobShop, row: int | None) -> int:
+        """Lay a shop out in a row, a new one if none is given, and return it."""
+        if row is None:
+            row = len(self._distinct)
+            self._distinct.append(shop)
+        else:
+            del self._row_of[id(self._distinct[row])]
+            self._distinct[row] = shop
+        if row == len(self._shops):
+            self._shops, self._weights = (np.concatenate([rows, rows]) for rows in (self._shops, self._weights))
+        self._row_of[id(shop)] = row
+        self._shops[row] = self._shop_row(shop)
+        # The kernels read the mean duration behind the weights.
+        self._weights[row] = [*_padded(shop.weights, self._jobs), max(shop.op_duration.mean(), 1.0)]
+        return row
+
+    def _named_views(self) -> Mapping[str, np.ndarray]:
+        """Return the arrays of an observation; one shop for all costs no memory."""
         jobs, machines, ops = self._jobs, self._machines, self._ops
         moving = {
             "clock": 0,
@@ -301,20 +355,17 @@ class JobShopProcess:
             "op_duration": ops,
             "op_remaining": ops,
         }
-        of_shop = {
-            key: self._shops[:, getattr(self._at, key) : getattr(self._at, key) + width]
-            for key, width in static.items()
-        }
-        # The kernels read the mean duration behind the weights.
-        self._weights = np.array(
-            [[*_padded(shop.weights, jobs), max(shop.op_duration.mean(), 1.0)] for shop in self._distinct]
+        shops, weights = self._by_env or (
+            np.broadcast_to(rows[0], (self.num_envs, rows.shape[1])) for rows in (self._shops, self._weights)
         )
-        of_shop["weights"] = self._weights[:, :-1]
-        self._views: Mapping[str, np.ndarray] = {
+        return {
             **{key: self._field(key, width) for key, width in moving.items()},
-            **{key: _view(self._by_env(array)) for key, array in of_shop.items()},
+            **{
+                key: _view(shops[:, getattr(self._at, key) : getattr(self._at, key) + width])
+                for key, width in static.items()
+            },
+            "weights": _view(weights[:, :-1]),
         }
-        self._sizes = _view(np.array(sizes))
 
     def _shop_row(self, shop: JobShop) -> np.ndarray:
         row, at = np.zeros(self._shop_width, dtype=np.int64), self._at
@@ -348,12 +399,6 @@ class JobShopProcess:
         ):
             row[first : first + len(values)] = values
         return row
-
-    def _by_env(self, array: np.ndarray) -> np.ndarray:
-        """Return per-shop rows by environment; one shop for all costs no memory."""
-        if len(array) == 1:
-            return np.broadcast_to(array[0], (self.num_envs, *array.shape[1:]))
-        return array[self._shop_of]
 
 
 def randomise(
