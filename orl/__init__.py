@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orl.api import check, evaluate, load, make_policy, plot, save, save_result, solve
+    from orl.benchmark.batch import run_bench
     from orl.errors import IllegalAction, InputError
     from orl.problem import Model, Problem, Report, Violation
     from orl.result import Result, Status
@@ -26,6 +27,7 @@ _HOME = {
     "load": "api",
     "make_policy": "api",
     "plot": "api",
+    "run_bench": "benchmark.batch",
     "save": "api",
     "save_result": "api",
     "solve": "api",
@@ -45,7 +47,7 @@ _HOME = {
 }
 
 __all__ = [  # noqa: RUF022 - verbs first
-    "load", "solve", "evaluate", "make_policy", "check", "plot", "save", "save_result",
+    "load", "solve", "evaluate", "make_policy", "check", "plot", "save", "save_result", "run_bench",
     "IllegalAction", "InputError", "Control", "Model", "Problem", "Purpose", "Report", "Result", "Rule", "Scenarios",
     "Solver", "Status", "Violation",
 ]  # fmt: skip
