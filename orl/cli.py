@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -204,6 +205,37 @@ def _bench(options: argparse.Namespace) -> int:
     return NO_SOLUTION if failed else SOLVED
 
 
+def _decide(options: argparse.Namespace) -> int:
+    """Answer live states: one JSON object a line in, one a line out; a bad line is answered by what is wrong."""
+    from orl import api, params
+
+    policy = api.make_policy(
+        options.instance,
+        options.solver,
+        params.parse_assignments(options.set),
+        seed=options.seed,
+        budget_ms=options.budget_ms,
+        fallback=options.fallback,
+    )
+    if options.schema:
+        print(json.dumps(api.schema(policy.problem.name), indent=2))
+        return SOLVED
+    code = SOLVED
+    for number, line in enumerate(sys.stdin, start=1):
+        if not line.strip():
+            continue
+        try:
+            answer = policy.decide(json.loads(line), with_scores=True)
+            said = answer._asdict()
+            if answer.scores is not None:  # JSON has no infinity
+                said["scores"] = {key: x if math.isfinite(x) else None for key, x in answer.scores.items()}
+        except (InputError, ValueError, RecursionError) as error:
+            message = " ".join(str(error).split())
+            said, code = {"error": f"line {number}: {message}"}, BAD_INPUT
+        print(json.dumps(said, allow_nan=False), flush=True)
+    return code
+
+
 def _versions(options: argparse.Namespace) -> int:
     from orl.versions import versions
 
@@ -287,6 +319,18 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--resume", action="store_true", help="go on in a folder that holds runs")
     bench.add_argument("--list", action="store_true", help="print the runs and what they take at most; run nothing")
     bench.set_defaults(command=_bench)
+
+    decide = commands.add_parser(
+        "decide", help="answer live states: one JSON object a line in, one decision a line out"
+    )
+    decide.add_argument("instance", metavar="PROBLEM", help="a family, or the instance that the states speak of")
+    decide.add_argument("--solver", required=True, metavar="NAME", help="a rule, a policy, or module:NAME")
+    decide.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of either")
+    decide.add_argument("--budget-ms", type=float, metavar="MS", help="time to answer in, else the fallback answers")
+    decide.add_argument("--fallback", metavar="NAME", help="a rule (default: the family's default rule)")
+    decide.add_argument("--seed", type=int, default=0, metavar="N", help="of policies that draw (default: 0)")
+    decide.add_argument("--schema", action="store_true", help="print the JSON Schema of states and decisions")
+    decide.set_defaults(command=_decide)
 
     commands.add_parser("versions", help="versions of ORL and what it stands on").set_defaults(command=_versions)
     return parser

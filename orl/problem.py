@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from orl.embed import Live
     from orl.rule import Rule
 
 Solution = Any  # a family's record of executed decisions
@@ -91,6 +92,8 @@ class Problem:
         The one scenario in which everything goes as expected, to plan with.
     follow : callable (planned, solution, observation, env) -> action or None, or None
         What a solution of the instance `planned` asks for now; None: something has happened that it did not foresee.
+    live : callable () -> Live, or None
+        What those need who embed a policy, see `orl.embed`.
     models : name -> callable (instance, scenarios, start, horizon, upper_bound, should_stop) -> Model, or None
         'exact' (Pyomo), 'cp-sat', ... One scenario: hindsight; several: tree; start and horizon: rolling. `upper_bound`
         is the cost of a known solution; the model may leave out whatever costs more, never what costs as much. A large
@@ -125,6 +128,7 @@ class Problem:
     in_motion: Callable[..., Any] | None = None
     nominal: Callable[[Any], Any] | None = None
     follow: Callable[..., int | None] | None = None
+    live: Callable[[], Live] | None = None
     models: Mapping[str, Callable[..., Any]] | None = None
     stages: Callable[..., Any] | None = None
     features: Callable[..., Any] | None = None

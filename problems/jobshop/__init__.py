@@ -9,6 +9,7 @@ from orl.problem import Problem
 from orl.registry import lazy, resolve
 
 if TYPE_CHECKING:
+    from orl.embed import Live
     from orl.rule import Rule
 
 _HERE = "orl.problems.jobshop"
@@ -20,6 +21,10 @@ def _rules() -> Mapping[str, Rule]:
 
 def _settings_type() -> type:
     return resolve(f"{_HERE}.instance:JobShopSettings")
+
+
+def _live() -> Live:
+    return resolve(f"{_HERE}.live:LIVE")
 
 
 PROBLEM = Problem(
@@ -47,6 +52,7 @@ PROBLEM = Problem(
     in_motion=lazy(f"{_HERE}.state:in_motion"),
     nominal=lazy(f"{_HERE}.scenario:nominal"),
     follow=lazy(f"{_HERE}.replanning:follow"),
+    live=_live,
     models={"exact": lazy(f"{_HERE}.exact:build"), "cp-sat": lazy(f"{_HERE}.cp_sat:build")},
     plot=lazy(f"{_HERE}.plot:plot"),
     save=lazy(f"{_HERE}.formats:save"),

@@ -764,22 +764,28 @@ def _start_best(shop, weights, state, at, code, table, seed):
     """Start the best job on the lowest machine that some waiting job may take."""
     i = state[at.num_open] - 1
     while i >= 0:
-        machine = state[at.open_machines + i]
-        best, before_best, best_score = np.int64(-1), np.int64(-1), -np.inf
-        job, previous = state[at.queue_head + machine], np.int64(-1)
-        while job >= 0:
-            if code == TABLE:  # here and not in `_score`: inlined, it halves the time of an episode
-                score = table[state[at.next_op + job]]
-            else:
-                score = _score(shop, weights, state, at, job, code, seed)
-            is_better = best < 0 or score > best_score or (score == best_score and job < best)
-            if is_better and _may_move(shop, state, at, job):
-                best, before_best, best_score = job, previous, score
-            previous, job = job, state[at.queue_next + job]
+        best, before_best = _best_on(shop, weights, state, at, state[at.open_machines + i], code, table, seed)
         if best >= 0:
             _move(shop, state, at, best, before_best)
             return
         i -= 1
+
+
+@kernel
+def _best_on(shop, weights, state, at, machine, code, table, seed):
+    """Return the best job that may take a machine and the job before it in the queue; -1: there is none."""
+    best, before_best, best_score = np.int64(-1), np.int64(-1), -np.inf
+    job, previous = state[at.queue_head + machine], np.int64(-1)
+    while job >= 0:
+        if code == TABLE:  # here and not in `_score`: inlined, it halves the time of an episode
+            score = table[state[at.next_op + job]]
+        else:
+            score = _score(shop, weights, state, at, job, code, seed)
+        is_better = best < 0 or score > best_score or (score == best_score and job < best)
+        if is_better and _may_move(shop, state, at, job):
+            best, before_best, best_score = job, previous, score
+        previous, job = job, state[at.queue_next + job]
+    return best, before_best
 
 
 @kernel
@@ -837,3 +843,70 @@ def run_randomised(shop, weights, state, down, legal, at, code, table, seed, fir
             for i in range(len(state)):
                 best_row[i] = state[i]
     return best
+
+
+# one decision for a shop that somebody else runs -------------------------------------------------------------------
+
+
+@kernel
+def _is_possible(shop, state, at):
+    """Whether a shop can be in the state that its row holds; fills in when jobs became ready where that is -1.
+
+    Whether jobs without buffers block one another for ever is not looked at.
+    """
+    now = shop[at.initial_clock]
+    machines = at.down_since - at.occupant
+    state[at.scratch : at.scratch + machines] = -1
+    unfinished = 0
+    for job in range(shop[at.num_jobs]):
+        done, left = shop[at.initial_done + job], shop[at.initial_left + job]
+        op, end = shop[at.job_first + job] + done, shop[at.job_first + job + 1]
+        if done < 0 or op > end or left < 0 or (left > 0 and op == end):
+            return False
+        unfinished += op < end
+        if done == 0 and left == 0:
+            shop[at.ready_at + job] = shop[at.releases + job]
+            continue
+        if shop[at.ready_at + job] < 0:
+            shop[at.ready_at + job] = now
+        if shop[at.ready_at + job] > now or shop[at.releases + job] > now:
+            return False
+        if left == 0 and (op == end or shop[at.buffers] == UNLIMITED):
+            continue
+        if left > 0 and left > shop[at.op_duration + op]:
+            return False
+        machine = shop[at.op_machine + op] if left > 0 else shop[at.op_machine + op - 1]
+        if state[at.scratch + machine] >= 0:
+            return False
+        state[at.scratch + machine] = job
+    return unfinished > 0
+
+
+@kernel
+def choose(shop, weights, state, down, at, code, table, seed, scores):
+    """Return the job that a rule starts in the state that the row of a shop holds, and fill `scores` of its rivals.
+
+    -1: none can start now; -2: the shop cannot be in this state. `down` has one interval a machine. Jobs that are no
+    candidates score NaN.
+    """
+    if not _is_possible(shop, state, at):
+        return np.int64(-2)
+    _reset(shop, state, down, at)
+    _swap(shop, state, at)
+    scores[:] = np.nan
+    i = state[at.num_open] - 1
+    while i >= 0:
+        machine = state[at.open_machines + i]
+        best, _ = _best_on(shop, weights, state, at, machine, code, table, seed)
+        if best >= 0:
+            job = state[at.queue_head + machine]
+            while job >= 0:
+                if _may_move(shop, state, at, job):
+                    if code == TABLE:
+                        scores[job] = table[state[at.next_op + job]]
+                    else:
+                        scores[job] = _score(shop, weights, state, at, job, code, seed)
+                job = state[at.queue_next + job]
+            return best
+        i -= 1
+    return np.int64(-1)
