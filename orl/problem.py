@@ -82,10 +82,11 @@ class Problem:
     randomise : callable (instance, rule, runs, first_run, epsilon, seed) -> (cost, Solution), or None
         The best of some randomised runs of a rule, in one kernel; deterministic instances only.
     draw : callable (rng, **sizes) -> instance, or None
-    models : name -> callable (instance, scenarios, start, horizon, upper_bound, should_stop) -> Model, or None
-        'exact' (Pyomo), 'cp-sat', ... One scenario: hindsight; several: tree; start and horizon: rolling. `upper_bound`
-        is the cost of a known solution; the model may leave out whatever costs more, never what costs as much. A large
-        model asks `should_stop()` from time to time as it is built, and raises `Stopped`. All but the first: keywords.
+    models : name -> callable (instance, scenarios, upper_bound, should_stop) -> Model, or None
+        'exact' (Pyomo), 'cp-sat', ... One scenario: hindsight; several: tree; of an instance that goes on from a state
+        what is left to decide. `upper_bound` is the cost of a known solution; the model may leave out whatever costs
+        more, never what costs as much. A large model asks `should_stop()` from time to time as it is built, and raises
+        `Stopped`. All but the first: keywords.
     stages, features : or None
         A graph of linear stages; what a network reads.
     plot : callable (instance, solution, path, bound) -> None, or None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from orl.errors import InputError
@@ -86,19 +88,20 @@ def down_intervals(instance: JobShop, scenario: Scenarios, until: int) -> list[I
         is_down = gaps[0, :, 0] == 0
         starts[0, is_down] = instance.state.down_since[is_down]
     return [
-        _joined([*planned[m], *zip(starts[:, m].tolist(), ends[:, m].tolist(), strict=True)], until)
-        for m in range(instance.num_machines)
+        [pair for pair in joined([*of_machine, *zip(begins, stops, strict=True)]) if pair[0] < until]
+        for of_machine, begins, stops in zip(planned, starts.T.tolist(), ends.T.tolist(), strict=True)
     ]
 
 
-def _joined(pairs: Intervals, until: int) -> Intervals:
-    joined: Intervals = []
+def joined(pairs: Iterable[tuple[int, int]]) -> Intervals:
+    """Return intervals in order, those that touch or overlap as one."""
+    apart: Intervals = []
     for start, end in sorted(pairs):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        if apart and start <= apart[-1][1]:
+            apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
         else:
-            joined.append((start, end))
-    return [pair for pair in joined if pair[0] < until]
+            apart.append((start, end))
+    return apart
 
 
 def bound(instance: JobShop, scenario: Scenarios) -> float:
