@@ -94,10 +94,11 @@ class Problem:
         What a solution of the instance `planned` asks for now; None: something has happened that it did not foresee.
     live : callable () -> Live, or None
         What those need who embed a policy, see `orl.embed`.
-    models : name -> callable (instance, scenarios, start, horizon, upper_bound, should_stop) -> Model, or None
-        'exact' (Pyomo), 'cp-sat', ... One scenario: hindsight; several: tree; start and horizon: rolling. `upper_bound`
-        is the cost of a known solution; the model may leave out whatever costs more, never what costs as much. A large
-        model asks `should_stop()` from time to time as it is built, and raises `Stopped`. All but the first: keywords.
+    models : name -> callable (instance, scenarios, upper_bound, should_stop) -> Model, or None
+        'exact' (Pyomo), 'cp-sat', ... One scenario: hindsight; several: tree; of an instance that goes on from a state
+        what is left to decide. `upper_bound` is the cost of a known solution; the model may leave out whatever costs
+        more, never what costs as much. A large model asks `should_stop()` from time to time as it is built, and raises
+        `Stopped`. All but the first: keywords.
     stages, features : or None
         A graph of linear stages; what a network reads.
     plot : callable (instance, solution, path, bound) -> None, or None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from orl.errors import InputError
@@ -127,7 +129,7 @@ def downtime(instance: JobShop, scenario: Scenarios, until: int) -> tuple[np.nda
     intervals = np.stack([starts.T, ends.T], axis=-1)
     if instance.calendar:
         lists = intervals.tolist()
-        intervals = _table([_joined([*planned[m], *map(tuple, lists[m])]) for m in range(instance.num_machines)])
+        intervals = _table([joined([*planned[m], *map(tuple, lists[m])]) for m in range(instance.num_machines)])
     return intervals, min(known_until, MAX_TIME)
 
 
@@ -139,14 +141,15 @@ def _table(intervals: list[Intervals]) -> np.ndarray:
     return table
 
 
-def _joined(pairs: Intervals) -> Intervals:
-    joined: Intervals = []
+def joined(pairs: Iterable[tuple[int, int]]) -> Intervals:
+    """Return intervals in order, those that touch or overlap as one."""
+    apart: Intervals = []
     for start, end in sorted(pairs):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        if apart and start <= apart[-1][1]:
+            apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
         else:
-            joined.append((start, end))
-    return joined
+            apart.append((start, end))
+    return apart
 
 
 def bound(instance: JobShop, scenario: Scenarios) -> float:
