@@ -681,19 +681,13 @@ def test_blocking_in_motion_is_what_the_pairs_say(drawn: tuple[JobShop, int]) ->
     held = []
     for job, (route, durations) in enumerate(zip(shop.machines, shop.durations, strict=True)):
         done, time = int(state.ops_done[job]), max(shop.clock, int(shop.releases[job]))
-        of_job = (
-            []
-            if done in (0, len(route)) or state.work_left[job] > 0
-            else [(job, -1, route[done - 1], time - 0.5, time)]
-        )
+        of_job = []
+        if 0 < done < len(route) and state.work_left[job] == 0:
+            of_job = [(job, done - 1, route[done - 1], time - 0.5, time)]
         for position in range(done, len(route)):
-            row = (
-                job,
-                position,
-                route[position],
-                time := time + int(rng.integers(4)),
-                time := time + durations[position],
-            )
+            start = time + int(rng.integers(4))
+            time = start + durations[position]
+            row = (job, position, route[position], start, time)
             if position == done and state.work_left[job] > 0:
                 time = shop.clock + int(state.work_left[job])
                 row = (job, position, route[position], int(state.started[job]), time)
