@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shops import EVERY_MODE, scenario_of, shops
+from shops import EVERY_MODE, rows_of, scenario_of, shops
 
 from orl import registry
 from orl.policy import RulePolicy
@@ -155,6 +155,23 @@ def test_the_random_rule_depends_on_its_seed_and_draws_evenly():
     first = np.array([int(process.solution(env).start.argmin()) for env in range(4000)])
     share = np.bincount(first, minlength=4) / 4000
     assert (abs(share - 0.25) < 0.03).all()  # four standard deviations
+
+
+def test_work_in_next_queue_counts_a_job_that_a_down_machine_holds():
+    """Job 0 waits for machine 1, though held by machine 0, down from 3 to 10; so at 4 job 4, bound elsewhere, goes."""
+    shop = JobShop(
+        "held",
+        machines=[[0, 1], [1], [2], [2, 1], [2, 3]],
+        durations=[[2, 9], [20], [4], [1, 1], [1, 1]],
+        releases=[0, 0, 0, 1, 1],
+        calendar=[(0, 3, 10)],
+        settings=JobShopSettings(buffers="swap"),
+    )
+    process = JobShopProcess([shop], NOTHING_RANDOM)
+    process.run(RULES["winq"], np.zeros(1, dtype=np.uint64))
+    start = {row[:2]: row[3] for row in rows_of(process.solution(0))}
+    assert (start[4, 0], start[3, 0]) == (4, 5)
+    assert_rules_agree(shop, NOTHING_RANDOM[0])
 
 
 def test_a_choice_scored_minus_infinity_is_still_a_choice():

@@ -104,12 +104,16 @@ def _close(state, at, machine):
 
 
 @kernel
+def _add_queue_work(shop, state, at, job, sign):
+    state[at.queue_work + state[at.machine + job]] += sign * shop[at.op_duration + state[at.next_op + job]]
+
+
+@kernel
 def _enqueue(shop, state, at, job):
-    op = state[at.next_op + job]
     machine = state[at.machine + job]
     state[at.queue_next + job] = state[at.queue_head + machine]
     state[at.queue_head + machine] = job
-    state[at.queue_work + machine] += shop[at.op_duration + op]
+    _add_queue_work(shop, state, at, job, 1)
     _open_if_ready(state, at, machine)
 
 
@@ -127,7 +131,6 @@ def _before_in_queue(state, at, job):
 @kernel
 def _dequeue(shop, state, at, job, previous):
     """Take `job` out of its queue; `previous` is the job before it there, -1: it is the head."""
-    op = state[at.next_op + job]
     machine = state[at.machine + job]
     after = state[at.queue_next + job]
     if previous < 0:
@@ -136,7 +139,7 @@ def _dequeue(shop, state, at, job, previous):
             _close(state, at, machine)
     else:
         state[at.queue_next + previous] = after
-    state[at.queue_work + machine] -= shop[at.op_duration + op]
+    _add_queue_work(shop, state, at, job, -1)
 
 
 # what happens to a job ----------------------------------------------------------------------------------------------
@@ -371,8 +374,7 @@ def _fail(shop, state, down, at, machine):
         _close(state, at, machine)
     elif state[at.status + job] == BLOCKED:
         _dequeue(shop, state, at, job, _before_in_queue(state, at, job))
-        # It cannot leave, but it still waits.
-        state[at.queue_work + state[at.machine + job]] += shop[at.op_duration + state[at.next_op + job]]
+        _add_queue_work(shop, state, at, job, 1)  # it cannot move, but waits all the same
     else:
         state[at.remaining + job] = state[at.available + job] - now
         state[at.available + job] = -1  # its event in the heap will find nothing to complete
@@ -394,7 +396,7 @@ def _repair(shop, state, down, at, machine):
     if job < 0:
         _open_if_ready(state, at, machine)
     elif state[at.status + job] == BLOCKED:
-        state[at.queue_work + state[at.machine + job]] -= shop[at.op_duration + state[at.next_op + job]]
+        _add_queue_work(shop, state, at, job, -1)
         _enqueue(shop, state, at, job)
         _touch(state, at, machine)
     else:

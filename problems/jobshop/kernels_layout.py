@@ -63,7 +63,7 @@ class Layout(NamedTuple):
     down_since: int  # machines: -1: up
     next_down: int  # machines: its next interval of downtime, or the present one
     queue_head: int  # machines: a waiting job, -1: none
-    queue_work: int  # machines: summed durations of the waiting operations
+    queue_work: int  # machines: summed durations of the waiting operations, also of jobs held by a machine that is down
     is_open: int  # machines: up, free and with a queue
     open_machines: int  # machines: these, highest first
     touched: int  # machines: where a cycle may have closed

@@ -89,7 +89,7 @@ def _down(instance: JobShop, schedule: Schedule, scenario: Scenarios | None) -> 
 
 
 def _first(instance: JobShop, schedule: Schedule) -> int:
-    """Return where the time axis begins: at 0, or where a shop in motion without history (or work under way) does."""
+    """Return where the time axis begins: at 0, or where a shop in motion without history does, or what is under way."""
     return int(schedule.start.min(initial=begin_of(instance)))
 
 

@@ -218,7 +218,7 @@ def state_from(shop: JobShop, data: Any) -> ShopState:
     names = {"jobs": shop.job_names, "machines": shop.machine_names}
     counts = {"jobs": shop.num_jobs, "machines": shop.num_machines}
     keys = {"jobs": ("ops_done", "work_left", "started", "ready_at"), "machines": ("down_since",)}
-    arrays = {
+    arrays: dict[str, Any] = {
         key: np.full(counts[group], 0 if key in ("ops_done", "work_left") else -1)
         for group, of_group in keys.items()
         for key in of_group

@@ -55,7 +55,6 @@ class _Motion:
         self.running: dict[tuple[int, int], tuple[int, int]] = {}  # by job and position: start and work left
         self.blocked: dict[tuple[int, int], _Row] = {}  # the last operations of jobs that hold their machines
         self.history: dict[tuple[int, int], _Row] = {}
-        self.has_history = state is not None and state.history is not None
         if state is None:
             return
         if state.history is not None:
