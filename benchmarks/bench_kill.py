@@ -21,7 +21,7 @@ from orl.benchmark.suite import read_suite
 
 RUN = Path(__file__).resolve().parent.parent / "run.py"
 JOBS = 2
-LONGEST = 3.0  # seconds before a kill: loading a suite, starting children and many runs all lie within
+FROM_START, FROM_ROW = 4.0, 1.0  # seconds: the longest wait, every other time, from the start and from a new row
 SUITE = """\
 time_limit = 5
 seeds = {seeds}
@@ -58,6 +58,12 @@ def start(suite, out):
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def wait_for_row(batch, log, before):
+    """Wait until a batch has written something to its log."""
+    while batch.poll() is None and (log.stat().st_size if log.exists() else 0) <= len(before):
+        time.sleep(0.002)
+
+
 def lost_rows(before, after):
     """Return how many complete lines of the log are no longer there, or not the same."""
     kept = before[: before.rfind(b"\n") + 1].splitlines()
@@ -74,11 +80,15 @@ def main():
     started: set[int] = set()
     with tempfile.TemporaryDirectory() as folder:
         suite, out = Path(folder) / "suite.toml", Path(folder) / "out"
-        suite.write_text(SUITE.format(seeds=list(range(max(1, kills // 4)))))
+        suite.write_text(SUITE.format(seeds=list(range(max(1, kills // 3)))))
         total, log, before = len(read_suite(suite).runs), out / "runs.jsonl", b""
-        for _ in range(kills):
+        for number in range(kills):
             batch = start(suite, out)
-            time.sleep(rng.uniform(0, LONGEST))
+            if number % 2:
+                wait_for_row(batch, log, before)
+            time.sleep(rng.uniform(0, FROM_ROW if number % 2 else FROM_START))
+            if batch.poll() is not None:
+                raise SystemExit("the batch was done before it could be killed; give it more seeds.")
             started.update(children(batch.pid))
             batch.kill()
             batch.wait()
@@ -98,7 +108,8 @@ def main():
         "bench_kill",
         "A batch that is killed and resumed",
         [
-            (f"{total} runs, {JOBS} at a time; `kill -9` at a random moment up to {LONGEST:g} s after each start.",
+            (f"{total} runs, {JOBS} at a time; `kill -9` at random moments, up to {FROM_START:g} s after the start or "
+             f"{FROM_ROW:g} s after the first new row, in turn.",
              ["kills", "before any new row", "half lines cut off", "complete rows lost", "runs repeated",
               "runs missing", "processes left behind", "rows before the last start", "rows at the end"],
              [[kills, silent, half_lines, lost, len(keys) - len(set(keys)), total - len(set(keys)), orphans, killed,

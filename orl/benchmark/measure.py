@@ -19,12 +19,10 @@ import gc
 import json
 import os
 import platform
-import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ from typing import Any
 from orl import files, params, registry
 from orl.benchmark.command import CommandFailed, command_solver, write_instance
 from orl.benchmark.memory import forget_peak, limited_memory, peak_memory_mb
-from orl.benchmark.suite import Run, words_of
+from orl.benchmark.suite import Run, modules_of, words_of
 from orl.errors import InputError
 from orl.result import Result, Status
 from orl.run import run_method
@@ -55,7 +53,7 @@ def measure(run: Run) -> dict[str, Any]:
     began, started = time.perf_counter(), _now()
     heard: list[str] = []
     try:
-        with tempfile.TemporaryDirectory(prefix="orl-bench-") as scratch, _modules_of(run.folder):
+        with tempfile.TemporaryDirectory(prefix="orl-bench-") as scratch, modules_of(run.folder):
             result, peak = _run(run, Path(scratch), heard)
         row = _row_of(run, result, peak, heard)
     except MemoryError as error:
@@ -170,16 +168,6 @@ def _versions() -> dict[str, str]:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-@contextmanager
-def _modules_of(folder: str) -> Iterator[None]:
-    """Find `module:NAME` beside the suite as well."""
-    sys.path.append(folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 def is_complete(row: Any) -> bool:

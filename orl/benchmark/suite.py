@@ -9,7 +9,7 @@
     reference = "mwr"                # the method that differences are taken to; default: the best of each table
     memory_limit_gb = 4              # a run's private memory; default none
     kill_factor = 1.5                # a run is killed after kill_factor * time_limit + kill_grace seconds
-    kill_grace = 60
+    kill_grace = 120
 
     [[runs]]                         # one table of results, and more if there is a sweep
     name = "blocking"
@@ -146,7 +146,7 @@ class _File:
     purpose: Purpose = Purpose.EVALUATE
     memory_limit_gb: float | None = None
     kill_factor: float = 1.5
-    kill_grace: float = 60.0
+    kill_grace: float = 120.0  # a first run compiles: half a minute, or more on a slow machine
 
     def __post_init__(self) -> None:
         _check_limits(self.time_limit, self.seeds, self.scenarios)
@@ -264,7 +264,7 @@ def read_suite(name: str | Path) -> Suite:
     text = files.read_text(path)
     head = params.make(_File, _parse(text, path), str(path))
     runs: list[Run] = []
-    with _modules_of(path.resolve().parent):
+    with modules_of(path.resolve().parent):
         for index, table in enumerate(head.runs):
             place = f"{path}, runs[{index}]"
             block = params.make(_Block, table, place)
@@ -291,7 +291,7 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _modules_of(folder: Path) -> Iterator[None]:
+def modules_of(folder: Path | str) -> Iterator[None]:
     """Find `module:NAME` beside the suite as well."""
     sys.path.append(str(folder))
     try:
@@ -386,16 +386,20 @@ class _BlockReader:
         with _at(self.place):
             knows = {method.name: method.settings for method in methods}
             of_all, of_method = params.split(settings, family.name, family.settings(), knows)
-        found = []
+        found: list[Run] = []
+        content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+        randomness: dict[str, bool] = {}  # by settings, of which most methods share one set
         for index, (entry, method) in enumerate(zip(self.entries, methods, strict=True)):
             with _at(self._solver_at(index)):
                 own = params.split(entry.settings, family.name, family.settings(), {method.name: method.settings})
                 options = merged(of_method[method.name], own[1][method.name])
                 params.make(method.settings, options, method.name)
                 of_instance = merged(of_all, own[0])
-            with _at(f"{self.place}, {instance}"):
-                loaded = family.load(file, of_instance)
-                is_random = family.sample(loaded, 0, self.head.purpose, 1).is_random
+            if repr(of_instance) not in randomness:
+                with _at(f"{self.place}, {instance}"):
+                    loaded = family.load(file, of_instance)
+                    randomness[repr(of_instance)] = family.sample(loaded, 0, self.head.purpose, 1).is_random
+            is_random = randomness[repr(of_instance)]
             with _at(self._solver_at(index)):
                 if method.needs_determinism and is_random:
                     raise InputError(f"{entry.label} is for instances in which nothing is random, unlike {instance}.")
@@ -423,7 +427,7 @@ class _BlockReader:
                 memory_limit_gb=self.head.memory_limit_gb,
                 folder=str(self.folder),
             )
-            found += [_with_key(replace(run, seed=seed), file) for seed in self.block.seeds or self.head.seeds]
+            found += [_with_key(replace(run, seed=seed), content) for seed in self.block.seeds or self.head.seeds]
         return found
 
     def _method(self, index: int, entry: _Entry, family: Problem) -> Solver:
@@ -444,12 +448,12 @@ class _BlockReader:
             return command_solver(entry.label, words, self.folder, Path())
 
 
-def _with_key(run: Run, file: Path) -> Run:
+def _with_key(run: Run, content: str | None) -> Run:
     """Give a run its key; names of tables and methods, and where things lie, do not belong to it."""
     facts = asdict(run)
     for name in ("key", "table", "label", "swept", "path", "folder", "kill_after", "is_random"):
         del facts[name]
-    facts["content"] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    facts["content"] = content
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     return replace(run, key=digest.hexdigest()[:20])
 

@@ -47,11 +47,13 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
         self._is_closed = False
+        self._starting = threading.Lock()  # another thread may close while this one starts a child
 
     def execute(self, run: Run) -> dict[str, Any]:
         """Return the row of a run; a child that ends or takes too long is one, too."""
         began = time.perf_counter()
-        process = self._living()
+        with self._starting:
+            process = self._living()
         is_late = threading.Event()
 
         def kill() -> None:
@@ -75,9 +77,10 @@ class Worker:
 
     def close(self) -> None:
         """End the child at once, whatever it does."""
-        self._is_closed = True
-        if self._process is not None:
-            _kill(self._process)
+        with self._starting:
+            self._is_closed = True
+            if self._process is not None:
+                _kill(self._process)
 
     def _living(self) -> subprocess.Popen[bytes]:
         """Return the child, a new one if there is none or it has died."""
