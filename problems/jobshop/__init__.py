@@ -9,6 +9,7 @@ from orl.problem import Problem
 from orl.registry import lazy, resolve
 
 if TYPE_CHECKING:
+    from orl.features import Features
     from orl.rule import Rule
 
 _HERE = "orl.problems.jobshop"
@@ -20,6 +21,10 @@ def _rules() -> Mapping[str, Rule]:
 
 def _settings_type() -> type:
     return resolve(f"{_HERE}.instance:JobShopSettings")
+
+
+def _features() -> Features:
+    return resolve(f"{_HERE}.features:FEATURES")
 
 
 PROBLEM = Problem(
@@ -44,6 +49,8 @@ PROBLEM = Problem(
     randomise=lazy(f"{_HERE}.process:randomise"),
     draw=lazy(f"{_HERE}.scenario:draw"),
     models={"exact": lazy(f"{_HERE}.exact:build"), "cp-sat": lazy(f"{_HERE}.cp_sat:build")},
+    features=_features,
     plot=lazy(f"{_HERE}.plot:plot"),
     save=lazy(f"{_HERE}.formats:save"),
+    env_name="JobShop",
 )
