@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from orl.embed import Live
+    from orl.features import Features
     from orl.rule import Rule
 
 Solution = Any  # a family's record of executed decisions
@@ -67,8 +68,9 @@ class Problem:
     describe : callable (instance) -> str
         Size and objective in one line.
     sample : callable (instance, seed, purpose, n) -> Scenarios
-    process : callable (instances, scenarios) -> Process
-        `scenarios` is a sequence of one-row streams, one an instance.
+    process : callable (instances, scenarios, fit=()) -> Process
+        `scenarios` is a sequence of one-row streams, one an instance; `fit` holds further instances that the padding
+        must have room for, because a later `reset` may bring them.
     verify : callable (instance, scenario, solution) -> Report
     columns : callable (instance, solution) -> Columns
     solution : callable (instance, columns) -> Solution
@@ -99,10 +101,14 @@ class Problem:
         what is left to decide. `upper_bound` is the cost of a known solution; the model may leave out whatever costs
         more, never what costs as much. A large model asks `should_stop()` from time to time as it is built, and raises
         `Stopped`. All but the first: keywords.
-    stages, features : or None
-        A graph of linear stages; what a network reads.
+    stages : or None
+        A graph of linear stages.
+    features : callable () -> Features, or None
+        What a network reads of an observation, as one vector and as a graph; see `orl.features`.
     plot : callable (instance, solution, path, bound) -> None, or None
     save : callable (instance, path) -> None, or None
+    env_name : str
+        The family in the ids of Gymnasium environments: 'JobShop' in 'orl/JobShop-v0'; empty: none is registered.
     """
 
     name: str
@@ -132,9 +138,10 @@ class Problem:
     live: Callable[[], Live] | None = None
     models: Mapping[str, Callable[..., Any]] | None = None
     stages: Callable[..., Any] | None = None
-    features: Callable[..., Any] | None = None
+    features: Callable[[], Features] | None = None
     plot: Callable[..., None] | None = None
     save: Callable[..., None] | None = None
+    env_name: str = ""
 
 
 @dataclass(frozen=True)

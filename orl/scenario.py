@@ -89,6 +89,13 @@ class Scenarios:
         """Return the stream that holds row `index` alone."""
         return Scenarios(self.seed, self.purpose, (self.rows[index],), self.draw, self.initial, self._blocks)
 
+    def row(self, number: int) -> Scenarios:
+        """Return the stream that holds row `number` of the same stream alone, whether or not it is held here.
+
+        It keeps its draws to itself, so that endless training does not hold on to all that was ever drawn.
+        """
+        return Scenarios(self.seed, self.purpose, (number,), self.draw, self.initial)
+
     def __iter__(self) -> Iterator[Scenarios]:
         return (self[index] for index in range(len(self)))
 

@@ -44,7 +44,7 @@ def sample(instance: Toy, seed: int, purpose: Purpose, n: int) -> Scenarios:
 
 
 class ToyProcess:
-    def __init__(self, instances, scenarios):
+    def __init__(self, instances, scenarios, fit=()):
         self.num_envs, self.instances, self.scenarios = len(instances), list(instances), list(scenarios)
         self.decision = Decision("per_machine", width=3, machines=2)
         self.reset()

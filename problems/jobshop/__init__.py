@@ -10,6 +10,7 @@ from orl.registry import lazy, resolve
 
 if TYPE_CHECKING:
     from orl.embed import Live
+    from orl.features import Features
     from orl.rule import Rule
 
 _HERE = "orl.problems.jobshop"
@@ -25,6 +26,10 @@ def _settings_type() -> type:
 
 def _live() -> Live:
     return resolve(f"{_HERE}.live:LIVE")
+
+
+def _features() -> Features:
+    return resolve(f"{_HERE}.features:FEATURES")
 
 
 PROBLEM = Problem(
@@ -54,6 +59,8 @@ PROBLEM = Problem(
     follow=lazy(f"{_HERE}.replanning:follow"),
     live=_live,
     models={"exact": lazy(f"{_HERE}.exact:build"), "cp-sat": lazy(f"{_HERE}.cp_sat:build")},
+    features=_features,
     plot=lazy(f"{_HERE}.plot:plot"),
     save=lazy(f"{_HERE}.formats:save"),
+    env_name="JobShop",
 )

@@ -39,6 +39,8 @@ class JobShopProcess:
         One an environment; sizes may differ, the largest gives the padding.
     scenarios : sequence of Scenarios
         One an environment, of one row each: when machines fail and for how long, or empty.
+    fit : sequence of JobShop
+        Further shops that the padding must have room for.
 
     Examples
     --------
@@ -48,13 +50,13 @@ class JobShopProcess:
     [[True, True, False]]
     """
 
-    def __init__(self, instances: Sequence[JobShop], scenarios: Sequence[Scenarios]):
+    def __init__(self, instances: Sequence[JobShop], scenarios: Sequence[Scenarios], fit: Sequence[JobShop] = ()):
         self.num_envs = len(instances)
         self._instances = list(instances)
         self._scenarios = list(scenarios)
-        self._jobs = max(shop.num_jobs for shop in instances)
-        self._machines = max(shop.num_machines for shop in instances)
-        self._ops = max(shop.num_ops for shop in instances)
+        self._jobs = max(shop.num_jobs for shop in (*instances, *fit))
+        self._machines = max(shop.num_machines for shop in (*instances, *fit))
+        self._ops = max(shop.num_ops for shop in (*instances, *fit))
         self.decision = Decision("choice", width=self._jobs + 1)
         self._has_routes = any(shop.settings.buffers == "none" for shop in instances)
         self._at, self._shop_width, state_width = layout(self._jobs, self._machines, self._ops, self._has_routes)

@@ -1,0 +1,38 @@
+"""What a network reads of an observation: the contract of a family's features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from orl.process import Observation
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a family shows a network, computed from observations alone, at either half-step.
+
+    Both forms return new arrays whose shapes depend on the padding alone. They are NumPy's, so the ground and its
+    clients need no particular library for networks.
+
+    Parameters
+    ----------
+    flat : callable (observation) -> float32 ndarray (num_envs, F)
+        One vector an environment, within [-1, 1].
+    graph : callable (observation) -> name -> ndarray (num_envs, ...)
+        One graph an environment. Floats are float32 within [-1, 1]; integers are int64 and number nodes, -1: none.
+
+        | array | shape | meaning |
+        |---|---|---|
+        | `nodes` | (num_envs, V, f) float | features of the nodes, 0 in the padding |
+        | `is_node` | (num_envs, V) bool | whether there is such a node |
+        | `edges` | (num_envs, 2, E) int | from and to, -1 in the padding |
+        | `edge_features` | (num_envs, E, k) float | for instance the kind of the edge, one-hot |
+        | `legal` | (num_envs, *mask) bool | the observation's mask |
+        | `choice_nodes` | the shape of `legal`, int | the node that a choice is about, -1: none |
+    """
+
+    flat: Callable[[Observation], np.ndarray]
+    graph: Callable[[Observation], Mapping[str, np.ndarray]]

@@ -1,0 +1,112 @@
+"""What a network reads of a job shop: right on paper, equal in both forms, blind to padding."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from shops import EVERY_MODE, scenario_of, shops
+
+from orl.problems.jobshop.features import flat, graph
+from orl.problems.jobshop.instance import JobShop
+from orl.problems.jobshop.kernels_features import NUM_BY_JOB, NUM_BY_MACHINE, NUM_GLOBAL
+from orl.problems.jobshop.process import JobShopProcess
+from orl.scenario import Scenarios
+from orl.testing import RandomPolicy
+
+LARGEST = JobShop("largest", machines=[[0, 1, 2, 3, 0, 1]] * 7, durations=[[1] * 6] * 7)
+JOB_IN_GRAPH = {8: 11, 10: 9, 11: 8, 14: 12, 15: 13, 16: 14}  # column of a job -> of its next operation's node
+
+
+def parts(values, jobs, machines):
+    """Split flat features into mask (envs, J + 1), globals, jobs (envs, J, 17), machines (envs, M, 8)."""
+    mask, rest = values[:, : jobs + 1], values[:, jobs + 1 :]
+    shop, rest = rest[:, :NUM_GLOBAL], rest[:, NUM_GLOBAL:]
+    of_jobs, of_machines = rest[:, : jobs * NUM_BY_JOB], rest[:, jobs * NUM_BY_JOB :]
+    return mask, shop, of_jobs.reshape(-1, jobs, NUM_BY_JOB), of_machines.reshape(-1, machines, NUM_BY_MACHINE)
+
+
+def test_features_of_a_shop_on_paper():
+    """Two jobs, two machines, at time 4: job 0 has waited since 3 for machine 1, which job 1 has just left; the mean
+    duration is 11/4, the mean work of a job 11/2.
+    """
+    shop = JobShop("two", machines=[[0, 1], [1, 0]], durations=[[3, 2], [4, 2]], weights=[1, 3])
+    process = JobShopProcess([shop], [Scenarios.deterministic()])
+    for job in (0, 1):
+        process.decide(np.array([job]))
+        process.reveal()
+    assert process.observe().arrays["clock"][0] == 4, "there is nothing to decide at 3"
+    mask, shop_wide, jobs, machines = (part[0].tolist() for part in parts(flat(process.observe()), 2, 2))
+    assert mask == [1, 1, 0]
+    waited = 1 / (1 + 11 / 4)
+    assert shop_wide == pytest.approx([0, 2 / 4, 0, 4 / (4 + 5.5)])
+    work, duration = 2 / (2 + 5.5), 2 / (2 + 11 / 4)
+    assert jobs[0] == pytest.approx([1, 0, 1, 0, 0, 0, 0, 0, waited, 1 / 2, work, duration, 0, 0, 0, 0, 1 / 2])
+    assert jobs[1] == pytest.approx([1, 0, 1, 0, 0, 0, 0, 0, 0, 1 / 2, work, duration, 0, 0, 0, 0, 3 / 4])
+    assert machines == [pytest.approx([1, 1, 0, 0, 0, work, 1 / 2, work])] * 2
+
+    process.decide(np.array([0]))
+    post = graph(process.observe())
+    nodes = post["nodes"][0]
+    assert nodes[:4, 2].tolist() == [1, 1, 1, 0], "started"
+    assert nodes[:4, 3].tolist() == [0, 1, 0, 0], "on a machine"
+    assert nodes[:4, 5].tolist() == [0, 0, 0, 1], "next of its job"
+    assert nodes[:4, 10] == pytest.approx([0, work, 0, work]), "earliest completion, from now"
+    assert post["choice_nodes"][0].tolist() == [-1, 3, -1] and not post["legal"].any()
+    edges = [[0, 1], [2, 3], [1, 0], [3, 2], [0, 4], [1, 5], [2, 5], [3, 4], [4, 0], [5, 1], [5, 2], [4, 3]]
+    assert sorted(edge for edge in post["edges"][0].T.tolist() if edge[0] >= 0) == sorted(edges)
+
+
+@given(st.lists(shops(**EVERY_MODE, max_jobs=4), min_size=2, max_size=3), st.integers(0, 50))
+@profile(max_examples=80)
+def test_both_forms_tell_the_same_and_padding_tells_nothing(drawn, seed):
+    """At every half-step of a random episode; the two forms are computed by code that is not shared."""
+    batch = [*drawn, LARGEST]
+    scenarios = [scenario_of(shop, seed) for shop in batch]
+    process, alone = JobShopProcess(batch, scenarios), JobShopProcess(batch[:1], scenarios[:1])
+    policy = RandomPolicy()
+    memory = policy.start(batch, np.random.default_rng(seed))
+    is_over = False
+    while not is_over:
+        observation = process.observe()
+        actions, memory = policy.decide(observation, memory)
+        own = np.where(actions[:1] == len(LARGEST.durations), alone.decision.width - 1, actions[:1])
+        check_forms(process)
+        check_padding(process, alone)
+        process.decide(actions), alone.decide(own)
+        check_forms(process)
+        check_padding(process, alone)
+        process.reveal()
+        is_over = alone.reveal().terminated[0]
+
+
+def check_forms(process):
+    observation = process.observe()
+    vector, nodes = flat(observation), graph(observation)["nodes"]
+    jobs, machines = observation.legal.shape[1] - 1, observation.arrays["free_at"].shape[1]
+    mask, shop, of_jobs, of_machines = parts(vector, jobs, machines)
+    assert np.abs(vector).max() <= 1 and np.abs(nodes).max() <= 1
+    assert (mask == observation.legal).all() and (shop[:, 0] == observation.post).all()
+    np.testing.assert_allclose(of_machines[:, :, 1:], nodes[:, -machines:, 15:], atol=1e-6)
+    env, job = np.nonzero(observation.arrays["candidate"][:, :-1] >= 0)
+    node = nodes[env, observation.arrays["candidate"][env, job]]
+    for column, other in JOB_IN_GRAPH.items():
+        np.testing.assert_allclose(of_jobs[env, job, column], node[:, other], atol=1e-6, err_msg=str(column))
+    assert (node[:, 6] == observation.legal[env, job]).all()
+
+
+def check_padding(process, alone):
+    """A shop beside a larger one shows what it shows alone, and 0 in the padding."""
+    large, small = process.observe(), alone.observe()
+    shop = process.instances[0]
+    sizes = [(x.legal.shape[1] - 1, x.arrays["free_at"].shape[1]) for x in (large, small)]
+    (mask, wide, jobs, machines), own = (parts(flat(x), *size) for x, size in zip((large, small), sizes, strict=True))
+    n, m = shop.num_jobs, shop.num_machines
+    assert (mask[0, [*range(n), -1]] == own[0][0]).all() and (wide[0] == own[1][0]).all()
+    assert (jobs[0, :n] == own[2][0]).all() and (machines[0, :m] == own[3][0]).all()
+    assert not jobs[0, n:].any() and not machines[0, m:].any()
+    padded, bare = graph(large), graph(small)
+    assert (padded["nodes"][0][padded["is_node"][0]] == bare["nodes"][0][bare["is_node"][0]]).all()
+    ends = [{tuple(edge) for edge in g["edges"][0].T.tolist() if edge[0] >= 0} for g in (padded, bare)]
+    shift = padded["nodes"].shape[1] - sizes[0][1] - shop.num_ops  # of the machines' numbers
+    assert ends[0] == {tuple(v + shift * (v >= shop.num_ops) for v in edge) for edge in ends[1]}
