@@ -168,6 +168,7 @@ def policy_of(family: Problem, instance: Any, policy: Any, options: Any = None, 
         return solver.policy(Task(family, instance, None, options, seed, Control()))
     if isinstance(policy, Rule):
         return rule_policy(family, policy)
+    policy = getattr(policy, "policy", policy)  # what a LivePolicy asks
     if hasattr(policy, "decide") and hasattr(policy, "start"):
         return policy
     if callable(policy):
