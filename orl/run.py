@@ -64,7 +64,7 @@ def run_method(
         raise InputError(f"{method.name} is for instances in which nothing is random.")
     control = control or Control(time_limit, verbose)
     task = Task(family, instance, rows, options, seed, control)
-    is_clairvoyant = False
+    is_clairvoyant = rows.is_random  # of a method that is given the scenarios to solve
     with control.interruptible():
         if method.solve is not None:
             outcome = method.solve(task)

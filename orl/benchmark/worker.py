@@ -86,7 +86,11 @@ class Worker:
         """Return the child, a new one if there is none or it has died."""
         if self._is_closed:
             raise RuntimeError("the batch has ended.")
-        if self._process is None or self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:  # it died between two runs
+            assert self._errors is not None
+            _end(self._process, self._errors)
+            self._process = None
+        if self._process is None:
             self._errors = tempfile.TemporaryFile(mode="a+b", buffering=0)  # noqa: SIM115 - the child's, as long as it lives
             found = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)  # what we can import, it can
             self._process = subprocess.Popen(
