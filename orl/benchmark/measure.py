@@ -134,22 +134,16 @@ def _row_of(run: Run, result: Result, peak: float | None, heard: list[str]) -> d
     row = {**_about(run), **result.to_dict()}
     if run.command is not None:  # the peak of the command's process, not of ours
         peak = row["metrics"].pop("peak_memory_mb", None)
-    is_hindsight = run.is_random and run.solver is not None and _is_given_scenarios(run)
     return {
         **row,
         "problem": run.problem,
         "instance": run.instance,
-        "clairvoyant": result.clairvoyant or is_hindsight,
+        "clairvoyant": result.clairvoyant,
         "violations": row["violations"][:5],
         "message": " ".join(" ".join(heard).split())[:MAX_MESSAGE] or None,
         "peak_memory_mb": None if peak is None else round(peak, 1),
         "seconds_per_decision": row["metrics"].get("seconds_per_decision"),
     }
-
-
-def _is_given_scenarios(run: Run) -> bool:
-    """Tell whether a method solves the scenarios instead of making a policy that is simulated on them."""
-    return registry.find_solver(str(run.solver), registry.find_problem(run.problem)).solve is not None
 
 
 def _about(run: Run) -> dict[str, Any]:
