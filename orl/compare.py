@@ -139,7 +139,8 @@ def _entries(row: Row) -> dict[str, Any]:
     result, difference = row.result, row.difference
     interval = result.interval or (None, None)
     of_difference = (None, None, None) if difference is None else difference
-    values = (result.solver + " *" * result.clairvoyant, result.value, *interval, *of_difference, row.bound, row.gap, result.gap_best_known,
+    name = result.solver + " *" * result.clairvoyant
+    values = (name, result.value, *interval, *of_difference, row.bound, row.gap, result.gap_best_known,
               result.status.value, result.verified, result.seconds)  # fmt: skip
     swept = dict([row.swept]) if row.swept else {}
     entries = {**swept, **dict(zip(COLUMNS, values, strict=True))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,8 @@ from shops import (
 )
 from test_kernels import assert_decisions_agree, assert_rules_agree
 
+import orl
+from orl.cli import main
 from orl.errors import InputError
 from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings
 from orl.problems.jobshop.metrics import metrics
@@ -326,3 +329,68 @@ def test_key_figures_are_in_range_of_a_shop_in_motion(drawn):
     assert 0 <= figures["waiting_time_mean"] <= figures["flow_time_mean"] and figures["idle_time_total"] >= 0
     assert figures.get("time_blocked_total", 0) >= 0 and figures.get("downtime_total", 0) >= 0
     assert figures["makespan"] >= shop.clock
+
+
+# from the command line ----------------------------------------------------------------------------------------------
+
+
+def test_a_frozen_beginning_stays_and_the_result_tells_what_moved(tmp_path, capsys):
+    """The plan of a rule is kept until 30 and improved after; history and rest are one schedule of the whole shop."""
+    plan, out = tmp_path / "plan.json", tmp_path / "new.json"
+    assert main(["solve", "jobshop/ft06", "--solver", "spt", "--out", str(plan)]) == 0
+    options = ["--set", f"plan={plan}", "--set", "freeze=30"]
+    assert main(["solve", "jobshop/ft06", *options, "--out", str(out), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 55 < result["value"] < 88 and result["status"] == "optimal" and result["verified"]
+    assert result["metrics"]["moved_operations"] > 0 and result["metrics"]["shift_max"] > 0
+    before, after = (json.loads(path.read_text())["solutions"][0] for path in (plan, out))
+    kept = {tuple(row.items()) for row in before if row["start"] < 30}
+    assert kept and kept == {tuple(row.items()) for row in after if row["start"] < 30}
+    assert main(["check", "jobshop/ft06", str(out)]) == 0
+    assert orl.check("jobshop/ft06", out, settings={}).is_feasible  # a schedule of the shop from its beginning, too
+    for solver in ("exact", "mwr", "rollout", "rolling"):
+        assert main(["solve", "jobshop/ft06", *options, "--solver", solver]) == 0
+
+
+def test_a_shop_in_motion_is_solved_from_a_file(tmp_path):
+    """Jobs 0 and 1 of ft06 are on their way; no solver ends before the clock, all agree with the verifier."""
+    state = {"clock": 10, "jobs": [{"job": 0, "ops_done": 2, "work_left": 3}, {"job": 1, "ops_done": 1}]}
+    path = tmp_path / "now.json"
+    path.write_text(json.dumps(state))
+    values = {}
+    for solver in ("cp-sat", "exact", "mwr", "rollout", "rolling"):
+        result = orl.solve("jobshop/ft06", solver, settings={"state": str(path)})
+        assert result.verified, result.violations
+        values[solver] = result.value
+    assert values["cp-sat"] == values["exact"] <= min(values.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"freeze": "5"}, "freeze keeps the beginning of a plan"),
+        ({"state": "nowhere.json"}, "nowhere.json"),
+        ({"plan": "{plan}", "freeze": "88"}, "freeze must be below 88"),
+        ({"plan": "{other}"}, "not a schedule of ft06"),
+        ({"state": "{bad}"}, "expected JSON"),
+    ],
+)
+def test_a_bad_state_or_plan_is_one_line_and_code_2(tmp_path, capsys, settings, message):
+    plan, other, bad = (tmp_path / name for name in ("plan.json", "other.json", "bad.json"))
+    main(["solve", "jobshop/ft06", "--solver", "spt", "--out", str(plan)])
+    main(["solve", "jobshop/la01", "--solver", "spt", "--out", str(other)])
+    bad.write_text("{")
+    capsys.readouterr()
+    given = {key: value.format(plan=plan, other=other, bad=bad) for key, value in settings.items()}
+    assert (
+        main(["solve", "jobshop/ft06", *(x for key, value in given.items() for x in ("--set", f"{key}={value}"))]) == 2
+    )
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_a_shop_in_motion_is_not_written_without_its_state(tmp_path):
+    shop = orl.load("jobshop/ft06")
+    moving = shop.in_motion(state_from(shop, {"clock": 3}))
+    with pytest.raises(InputError, match="cannot be written"):
+        orl.save(moving, tmp_path / "moving.toml")

@@ -67,12 +67,16 @@ def _set_in_motion(shop: JobShop, path: Path) -> JobShop:
         plan = schedule(shop, tables[0])
     except InputError as error:
         raise InputError(f"{options.plan}: {error}") from None
+    start = shop.in_motion(None)
+    violations = verify(start, None, plan).violations
+    if wrong := next((one for one in violations if one.kind in ("shape", "unknown", "duplicate")), None):
+        raise InputError(f"{options.plan}: not a schedule of {shop.name}: {wrong.message}")
     if options.freeze is not None:
-        report = verify(shop, None, plan)
-        if report.violations:
-            what = report.violations[0].message
-            raise InputError(f"{options.plan}: freeze needs a feasible plan, this one is not: {what}")
-        shop = shop.in_motion(state_at(shop, plan, options.freeze))
+        if violations:
+            raise InputError(f"{options.plan}: freeze needs a feasible plan, this one is not: {violations[0].message}")
+        if options.freeze >= plan.makespan:
+            raise InputError(f"freeze must be below {plan.makespan}, when the plan ends, got {options.freeze}.")
+        shop = shop.in_motion(state_at(start, plan, options.freeze))
     return replace(shop, plan=plan)
 
 
@@ -85,6 +89,10 @@ def save(instance: JobShop, path: Path | str) -> None:
         If the text cannot hold all that the instance has (releases, due dates, weights, names, options).
     """
     path = Path(path)
+    if instance.state is not None and instance.settings.state is None and instance.settings.freeze is None:
+        raise InputError(
+            f"{path}: a shop in motion cannot be written; write the shop as it begins, and its state apart."
+        )
     if path.suffix == ".toml":
         write_atomically(path, to_toml(instance))
         return
