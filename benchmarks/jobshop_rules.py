@@ -38,6 +38,7 @@ def process_of(shop):
 
 
 def run(process, name):
+    process.reset()
     return float(process.run(RULES[name], np.zeros(1, dtype=np.uint64))[0])
 
 

@@ -19,8 +19,10 @@ RESULTS = Path(__file__).parent / "results"
 VERSIONS = versions()  # at the start: what is measured is the commit that was there then
 
 
-def write(name: str, title: str, sections: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Any]]]]) -> None:
-    """Write `results/<name>.md`: for each section a text, the headers and the rows of a table."""
+def write(
+    name: str, title: str, sections: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Any]]]], block: str = ""
+) -> None:
+    """Write `results/<name>.md`: for each section a text, the headers and the rows of a table; then a fenced block."""
     about = ", ".join(f"{key} {value}" for key, value in VERSIONS.items())
     lines = [
         f"# {title}",
@@ -32,6 +34,7 @@ def write(name: str, title: str, sections: Sequence[tuple[str, Sequence[str], Se
     for text, headers, rows in sections:
         lines += ["", text, "", tabulate(rows, headers=headers, tablefmt="pipe")]
         print("\n".join(lines[-3:]), flush=True)
+    lines += ["", "```", block, "```"] if block else []
     RESULTS.mkdir(exist_ok=True)
     write_atomically(RESULTS / f"{name}.md", "\n".join(lines) + "\n")
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orl.api import check, evaluate, load, make_policy, plot, save, save_result, solve
+    from orl.api import check, evaluate, load, make_policy, plot, save, save_result, schema, solve
+    from orl.benchmark.batch import run_bench
     from orl.errors import IllegalAction, InputError
     from orl.problem import Model, Problem, Report, Violation
     from orl.result import Result, Status
@@ -26,8 +27,10 @@ _HOME = {
     "load": "api",
     "make_policy": "api",
     "plot": "api",
+    "run_bench": "benchmark.batch",
     "save": "api",
     "save_result": "api",
+    "schema": "api",
     "solve": "api",
     "IllegalAction": "errors",
     "InputError": "errors",
@@ -45,7 +48,7 @@ _HOME = {
 }
 
 __all__ = [  # noqa: RUF022 - verbs first
-    "load", "solve", "evaluate", "make_policy", "check", "plot", "save", "save_result",
+    "load", "solve", "evaluate", "make_policy", "schema", "check", "plot", "save", "save_result", "run_bench",
     "IllegalAction", "InputError", "Control", "Model", "Problem", "Purpose", "Report", "Result", "Rule", "Scenarios",
     "Solver", "Status", "Violation",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orl import files, params, registry
 from orl.errors import InputError
@@ -17,6 +17,9 @@ from orl.run import run_method, sample, verify_all
 from orl.scenario import Purpose
 from orl.simulate import rule_policy
 from orl.solver import Control, Solver, Task
+
+if TYPE_CHECKING:
+    from orl.embed import LivePolicy
 
 TABLES = (".json", ".csv")
 PICTURES = (".png", ".svg", ".html")
@@ -81,37 +84,100 @@ def problem_of(instance: Any) -> Problem:
     return registry.find_problem(name)
 
 
-def make_policy(problem: str | Any, policy: Any, settings: Mapping[str, Any] | None = None, seed: int = 0) -> Policy:
-    """Make a policy from a name, a rule, or a plain function.
+def make_policy(
+    problem: Any,
+    policy: Any,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    budget_ms: float | None = None,
+    fallback: Any = None,
+) -> LivePolicy:
+    """Make a policy that decides for a plant or a server of your own; loaded and compiled when it is made.
 
     Parameters
     ----------
-    problem : str or instance
-        The family's name, or an instance of it.
+    problem : str, path or instance
+        The family's name, if the states bring along what they speak of; or the instance that they speak of.
     policy : str, Rule, callable or Policy
         A rule's or a policy method's name, `module:function`, a `Rule`, or a function as `orl.rule.rule_from` takes it.
+    settings : name -> value
+        Of the instance or of the method.
+    seed : int
+        Of policies that draw.
+    budget_ms : float or None
+        Time to answer in; whoever is late is replaced by the fallback, and the answer says so.
+    fallback : str, Rule or callable
+        None: the family's default rule.
 
     Examples
     --------
     >>> import orl
-    >>> orl.make_policy("jobshop", "mwr").rule.name
-    'mwr'
+    >>> policy = orl.make_policy("jobshop", "spt")
+    >>> jobs = [{"job": "a", "operations": [["lathe", 5]]}, {"job": "b", "operations": [["lathe", 2], ["mill", 4]]}]
+    >>> policy.decide({"clock": 0, "jobs": jobs}).decision
+    {'job': 'b', 'machine': 'lathe'}
     """
-    family = registry.find_problem(problem) if isinstance(problem, str) else problem_of(problem)
+    from orl.embed import LivePolicy
+
+    names: list[Any] = [policy] if isinstance(policy, str) else []
+    if isinstance(problem, str) and (problem in registry.problem_names() or ":" in problem):
+        family = registry.find_problem(problem)
+        methods = {name: registry.find_solver(name, family).settings for name in names}
+        of_instance, of_method = params.split(settings or {}, family.name, family.settings(), methods)
+        given = params.make(family.settings(), of_instance, family.name)
+        options = params.make(methods[policy], of_method[policy], policy) if names else None  # type: ignore[type-var]
+        instance = None
+    else:
+        family, instance, prepared = prepare(problem, names, None, settings or {})
+        given, options = instance, prepared[0][1] if prepared else None
+    made = policy_of(family, instance, policy, options, seed)
+    spare = None
+    if budget_ms is not None:
+        other = fallback if fallback is not None else family.default_rule
+        if other is None:
+            raise InputError(f"{family.name} has no default rule; name a fallback.")
+        spare = LivePolicy(family, _name_of(other), policy_of(family, instance, other, None, seed), given, seed)
+    elif fallback is not None:
+        raise InputError("a fallback answers when a budget is spent: set budget_ms, too.")
+    return LivePolicy(family, _name_of(policy), made, given, seed, budget_ms, spare)
+
+
+def schema(problem: str) -> dict[str, Any]:
+    """Return the JSON Schema of a family's live states and decisions.
+
+    Examples
+    --------
+    >>> import orl
+    >>> sorted(orl.schema("jobshop")["$defs"])
+    ['decision', 'state']
+    """
+    family = registry.find_problem(problem)
+    if family.live is None:
+        raise InputError(f"{family.name} cannot answer live states yet.")
+    return family.live().schema()
+
+
+def policy_of(family: Problem, instance: Any, policy: Any, options: Any = None, seed: int = 0) -> Policy:
+    """Return the policy that a name, a rule or a function means; `options` are a method's settings, None: defaults."""
     if isinstance(policy, str):
         solver = registry.find_solver(policy, family)
         if solver.policy is None:
             raise InputError(f"solver {policy!r} gives a solution, not a policy; solve with it instead.")
-        options: Any = params.make(solver.settings, settings or {}, solver.name)
-        instance = None if isinstance(problem, str) else problem
+        options = solver.settings() if options is None else options
         return solver.policy(Task(family, instance, None, options, seed, Control()))
     if isinstance(policy, Rule):
         return rule_policy(family, policy)
+    policy = getattr(policy, "policy", policy)  # what a LivePolicy asks
     if hasattr(policy, "decide") and hasattr(policy, "start"):
         return policy
     if callable(policy):
         return rule_policy(family, rule_from(policy))
     raise InputError(f"expected a policy, a rule or a name, got a {type(policy).__name__}.")
+
+
+def _name_of(policy: Any) -> str:
+    return policy if isinstance(policy, str) else getattr(policy, "name", getattr(policy, "__name__", "policy"))
 
 
 def evaluate(
@@ -130,7 +196,8 @@ def evaluate(
     Parameters
     ----------
     instance : instance, path or name
-    policy : as in `make_policy`
+    policy : str, Rule, callable or Policy
+        As in `make_policy`.
     scenarios : int or None
         How many; None: 1 if nothing is random, else 100.
     time_limit, verbose, control
@@ -146,7 +213,7 @@ def evaluate(
     """
     instance = instance if hasattr(instance, "problem") else load(instance)
     family = problem_of(instance)
-    made = make_policy(instance, policy, seed=seed)
+    made = policy_of(family, instance, policy, seed=seed)
     name = policy if isinstance(policy, str) else getattr(getattr(made, "rule", None), "name", type(made).__name__)
     method = Solver(name, "", type(None), lambda _: True, policy=lambda *_: made)
     return run_method(

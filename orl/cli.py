@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -45,12 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    listings = {"problems": _problems, "solvers": _solvers, "rules": _rules, "instances": _instances}
+    listings = {"problems": _problems, "solvers": _solvers, "rules": _rules, "instances": _instances, "suites": _suites}
     if options.what:
         for row in listings[options.what](options):
             print(row)
         return SOLVED
-    for what in ("problems", "solvers", "rules"):
+    for what in ("problems", "solvers", "rules", "suites"):
         print(f"{what}:")
         for row in listings[what](options):
             print(f"  {row}")
@@ -80,6 +81,12 @@ def _rules(options: argparse.Namespace) -> list[str]:
         for family in families
         for rule in registry.rules_of(family).values()
     ]
+
+
+def _suites(options: argparse.Namespace) -> list[str]:
+    from orl.benchmark.suite import packaged_suites
+
+    return [f"{name:20} {description}" for name, description in packaged_suites().items()]
 
 
 def _instances(options: argparse.Namespace) -> list[str]:
@@ -179,6 +186,56 @@ def _check(options: argparse.Namespace) -> int:
     return SOLVED if report.is_feasible else NO_SOLUTION
 
 
+def _bench(options: argparse.Namespace) -> int:
+    from orl.benchmark import batch, suite
+
+    made = suite.read_suite(options.suite)
+    if options.list:
+        print(batch.listing(made, options.jobs))
+        return SOLVED
+    folder = batch.folder_of(made, options.out)
+    try:
+        rows = batch.run_bench(made, folder, jobs=options.jobs, resume=options.resume, verbose=True)
+    except KeyboardInterrupt:
+        jobs = f" --jobs {options.jobs}" if options.jobs > 1 else ""
+        print(f"orl: go on with: orl bench {options.suite} --out {folder}{jobs} --resume", file=sys.stderr)
+        raise
+    failed = sum(not row["verified"] for row in rows)
+    print(f"{len(rows)} runs, {failed} without a verified solution; see {folder / 'summary.md'}")
+    return NO_SOLUTION if failed else SOLVED
+
+
+def _decide(options: argparse.Namespace) -> int:
+    """Answer live states: one JSON object a line in, one a line out; a bad line is answered by what is wrong."""
+    from orl import api, params
+
+    policy = api.make_policy(
+        options.instance,
+        options.solver,
+        params.parse_assignments(options.set),
+        seed=options.seed,
+        budget_ms=options.budget_ms,
+        fallback=options.fallback,
+    )
+    if options.schema:
+        print(json.dumps(api.schema(policy.problem.name), indent=2))
+        return SOLVED
+    code = SOLVED
+    for number, line in enumerate(sys.stdin, start=1):
+        if not line.strip():
+            continue
+        try:
+            answer = policy.decide(json.loads(line), with_scores=True)
+            said = answer._asdict()
+            if answer.scores is not None:  # JSON has no infinity
+                said["scores"] = {key: x if math.isfinite(x) else None for key, x in answer.scores.items()}
+        except (InputError, ValueError, RecursionError) as error:
+            message = " ".join(str(error).split())
+            said, code = {"error": f"line {number}: {message}"}, BAD_INPUT
+        print(json.dumps(said, allow_nan=False), flush=True)
+    return code
+
+
 def _versions(options: argparse.Namespace) -> int:
     from orl.versions import versions
 
@@ -229,7 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="what there is: problems, solvers, rules, instances")
-    listing.add_argument("what", nargs="?", choices=("problems", "solvers", "instances", "rules"))
+    listing.add_argument("what", nargs="?", choices=("problems", "solvers", "instances", "rules", "suites"))
     listing.set_defaults(command=_list)
 
     solve = commands.add_parser("solve", help="solve an instance, verified, with a bound")
@@ -254,6 +311,26 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--seed", type=int, metavar="N", help="of the scenarios (default: what the file says, else 0)")
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(command=_check)
+
+    bench = commands.add_parser("bench", help="a suite of runs: rows, tables and profiles in a folder")
+    bench.add_argument("suite", metavar="SUITE", help="a .toml file, or a name of `list suites`")
+    bench.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1, for honest times)")
+    bench.add_argument("--out", metavar="DIR", help="folder of the results (default: bench/NAME)")
+    bench.add_argument("--resume", action="store_true", help="go on in a folder that holds runs")
+    bench.add_argument("--list", action="store_true", help="print the runs and what they take at most; run nothing")
+    bench.set_defaults(command=_bench)
+
+    decide = commands.add_parser(
+        "decide", help="answer live states: one JSON object a line in, one decision a line out"
+    )
+    decide.add_argument("instance", metavar="PROBLEM", help="a family, or the instance that the states speak of")
+    decide.add_argument("--solver", required=True, metavar="NAME", help="a rule, a policy, or module:NAME")
+    decide.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of either")
+    decide.add_argument("--budget-ms", type=float, metavar="MS", help="time to answer in, else the fallback answers")
+    decide.add_argument("--fallback", metavar="NAME", help="a rule (default: the family's default rule)")
+    decide.add_argument("--seed", type=int, default=0, metavar="N", help="of policies that draw (default: 0)")
+    decide.add_argument("--schema", action="store_true", help="print the JSON Schema of states and decisions")
+    decide.set_defaults(command=_decide)
 
     commands.add_parser("versions", help="versions of ORL and what it stands on").set_defaults(command=_versions)
     return parser

@@ -28,9 +28,9 @@ class Row:
     result : Result
     swept : (key, value) or None
     difference : Interval or None
-        Paired difference to the best method at the same swept value.
+        Paired difference to the best method at the same swept value that does not know the scenarios beforehand.
     bound, gap : float or None
-        The best proven bound that any method found, where instance and scenarios are the same; the gap to it.
+        The best bound that any method found, where instance and scenarios are the same; the gap to it.
     """
 
     result: Result
@@ -118,10 +118,12 @@ def to_table(rows: Sequence[Row]) -> str:
     cells = [[_cell(key, value) for key, value in _entries(row).items()] for row in rows]
     keep = [i for i in range(len(cells[0])) if any(line[i] for line in cells)]
     headers = list(_entries(rows[0]))
-    return tabulate(
+    table = tabulate(
         [[line[i] for i in keep] for line in cells], headers=[headers[i].replace("_", " ") for i in keep],
         disable_numparse=True, colalign=["left"] + ["right"] * (len(keep) - 1),
     )  # fmt: skip
+    is_note = any(row.result.clairvoyant for row in rows)
+    return table + ("\n* knows the scenarios beforehand: a bound for the others, not a rival" if is_note else "")
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -137,7 +139,7 @@ def _entries(row: Row) -> dict[str, Any]:
     result, difference = row.result, row.difference
     interval = result.interval or (None, None)
     of_difference = (None, None, None) if difference is None else difference
-    values = (result.solver, result.value, *interval, *of_difference, row.bound, row.gap, result.gap_best_known,
+    values = (result.solver + " *" * result.clairvoyant, result.value, *interval, *of_difference, row.bound, row.gap, result.gap_best_known,
               result.status.value, result.verified, result.seconds)  # fmt: skip
     swept = dict([row.swept]) if row.swept else {}
     entries = {**swept, **dict(zip(COLUMNS, values, strict=True))}
@@ -158,9 +160,10 @@ def _cell(key: str, value: Any) -> str:
 
 
 def _rows(results: Sequence[Result], swept: tuple[str, Any] | None) -> list[Row]:
-    proven = [r.bound for r in results if r.bound is not None and r.bound_kind == "proven"]
-    bound = max(proven, default=None)
-    solved = [r for r in results if r.verified and r.value is not None]
+    # The methods were run on the same scenarios, so what bounds one mean from below bounds them all.
+    bounds = [r.bound for r in results if r.bound is not None and r.bound_kind in ("proven", "hindsight-mean")]
+    bound = max(bounds, default=None) if len({len(r.costs) for r in results if r.costs}) <= 1 else None
+    solved = [r for r in results if r.verified and r.value is not None and not r.clairvoyant]
     best = min(solved, key=lambda r: r.value, default=None)  # type: ignore[arg-type,return-value]
     rows = []
     for result in results:

@@ -34,18 +34,18 @@ def instance_folder(problem_name: str) -> Path:
 
 
 @cache
-def bounds_table(problem_name: str) -> Mapping[str, Mapping[str, str]]:
-    """Return the rows of a family's table of best known bounds, by instance; empty if there is none."""
-    path = instance_folder(problem_name) / "bounds.csv"
+def bounds_table(problem_name: str, table: str = "bounds") -> Mapping[str, Mapping[str, str]]:
+    """Return the rows of one of a family's tables of best known bounds, by instance; empty if there is none."""
+    path = instance_folder(problem_name) / f"{table}.csv"
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
         return {row["instance"]: row for row in csv.DictReader(file)}
 
 
-def known_bounds(problem_name: str, instance_name: str) -> KnownBounds | None:
+def known_bounds(problem_name: str, instance_name: str, table: str = "bounds") -> KnownBounds | None:
     """Return the best bounds that the literature reports for a packaged instance, or None."""
-    row = bounds_table(problem_name).get(instance_name)
+    row = bounds_table(problem_name, table).get(instance_name)
     if row is None:
         return None
     lower, upper = (float(row[key]) if row[key] else None for key in ("lower_bound", "upper_bound"))

@@ -71,14 +71,17 @@ class RulePolicy:
         return RuleMemory(tables, seeds)
 
     def decide(self, observation: Observation, memory: RuleMemory) -> tuple[np.ndarray, RuleMemory]:
-        if memory.tables is None:
-            scores = call_score(self.rule, observation, memory.seeds)
-        else:
-            candidate = observation.arrays["candidate"]
-            flat = candidate.reshape(len(candidate), -1)
-            scores = np.take_along_axis(memory.tables, np.maximum(flat, 0), axis=1).reshape(candidate.shape)
-        scores = np.maximum(scores, np.finfo(np.float64).min)  # a choice scored minus infinity is still a choice
+        # a choice scored minus infinity is still a choice
+        scores = np.maximum(self.scores(observation, memory), np.finfo(np.float64).min)
         return np.where(self.choices(observation), scores, -np.inf).argmax(axis=-1), memory
+
+    def scores(self, observation: Observation, memory: RuleMemory) -> np.ndarray:
+        """Return the score of each choice, of the shape of `legal`; those of what is no choice mean nothing."""
+        if memory.tables is None:
+            return call_score(self.rule, observation, memory.seeds)
+        candidate = observation.arrays["candidate"]
+        flat = candidate.reshape(len(candidate), -1)
+        return np.take_along_axis(memory.tables, np.maximum(flat, 0), axis=1).reshape(candidate.shape)
 
 
 def rule_seeds(rng: np.random.Generator, count: int) -> np.ndarray:

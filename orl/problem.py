@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from orl.embed import Live
     from orl.features import Features
     from orl.rule import Rule
 
@@ -76,6 +77,8 @@ class Problem:
         The inverse; raises `InputError` that names column and row.
     rules : callable () -> name -> Rule, or None
     choices : callable (observation) -> mask that rules choose among, or None for all that is legal
+    default_rule : str or None
+        The rule to fall back on.
     bound : callable (instance, scenario) -> float, or None
         A cheap proven lower bound on the cost of one scenario.
     best_known : callable (instance) -> KnownBounds or None, or None
@@ -84,10 +87,20 @@ class Problem:
     randomise : callable (instance, rule, runs, first_run, epsilon, seed) -> (cost, Solution), or None
         The best of some randomised runs of a rule, in one kernel; deterministic instances only.
     draw : callable (rng, **sizes) -> instance, or None
-    models : name -> callable (instance, scenarios, start, horizon, upper_bound, should_stop) -> Model, or None
-        'exact' (Pyomo), 'cp-sat', ... One scenario: hindsight; several: tree; start and horizon: rolling. `upper_bound`
-        is the cost of a known solution; the model may leave out whatever costs more, never what costs as much. A large
-        model asks `should_stop()` from time to time as it is built, and raises `Stopped`. All but the first: keywords.
+    in_motion : callable (instance, observation, env) -> instance, or None
+        The instance as it goes on from what an observation between two decisions shows of one environment. Its
+        scenarios are futures that agree with what has been seen, its models plan the rest.
+    nominal : callable (instance) -> Scenarios, or None
+        The one scenario in which everything goes as expected, to plan with.
+    follow : callable (planned, solution, observation, env) -> action or None, or None
+        What a solution of the instance `planned` asks for now; None: something has happened that it did not foresee.
+    live : callable () -> Live, or None
+        What those need who embed a policy, see `orl.embed`.
+    models : name -> callable (instance, scenarios, upper_bound, should_stop) -> Model, or None
+        'exact' (Pyomo), 'cp-sat', ... One scenario: hindsight; several: tree; of an instance that goes on from a state
+        what is left to decide. `upper_bound` is the cost of a known solution; the model may leave out whatever costs
+        more, never what costs as much. A large model asks `should_stop()` from time to time as it is built, and raises
+        `Stopped`. All but the first: keywords.
     stages : or None
         A graph of linear stages.
     features : callable () -> Features, or None
@@ -113,11 +126,16 @@ class Problem:
     solution: Callable[..., Solution]
     rules: Callable[[], Mapping[str, Rule]] | None = None
     choices: Callable[..., Any] | None = None
+    default_rule: str | None = None
     bound: Callable[..., float] | None = None
     best_known: Callable[[Any], KnownBounds | None] | None = None
     metrics: Callable[..., Mapping[str, float]] | None = None
     randomise: Callable[..., tuple[float, Solution]] | None = None
     draw: Callable[..., Any] | None = None
+    in_motion: Callable[..., Any] | None = None
+    nominal: Callable[[Any], Any] | None = None
+    follow: Callable[..., int | None] | None = None
+    live: Callable[[], Live] | None = None
     models: Mapping[str, Callable[..., Any]] | None = None
     stages: Callable[..., Any] | None = None
     features: Callable[[], Features] | None = None

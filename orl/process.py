@@ -120,7 +120,7 @@ class Process(Protocol):
         """Return the executed decisions of one environment, for verification and pictures."""
 
     def run(self, rule: Rule, seeds: np.ndarray) -> np.ndarray | None:
-        """Run whole episodes from the start in one kernel and return their costs, (num_envs,).
+        """Finish the episodes, from where they are, in one kernel and return the costs that this adds, (num_envs,).
 
         None if the kernel does not know the rule: step instead. `seeds` (num_envs,) uint64 feed a random rule.
         """

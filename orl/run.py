@@ -64,7 +64,7 @@ def run_method(
         raise InputError(f"{method.name} is for instances in which nothing is random.")
     control = control or Control(time_limit, verbose)
     task = Task(family, instance, rows, options, seed, control)
-    is_clairvoyant = False
+    is_clairvoyant = rows.is_random  # of a method that is given the scenarios to solve
     with control.interruptible():
         if method.solve is not None:
             outcome = method.solve(task)
@@ -75,7 +75,13 @@ def run_method(
             run = simulate(family, instance, policy, rows, seed, control)
             status = Status.FEASIBLE if run.solutions else Status.NO_SOLUTION
             status = Status.INTERRUPTED if control.is_interrupted else status
-            outcome = Outcome(status, run.solutions, value=float(run.costs.mean()) if run.solutions else None)
+            pace = run.seconds_per_decision
+            outcome = Outcome(
+                status,
+                run.solutions,
+                value=float(run.costs.mean()) if run.solutions else None,
+                metrics={} if pace is None else {"seconds_per_decision": pace},
+            )
         seconds = control.seconds
     if len(outcome.solutions) > len(rows):
         raise RuntimeError(f"{method.name} gives {len(outcome.solutions)} solutions for {len(rows)} scenarios.")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from orl.policy import Policy, RulePolicy, all_legal, rule_seeds
+from orl.policy import Memory, Policy, RulePolicy, all_legal, rule_seeds
 from orl.problem import Problem, Solution
-from orl.process import Process
+from orl.process import Observation, Process
 from orl.registry import rules_of
 from orl.rule import Rule
 from orl.scenario import Scenarios
@@ -21,18 +22,55 @@ BATCH = 256  # environments simulated side by side
 
 @dataclass(frozen=True)
 class Simulated:
-    """Costs (num_scenarios,) and solutions of the scenarios that were simulated before any interruption."""
+    """What came of the scenarios that were simulated before any interruption.
+
+    Parameters
+    ----------
+    costs : ndarray (num_scenarios,)
+    solutions : list of Solution
+    seconds_per_decision : float or None
+        Of the policy alone, mean over its decisions, many environments side by side; None: whole episodes ran in a
+        kernel, where deciding cannot be told from simulating.
+    """
 
     costs: np.ndarray
     solutions: list[Solution]
+    seconds_per_decision: float | None
+
+
+class _Clocked:
+    """A policy under a stop watch."""
+
+    def __init__(self, policy: Policy):
+        self.policy = policy
+        self.clairvoyant = policy.clairvoyant
+        self.start = policy.start
+        self.seconds, self.decisions = 0.0, 0
+
+    def decide(self, observation: Observation, memory: Memory) -> tuple[np.ndarray, Memory]:
+        started = time.perf_counter()
+        decided = self.policy.decide(observation, memory)
+        self.seconds += time.perf_counter() - started
+        legal = observation.legal.reshape(len(observation.legal), -1)
+        self.decisions += int(legal.any(axis=1).sum())
+        return decided
+
+    @property
+    def seconds_per_decision(self) -> float | None:
+        return self.seconds / self.decisions if self.decisions else None
 
 
 def run_episodes(
     process: Process, policy: Policy, rng: np.random.Generator, control: Control | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run one episode in each environment from its start; return discounted costs and what has ended, (num_envs,).
+    """Run the episodes of all environments to their ends, from where they are, between two decisions.
 
-    Everything has ended unless `control` asked for a stop.
+    Returns
+    -------
+    costs : ndarray (num_envs,)
+        What this adds, discounted.
+    is_over : bool ndarray (num_envs,)
+        All true unless `control` asked for a stop.
     """
     is_over = np.zeros(process.num_envs, dtype=bool)
     if isinstance(policy, RulePolicy):
@@ -64,18 +102,19 @@ def simulate(
     rng = np.random.default_rng([seed, 0])
     costs: list[float] = []
     solutions: list[Solution] = []
+    clocked = policy if isinstance(policy, RulePolicy) else _Clocked(policy)
     with control.progress(len(scenarios), "scenarios") as bar:
         for first in range(0, len(scenarios), BATCH):
             if first and control.should_stop:
                 break
             batch = [scenarios[i] for i in range(first, min(first + BATCH, len(scenarios)))]
             process = problem.process([instance] * len(batch), batch)
-            of_batch, is_over = run_episodes(process, policy, rng, control)
+            of_batch, is_over = run_episodes(process, clocked, rng, control)
             ended = len(batch) if is_over.all() else int(is_over.argmin())  # the leading ones: rows stay aligned
             costs += of_batch[:ended].tolist()
             solutions += [process.solution(env) for env in range(ended)]
             bar.update(ended)
-    return Simulated(np.array(costs), solutions)
+    return Simulated(np.array(costs), solutions, getattr(clocked, "seconds_per_decision", None))
 
 
 def rule_policy(problem: Problem, rule: Rule) -> RulePolicy:

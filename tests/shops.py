@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings, Schedule
+from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.scenario import sample
+from orl.problems.jobshop.state import ShopState, observed_state
 from orl.scenario import Purpose, Scenarios
 
 Row = tuple[int, int, int, int, int]  # job, position, machine, start, end
@@ -26,6 +29,23 @@ EVERY_MODE = {
     "objectives": OBJECTIVES,
     "due_dates": True,
 }
+
+
+# A shop at 6. A, done on the saw, has been on the lathe since 3; B, done on the saw since 5, is to follow it there and
+# holds the saw until then; C is complete; D is yet to begin on the saw. What is left to do takes until 10.
+AT_6 = JobShop(
+    "at 6",
+    machines=[[0, 1], [0, 1], [1], [0, 1]],
+    durations=[[3, 4], [2, 1], [3], [2, 1]],
+    job_names=("A", "B", "C", "D"),
+    machine_names=("saw", "lathe"),
+    settings=JobShopSettings(buffers="swap"),
+)
+STATE_AT_6 = ShopState(
+    6, [1, 1, 1, 0], work_left=[1, 0, 0, 0], started=[3, -1, -1, -1], ready_at=[-1, 5, 3, -1], down_since=[-1, -1]
+)
+BEFORE_6: list[Row] = [(0, 0, 0, 0, 3), (1, 0, 0, 3, 5), (2, 0, 1, 0, 3)]
+FROM_6: list[Row] = [(0, 1, 1, 3, 7), (1, 1, 1, 7, 8), (3, 0, 0, 7, 9), (3, 1, 1, 9, 10)]
 
 
 @st.composite
@@ -89,6 +109,31 @@ def shops(
             due_date_factor=factor,
         ),
     )
+
+
+@st.composite
+def shops_in_motion(draw, **modes):
+    """Draw a shop that was played at random for some decisions, with or without its history, and a seed."""
+    shop = draw(shops(**{**EVERY_MODE, "dispatch": ("non-delay",), **modes}))
+    seed = draw(st.integers(0, 2**32))
+    process = stopped(shop, scenario_of(shop, seed), np.random.default_rng(seed), draw(st.integers(0, 20)))
+    assume(process is not None)
+    state = observed_state(shop, process.observe(), 0)
+    if draw(st.booleans()):
+        state = replace(state, history=process.solution(0))
+    return shop.in_motion(state), seed
+
+
+def stopped(shop, scenario, rng, decisions):
+    """Play at random for some decisions; return the process, or None if the episode ends before."""
+    process = JobShopProcess([shop], [scenario])
+    for _ in range(decisions):
+        legal = np.flatnonzero(process.observe().legal[0])
+        if not len(legal):
+            return None
+        process.decide(np.array([rng.choice(legal)]))
+        process.reveal()
+    return process if process.observe().legal.any() else None
 
 
 def scenario_of(shop: JobShop, seed: int) -> Scenarios:

@@ -76,6 +76,7 @@ def test_a_batch_may_mix_instances_of_different_sizes():
     for env, instance in enumerate(instances):
         assert family.verify(instance, empty[env], mixed.solution(env)).cost == costs[env]
     for name, rule in registry.rules_of(family).items():
+        mixed.reset()
         whole = mixed.run(rule, np.zeros(3, dtype=np.uint64))
         single = [family.process([i], empty[:1]).run(rule, np.zeros(1, dtype=np.uint64))[0] for i in instances]
         assert whole.tolist() == single, name

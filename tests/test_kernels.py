@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shops import EVERY_MODE, scenario_of, shops
+from shops import EVERY_MODE, rows_of, scenario_of, shops
 
 from orl import registry
 from orl.policy import RulePolicy
 from orl.problems.jobshop import simpy_twin
-from orl.problems.jobshop.instance import JobShop
+from orl.problems.jobshop.instance import JobShop, JobShopSettings
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import RULES, choices
 from orl.problems.jobshop.schedules import columns
@@ -29,6 +29,7 @@ def twin_schedule(shop, choose, scenario):
 def assert_rules_agree(shop, scenario):
     process = JobShopProcess([shop], [scenario])
     for name, score in simpy_twin.SCORES.items():
+        process.reset()
         cost = process.run(RULES[name], np.zeros(1, dtype=np.uint64))[0]
         twin = twin_schedule(shop, simpy_twin.rule_choice(shop, score), scenario)
         assert columns(shop, process.solution(0)) == columns(shop, twin), name
@@ -130,6 +131,22 @@ def test_no_schedule_is_below_the_bound_and_the_best_run_is_never_worse_than_the
     assert split == cost  # chunks change nothing
 
 
+def test_a_finished_part_waits_for_its_next_machine_also_while_its_own_is_down():
+    """WINQ counts job 3, held by machine 2 that failed at 11: job 2 goes before job 1, whose next queue it is in."""
+    shop = JobShop(
+        "held",
+        machines=[[0], [0, 0], [0, 2], [2, 0]],
+        durations=[[4], [0, 0], [0, 0], [0, 1]],
+        calendar=[(0, 4, 11), (2, 11, 19)],
+        settings=JobShopSettings(buffers="swap"),
+    )
+    process = JobShopProcess([shop], NOTHING_RANDOM)
+    process.run(RULES["winq"], np.zeros(1, dtype=np.uint64))
+    assert process.solution(0).start.tolist() == [0, 20, 20, 11, 19, 0, 19]
+    twin = simpy_twin.simulate(shop, simpy_twin.rule_choice(shop, simpy_twin.SCORES["winq"]), NOTHING_RANDOM[0])
+    assert columns(shop, process.solution(0)) == columns(shop, twin)
+
+
 def test_the_random_rule_depends_on_its_seed_and_draws_evenly():
     shop = JobShop("even", machines=[[0]] * 4, durations=[[1]] * 4)
     process = JobShopProcess([shop] * 4000, NOTHING_RANDOM * 4000)
@@ -138,6 +155,23 @@ def test_the_random_rule_depends_on_its_seed_and_draws_evenly():
     first = np.array([int(process.solution(env).start.argmin()) for env in range(4000)])
     share = np.bincount(first, minlength=4) / 4000
     assert (abs(share - 0.25) < 0.03).all()  # four standard deviations
+
+
+def test_work_in_next_queue_counts_a_job_that_a_down_machine_holds():
+    """Job 0 waits for machine 1, though held by machine 0, down from 3 to 10; so at 4 job 4, bound elsewhere, goes."""
+    shop = JobShop(
+        "held",
+        machines=[[0, 1], [1], [2], [2, 1], [2, 3]],
+        durations=[[2, 9], [20], [4], [1, 1], [1, 1]],
+        releases=[0, 0, 0, 1, 1],
+        calendar=[(0, 3, 10)],
+        settings=JobShopSettings(buffers="swap"),
+    )
+    process = JobShopProcess([shop], NOTHING_RANDOM)
+    process.run(RULES["winq"], np.zeros(1, dtype=np.uint64))
+    start = {row[:2]: row[3] for row in rows_of(process.solution(0))}
+    assert (start[4, 0], start[3, 0]) == (4, 5)
+    assert_rules_agree(shop, NOTHING_RANDOM[0])
 
 
 def test_a_choice_scored_minus_infinity_is_still_a_choice():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
-from shops import scenario_of
+from shops import AT_6, BEFORE_6, FROM_6, STATE_AT_6, scenario_of, schedule_of
 
 from orl.errors import InputError
 from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings, Schedule
@@ -148,6 +149,30 @@ def test_a_bound_on_another_objective_is_no_time(tmp_path: Path) -> None:
     figure = gantt(shop, Schedule.from_starts(shop, [0, 3]), bound=8)
     assert figure.axes[0].get_title(loc="left") == "flow: makespan 7, flow-time 10, bound 8, gap 20.0%"
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["makespan"]
+
+
+def test_a_shop_in_motion_begins_at_its_line(tmp_path: Path) -> None:
+    """There is a line at 6. B blocks the saw from 5 on, or without history, as far as one knows, from 6 on."""
+    for history, since in ((None, 6), (schedule_of(BEFORE_6), 5)):
+        shop = AT_6.in_motion(replace(STATE_AT_6, history=history))
+        schedule = schedule_of(FROM_6 if history is None else [*FROM_6, *BEFORE_6])
+        figure = gantt(shop, schedule)
+        (axes,) = figure.axes
+        assert "now" in [text.get_text() for text in axes.get_legend().get_texts()]
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_label() == "now"] == [6]
+        assert axes.get_xlim()[0] == (3 if history is None else 0)
+        (box,) = [path.get_extents() for path in axes.collections[1].get_paths()]
+        assert (box.x0, box.x1) == (since, 7)
+        page = interactive_gantt(shop, schedule)
+        (blocked,) = [trace for trace in page["data"] if "pattern" in trace["marker"]]
+        assert (blocked["name"], blocked["y"], blocked["base"], blocked["x"]) == ("B", [0], [since], [7 - since])
+        assert [(shape["x0"], shape["line"]["dash"]) for shape in page["layout"]["shapes"]] == [
+            (10, "solid"),
+            (6, "dot"),
+        ]
+        assert ("range" in page["layout"]["xaxis"]) == (history is None)
+        for suffix in SUFFIXES:
+            plot(shop, schedule, tmp_path / f"gantt{suffix}")
 
 
 def test_a_shop_without_work_has_a_picture(tmp_path: Path) -> None:

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shops import BUFFERS, EVERY_MODE, ON_FAILURE, PROBABILITIES, Row, random_choice, rows_of, scenario_of, schedule_of
+from shops import (
+    AT_6,
+    BEFORE_6,
+    BUFFERS,
+    EVERY_MODE,
+    FROM_6,
+    ON_FAILURE,
+    PROBABILITIES,
+    STATE_AT_6,
+    Row,
+    random_choice,
+    rows_of,
+    scenario_of,
+    schedule_of,
+    shops_in_motion,
+)
 from shops import shops as any_shops
 
 import orl
@@ -18,6 +34,7 @@ from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings, 
 from orl.problems.jobshop.metrics import metrics
 from orl.problems.jobshop.scenario import down_intervals
 from orl.problems.jobshop.simpy_twin import SCORES, giffler_thompson, rule_choice, simulate
+from orl.problems.jobshop.state import ShopState
 from orl.problems.jobshop.verify import LAST_TIME, MAX_VIOLATIONS, verify
 from orl.scenario import Scenarios
 
@@ -247,6 +264,122 @@ def test_key_figures_of_a_shop_as_it_is() -> None:
         "time_blocked_total": 1,
         "downtime_total": 1,
     }
+
+
+# In motion on paper -------------------------------------------------------------------------------------------------
+
+BUFFERED = replace(AT_6, settings=JobShopSettings())
+
+
+def at_6(shop: JobShop, history: bool = False) -> JobShop:
+    return shop.in_motion(replace(STATE_AT_6, history=schedule_of(BEFORE_6) if history else None))
+
+
+def test_a_shop_in_motion_goes_on_as_drawn_on_paper() -> None:
+    """With history and without, in every mode; the cost counts C, complete at 3, which needs no row."""
+    for buffers in BUFFERS:
+        settings = JobShopSettings(buffers=buffers, objective="flow-time")
+        shop = replace(AT_6, settings=settings)
+        report = verify(at_6(shop), None, schedule_of(FROM_6))
+        assert report.is_feasible and report.cost == 7 + 8 + 3 + 10
+        report = verify(at_6(shop, history=True), None, schedule_of([*FROM_6, *BEFORE_6]))
+        assert report.is_feasible and report.cost == 7 + 8 + 3 + 10
+    assert kinds(at_6(BUFFERED), [*FROM_6[:2], (3, 0, 0, 6, 8), (3, 1, 1, 8, 9)]) == []
+
+
+@pytest.mark.parametrize(
+    ("shop", "index", "row", "kind", "message"),
+    [
+        (
+            at_6(AT_6), 4, BEFORE_6[0], "history",
+            "operation 0 of job A, completed before 6, must have no row, as there is no history; got from 0 to 3 on "
+            "machine saw.",
+        ),
+        (
+            at_6(AT_6, history=True), 4, (0, 0, 0, 0, 2), "history",
+            "operation 0 of job A, completed before 6, must be as it was, from 0 to 3 on machine saw; got from 0 to 2 "
+            "on machine saw.",
+        ),
+        (
+            at_6(AT_6, history=True), 5, None, "history",
+            "operation 0 of job B (machine saw), completed before 6, has no row.",
+        ),
+        (at_6(AT_6), 1, None, "missing", "operation 1 of job B (machine lathe) has no row."),
+        (
+            at_6(AT_6), 0, (0, 1, 1, 4, 7), "clock",
+            "operation 1 of job A on machine lathe is under way since 3, got a start at 4.",
+        ),
+        (
+            at_6(BUFFERED), 2, (3, 0, 0, 5, 7), "clock",
+            "operation 0 of job D on machine saw starts at 5, before the shop goes on at 6.",
+        ),
+        (
+            at_6(AT_6), 0, (0, 1, 1, 3, 8), "duration",
+            "operation 1 of job A on machine lathe must take 1 from 6 on, got 2 (from 6 to 8).",
+        ),
+        (
+            at_6(AT_6), 3, (3, 1, 1, 8, 9), "precedence",
+            "operation 1 of job D on machine lathe starts at 8, before operation 0 on machine saw ends at 9.",
+        ),
+        (
+            at_6(BUFFERED), 1, (1, 1, 1, 6, 7), "overlap",
+            "operation 1 of job B on machine lathe starts at 6, before operation 1 of job A ends at 7.",
+        ),
+        (
+            at_6(AT_6), 2, (3, 0, 0, 6, 8), "blocking",
+            "operation 0 of job D on machine saw starts at 6, before job B, there as the shop goes on at 6, leaves it "
+            "at 7.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_broken_rule_of_a_shop_in_motion_is_named(
+    shop: JobShop, index: int, row: Row | None, kind: str, message: str
+) -> None:
+    """One row is changed, added or left out, and what is broken is named with place and numbers, and nothing else."""
+    rows: list[Row | None] = [*FROM_6, *(BEFORE_6 if shop.state.history is not None else ())]  # type: ignore[union-attr]
+    rows[index : index + 1] = [row]
+    violations = verify(shop, None, schedule_of([row for row in rows if row is not None])).violations
+    assert (kind, message) in violations
+    assert {violation.kind for violation in violations} == {kind}
+
+
+def test_a_job_that_is_blocked_as_the_shop_goes_on_cannot_leave_a_machine_that_is_down() -> None:
+    """The saw is down from 6 to 8: until then B holds it, unless there is a buffer."""
+    calendar = ((0, 6, 8),)
+    rows = [FROM_6[0], (1, 1, 1, 7, 8), (3, 0, 0, 8, 10), (3, 1, 1, 10, 11)]
+    assert kinds(at_6(replace(BUFFERED, calendar=calendar)), rows) == []
+    assert verify(at_6(replace(AT_6, calendar=calendar)), None, schedule_of(rows)).violations == (
+        ("downtime", "job B leaves machine saw at 7, which is down from 6 to 8."),
+    )
+    assert kinds(at_6(replace(AT_6, calendar=calendar)), [rows[0], (1, 1, 1, 8, 9), *rows[2:]]) == []
+
+
+def test_nothing_passes_a_machine_on_which_a_job_is_in_however_little_time() -> None:
+    """The saw is taken as the shop goes on, though what runs there began just then; with buffers, once it is done."""
+    shop = JobShop("held", machines=[[0], [0]], durations=[[2], [0]])
+    state = ShopState(4, [0, 0], work_left=[2, 0], started=[4, -1], ready_at=[-1, -1], down_since=[-1])
+    for time, expected in ((4, ["overlap"]), (5, ["overlap"]), (6, [])):
+        assert kinds(shop.in_motion(state), [(0, 0, 0, 4, 6), (1, 0, 0, time, time)]) == expected
+
+
+def test_who_is_on_a_machine_takes_part_in_swaps() -> None:
+    """A, on the saw as the shop goes on, and B swap at 7, which they may not without swaps."""
+    shop = JobShop("swap", [[0, 1], [1, 0]], [[4, 1], [1, 1]], job_names=("A", "B"))
+    state = ShopState(5, [0, 0], work_left=[2, 0], started=[3, -1], ready_at=[-1, -1], down_since=[-1, -1])
+    rows = [(0, 0, 0, 3, 7), (1, 0, 1, 6, 7), (0, 1, 1, 7, 8), (1, 1, 0, 7, 8)]
+    assert kinds(with_settings(shop, buffers="swap").in_motion(state), rows) == []
+    assert kinds(with_settings(shop, buffers="none").in_motion(state), rows) == ["swap"]
+
+
+@pytest.mark.parametrize(("on_failure", "end"), [("resume", 9), ("restart", 12)])
+def test_what_is_interrupted_as_the_shop_goes_on_ends_after_the_repair(on_failure: str, end: int) -> None:
+    """Down from 4 to 8: the 1 unit that is left at 6 ends at 9, or all 4 begin anew."""
+    shop = at_6(with_settings(AT_6, ((1, 4, 8),), on_failure=on_failure))
+    assert shop.state is not None and shop.state.down_since.tolist() == [-1, 4]
+    rows = [(0, 1, 1, 3, end), (1, 1, 1, end, end + 1), (3, 0, 0, 6, 8), (3, 1, 1, end + 1, end + 2)]
+    assert kinds(shop, rows) == []
+    (violation,) = verify(shop, None, schedule_of([(0, 1, 1, 3, 7), *rows[1:]])).violations
+    assert violation.kind == "duration" and "must take 1 from 6 on while its machine is up" in violation.message
 
 
 # Proven optima with their makespans: found by this project's own models, starts by job and position.
@@ -509,6 +642,63 @@ def test_blocking_is_what_the_pairs_say(drawn: tuple[JobShop, Scenarios, list[Ro
     pairs = [(a, b) for a, b in combinations(holdings(rows), 2) if a[0] == b[0] and not (a[2] <= b[1] or b[2] <= a[1])]
     found = kinds(with_settings(shop, buffers="swap"), rows)
     assert ("blocking" in found) == bool(pairs)
+
+
+@st.composite
+def scheduled_in_motion(draw: Callable, **modes) -> tuple[JobShop, Scenarios, list[Row], np.random.Generator]:
+    """Draw a shop in motion, a scenario and the schedule of a random policy of the twin."""
+    shop, seed = draw(shops_in_motion(**modes))
+    scenario, rng = scenario_of(shop, seed + 1), np.random.default_rng(seed)
+    return shop, scenario, rows_of(simulate(shop, random_choice(rng), scenario)), rng
+
+
+@given(scheduled_in_motion())
+def test_a_change_is_caught_in_motion(drawn: tuple[JobShop, Scenarios, list[Row], np.random.Generator]) -> None:
+    """A false end, a start before the clock, or before the one of what is under way, and a change of what has been."""
+    shop, scenario, rows, rng = drawn
+    index = int(rng.integers(len(rows)))
+    job, position, machine, start, end = rows[index]
+    assert shop.state is not None
+    is_before = position < shop.state.ops_done[job]
+    is_under_way = position == shop.state.ops_done[job] and shop.state.work_left[job] > 0
+    false_end = (job, position, machine, start, end + int(rng.choice([-1, 1])))
+    assert ("history" if is_before else "duration") in kinds(
+        shop, [*rows[:index], false_end, *rows[index + 1 :]], scenario
+    )
+    early = (start if is_under_way else shop.clock) - 1
+    found = kinds(shop, [*rows[:index], (job, position, machine, early, end), *rows[index + 1 :]], scenario)
+    assert is_before or ("clock" if early >= 0 or is_under_way else "negative start") in found
+    found = kinds(shop, rows[:index] + rows[index + 1 :], scenario)
+    assert ("history" if is_before else "missing") in found
+
+
+@given(shops_in_motion(buffers=("swap",), probabilities=(0.0,), calendars=False))
+def test_blocking_in_motion_is_what_the_pairs_say(drawn: tuple[JobShop, int]) -> None:
+    """With gaps at random, it is reported if and only if two jobs hold one machine; some do before anything moves."""
+    shop, seed = drawn
+    rng, state, rows = np.random.default_rng(seed), shop.state, []
+    assert state is not None
+    held = []
+    for job, (route, durations) in enumerate(zip(shop.machines, shop.durations, strict=True)):
+        done, time = int(state.ops_done[job]), max(shop.clock, int(shop.releases[job]))
+        of_job = []
+        if 0 < done < len(route) and state.work_left[job] == 0:
+            of_job = [(job, done - 1, route[done - 1], time - 0.5, time)]
+        for position in range(done, len(route)):
+            start = time + int(rng.integers(4))
+            time = start + durations[position]
+            row = (job, position, route[position], start, time)
+            if position == done and state.work_left[job] > 0:
+                time = shop.clock + int(state.work_left[job])
+                row = (job, position, route[position], int(state.started[job]), time)
+                of_job.append((*row[:3], shop.clock - 0.5, time))
+            else:
+                of_job.append(row)
+            rows.append(row)
+        held += holdings(of_job)
+    pairs = [(a, b) for a, b in combinations(held, 2) if a[0] == b[0] and not (a[2] <= b[1] or b[2] <= a[1])]
+    found = kinds(shop.in_motion(replace(state, history=None)), rows)
+    assert ("blocking" in found) == bool(pairs) and set(found) <= {"blocking", "swap"}
 
 
 # The moves of one instant, against trying everything ----------------------------------------------------------------

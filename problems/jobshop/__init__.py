@@ -9,6 +9,7 @@ from orl.problem import Problem
 from orl.registry import lazy, resolve
 
 if TYPE_CHECKING:
+    from orl.embed import Live
     from orl.features import Features
     from orl.rule import Rule
 
@@ -21,6 +22,10 @@ def _rules() -> Mapping[str, Rule]:
 
 def _settings_type() -> type:
     return resolve(f"{_HERE}.instance:JobShopSettings")
+
+
+def _live() -> Live:
+    return resolve(f"{_HERE}.live:LIVE")
 
 
 def _features() -> Features:
@@ -43,11 +48,16 @@ PROBLEM = Problem(
     solution=lazy(f"{_HERE}.schedules:schedule"),
     rules=_rules,
     choices=lazy(f"{_HERE}.rules:choices"),
+    default_rule="mwr",
     bound=lazy(f"{_HERE}.scenario:bound"),
     best_known=lazy(f"{_HERE}.formats:best_known"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
     randomise=lazy(f"{_HERE}.process:randomise"),
     draw=lazy(f"{_HERE}.scenario:draw"),
+    in_motion=lazy(f"{_HERE}.state:in_motion"),
+    nominal=lazy(f"{_HERE}.scenario:nominal"),
+    follow=lazy(f"{_HERE}.replanning:follow"),
+    live=_live,
     models={"exact": lazy(f"{_HERE}.exact:build"), "cp-sat": lazy(f"{_HERE}.cp_sat:build")},
     features=_features,
     plot=lazy(f"{_HERE}.plot:plot"),

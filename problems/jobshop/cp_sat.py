@@ -1,7 +1,8 @@
 """The job shop as a constraint program, for CP-SAT of OR-Tools: all buffers, all objectives, machines that go down.
 
 Sets, parameters, windows, In_k and Out_k are those of the mixed-integer model in `exact`, stays those of `exact_stays`,
-and E_m(s, d), the end of work on a machine that goes down, is that of `exact_windows`.
+and E_m(s, d), the end of work on a machine that goes down, is that of `exact_windows`. In a shop in motion s_o and c_o
+are constants where o has begun.
 
 Variables
     s_o     start of operation o, e_o <= s_o <= l_o, when the machine is up (blocking: and the machine that is left)
@@ -50,9 +51,9 @@ from orl.errors import InputError
 from orl.problem import Model
 from orl.scenario import Scenarios
 
-from .exact import cost_scale, starts_by_op
+from .exact import cost_scale
 from .exact_stays import Stays, stays_of
-from .exact_windows import Piece, TimeWindows, ends, time_windows
+from .exact_windows import Piece, TimeWindows, ends, schedule_of, starts_by_op, time_windows
 from .instance import NO_DUE_DATE, JobShop, Schedule
 
 MAX_COST = 2**53  # beyond, the float that CP-SAT reports of a scaled cost is not exact
@@ -71,8 +72,6 @@ Hints = list[tuple[Any, Any]]  # a variable, and a function (_Times) -> its numb
 def build(
     instance: JobShop,
     scenarios: Scenarios | None = None,
-    start: Any = None,
-    horizon: Any = None,
     upper_bound: float | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Model:
@@ -81,9 +80,10 @@ def build(
     Parameters
     ----------
     instance : JobShop
+        In motion or not.
     scenarios : Scenarios or None
         One row; when machines are down. None: as the calendar says.
-    start, horizon, upper_bound
+    upper_bound
         As of `exact.build`.
     should_stop : callable or None
         Not asked: the program of a blocking 100x20 shop is built in about 2 s, others faster.
@@ -94,7 +94,7 @@ def build(
         As `exact.build`; or if weights have too many decimals, there are several scenarios, or machines are hardly
         ever up.
     """
-    windows = time_windows(instance, scenarios, start, horizon, upper_bound)
+    windows = time_windows(instance, scenarios, upper_bound)
     stays = stays_of(instance)
     program = cp_model.CpModel()
     hints: Hints = []
@@ -110,14 +110,16 @@ def build(
     begins_late = instance.settings.on_failure == "restart" and not stays.is_blocking
 
     def read(value: Callable[[Any], float]) -> Schedule:
-        starts = np.array([round(value(variable)) for variable in s], dtype=np.int64)
-        at = Schedule.from_starts(instance, starts)
-        return Schedule(at.job, at.position, at.machine, starts, ends(instance, windows.up_times, starts))
+        starts = windows.earliest.copy()
+        to_begin = np.flatnonzero(~windows.is_fixed)
+        starts[to_begin] = [round(value(s[o])) for o in to_begin]
+        return schedule_of(instance, starts, ends(instance, windows, starts))
 
     def start_values(schedule: Schedule) -> Iterator[tuple[Any, float]]:
-        starts = starts_by_op(instance, schedule)
-        finished = ends(instance, windows.up_times, starts)
-        times = _Times(finished - instance.op_duration if begins_late else starts, finished)
+        starts = starts_by_op(instance, windows, schedule)
+        finished = ends(instance, windows, starts)
+        latest = np.where(windows.is_fixed, starts, finished - instance.op_duration)
+        times = _Times(latest if begins_late else starts, finished)
         yield from ((variable, number(times)) for variable, number in hints)
 
     return Model(program, read, start_values)
@@ -131,6 +133,12 @@ def _add_times(
     c: list[Any] = []
     length: list[int | None] = []
     for o, duration in enumerate(instance.op_duration.tolist()):
+        if windows.is_fixed[o]:
+            begin, end = int(windows.earliest[o]), int(windows.earliest_end[o])
+            s.append(program.new_constant(begin))
+            c.append(program.new_constant(end))
+            length.append(end - begin)
+            continue
         pieces = _pieces(instance, windows, o)
         domain = cp_model.Domain.from_intervals([[piece.low, piece.high] for piece in pieces])
         is_first = o in instance.job_first

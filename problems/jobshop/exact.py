@@ -1,22 +1,24 @@
 """The job shop as a disjunctive mixed-integer linear program over the alternative graph, in Pyomo.
 
 Sets
-    O       operations, numbered through job by job; o + 1 follows o in the same job
+    O       operations, numbered through job by job; o + 1 follows o in the same job. Of a shop in motion those that are
+            not completed, and of each job the one completed last if the job is on its machine yet, or complete
     K       stays of jobs on machines, see `exact_stays`: with unlimited buffers the operations
     P       pairs {a, b}, a < b, of stays of different jobs on one machine
     J       jobs
 
 Parameters
-    d_o     duration of operation o
+    d_o     duration of operation o; in a shop in motion the work that is left, 0 if it is completed
     U       upper bound: cost of a known schedule
     e_o, l_o   earliest and latest start in a schedule of cost <= U, see `exact_windows`
     D_j     deadline of job j in a schedule of cost <= U, likewise
     w_k     work of stay k
-    r_k     head: release of the job plus the work of the job before stay k
+    r_k     head: e_o of the first operation of stay k
     q_k     tail: work of the job after stay k
 
 Variables
-    s_o     start, e_o <= s_o <= l_o; a stay is entered at In_k, the start of its first operation
+    s_o     start, e_o <= s_o <= l_o; a stay is entered at In_k, the start of its first operation. In a shop in motion
+            what has begun goes on at its clock, and what completed a job is at its completion: e_o = l_o
     y_ab    1 if a is before b, 0 if b is before a, for {a, b} in P; y_ba stands for 1 - y_ab
     C       cost, within the bounds that are known; whole, or with weights of few decimals a whole multiple of the cost
     u_i     place of move i in an order of the I moves, 0 <= u_i <= I - 1; only where `exact_stays` asks for it. Move k
@@ -74,7 +76,7 @@ from orl.problem import Model
 from orl.scenario import Scenarios
 
 from .exact_stays import Stays, stays_of
-from .exact_windows import TimeWindows, time_windows
+from .exact_windows import TimeWindows, schedule_of, starts_by_op, time_windows
 from .instance import NO_DUE_DATE, JobShop, Schedule
 
 MAX_SCALE = 10**6  # weights may have six decimals
@@ -86,8 +88,6 @@ CHUNK = 50  # operations whose cuts are built between two questions whether to s
 def build(
     instance: JobShop,
     scenarios: Scenarios | None = None,
-    start: Any = None,
-    horizon: Any = None,
     upper_bound: float | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Model:
@@ -96,21 +96,18 @@ def build(
     Parameters
     ----------
     instance : JobShop
-        Without downtime.
+        Without downtime; in motion or not.
     scenarios : Scenarios or None
         Not looked at: nothing is random without downtime.
-    start, horizon : None
-        There is no rolling horizon.
     upper_bound : number or None
         Cost of a known schedule; the model has no worse ones. None: that of one job after another.
-
     should_stop : callable () -> bool, or None
         Asked from time to time as the model is built.
 
     Raises
     ------
     InputError
-        If a machine may be down, `start` or `horizon` is given, or `upper_bound` is below a proven lower bound.
+        If a machine may be down, or `upper_bound` is below a proven lower bound.
     Stopped
         If `should_stop` says so.
     """
@@ -119,15 +116,21 @@ def build(
     if instance.has_downtime:
         rule = "the model of solver exact knows no machines that go down (breakdowns, calendar); solver cp-sat does"
         raise InputError(f"{instance.name}: {rule}.")
-    windows = time_windows(instance, scenarios, start, horizon, upper_bound)
+    windows = time_windows(instance, scenarios, upper_bound)
     stays = stays_of(instance)
     pairs = stays.pairs()
     order = {pair: stays.order(windows, *pair) for pair in pairs}
     rivals = _rivals(stays, pairs)
-    d = instance.op_duration.tolist()
+    d = instance.work_left.tolist()
+    last = instance.job_first[1:] - 1
+    is_last = np.isin(np.arange(instance.num_ops), last)
+    is_in = ~instance.is_done | is_last
+    is_in[stays.first] = True
 
     m = pyo.ConcreteModel(instance.name)
-    m.s = pyo.Var(range(instance.num_ops), bounds=lambda _, o: (int(windows.earliest[o]), int(windows.latest[o])))
+    m.s = pyo.Var(
+        np.flatnonzero(is_in).tolist(), bounds=lambda _, o: (int(windows.earliest[o]), int(windows.latest[o]))
+    )
     m.y = pyo.Var([pair for pair in pairs if order[pair] is None], domain=pyo.Binary)
 
     def end(o: int) -> Any:
@@ -154,7 +157,7 @@ def build(
     both = pairs + [(b, a) for a, b in pairs]
     possible = [(a, b) for a, b in both if not (isinstance(y(a, b), int) and y(a, b) == 0)]
     between_jobs = [(a, b) for a, b in possible if stays.job[a] != stays.job[b]]
-    not_last = [o for o in range(instance.num_ops) if o + 1 not in instance.job_first]
+    not_last = np.flatnonzero(is_in & ~is_last).tolist()
     m.precedence = pyo.Constraint(not_last, rule=lambda _, o: m.s[o + 1] >= end(o))
     m.disjunction = pyo.Constraint(between_jobs, rule=disjunction)
     if stays.has_move_order:
@@ -166,9 +169,9 @@ def build(
             arcs, rule=lambda _, a, b: m.u[b] >= m.u[stays.leaving(a)] + gap - big_m * (1 - y(a, b))
         )
         m.passing = pyo.Constraint(stays.passing, rule=lambda _, k: m.u[stays.leaving(k)] >= m.u[k] + 1)
-    _add_objective(m, instance, windows, [end(int(o)) for o in instance.job_first[1:] - 1])
+    _add_objective(m, instance, windows, [end(o) for o in last.tolist()])
 
-    head = instance.heads[stays.first].tolist()
+    head = windows.earliest[stays.first].tolist()
     tail = instance.tails[stays.last].tolist()
 
     def head_cut(_: Any, b: int, level: int) -> Any:
@@ -191,13 +194,13 @@ def build(
 
     def read(value: Callable[[Any], float]) -> Schedule:
         decided = {pair: order[pair] if pair not in m.y else round(value(m.y[pair])) for pair in pairs}
-        return left_shifted(instance, stays, [(a, b) if decided[a, b] else (b, a) for a, b in pairs])
+        return left_shifted(instance, windows, stays, [(a, b) if decided[a, b] else (b, a) for a, b in pairs])
 
     def start_values(schedule: Schedule) -> Iterator[tuple[Any, float]]:
-        starts = starts_by_op(instance, schedule)
-        finished = starts + instance.op_duration
+        starts = starts_by_op(instance, windows, schedule)
+        finished = starts + instance.work_left
         is_before = {pair: stays.is_before(*pair, starts, finished) for pair in pairs}
-        completions = finished[instance.job_first[1:] - 1]
+        completions = finished[last]
         yield m.C, instance.cost(completions) * (cost_scale(instance) or 1)
         yield from ((m.s[o], float(starts[o])) for o in m.s)
         yield from ((m.y[pair], float(is_before[pair])) for pair in m.y)
@@ -243,7 +246,7 @@ def _add_objective(m: Any, instance: JobShop, windows: TimeWindows, ends: list[A
             m.total = pyo.Constraint(expr=pyo.quicksum(m.z[j] for j in dated) == m.C)
 
 
-def left_shifted(instance: JobShop, stays: Stays, ordered: list[tuple[int, int]]) -> Schedule:
+def left_shifted(instance: JobShop, windows: TimeWindows, stays: Stays, ordered: list[tuple[int, int]]) -> Schedule:
     """Return the schedule in which operations start as early as an order of the stays allows: the longest paths.
 
     So no noise of the solver in starts gets into the schedule.
@@ -253,18 +256,18 @@ def left_shifted(instance: JobShop, stays: Stays, ordered: list[tuple[int, int]]
     ordered : list of (a, b)
         a is before b; every pair on one machine.
     """
-    ops = [o for o in range(instance.num_ops) if o + 1 not in instance.job_first]
+    ops = [o for o in np.flatnonzero(~instance.is_done).tolist() if o + 1 not in instance.job_first]
     tails = ops + [stays.last[a] if stays.leaves_at_end(a) else stays.first[a + 1] for a, _ in ordered]
     heads = [o + 1 for o in ops] + [stays.first[b] for _, b in ordered]
-    length = instance.op_duration[tails]
+    length = instance.work_left[tails]
     for arc, (a, _) in enumerate(ordered, start=len(ops)):
         length[arc] *= stays.leaves_at_end(a)
-    starts = instance.heads.copy()
+    starts = windows.earliest.copy()
     for _ in range(instance.num_ops + 1):
         before = starts.copy()
         np.maximum.at(starts, heads, before[tails] + length)
         if (starts == before).all():
-            return Schedule.from_starts(instance, starts)
+            return schedule_of(instance, starts, starts + instance.work_left)
     raise RuntimeError(f"{instance.name}: the orders of the model contradict one another.")
 
 
@@ -275,13 +278,6 @@ def cost_scale(instance: JobShop) -> int | None:
     # The decimals that were written, not the floats next to them.
     scale = math.lcm(*(Fraction(repr(weight)).denominator for weight in instance.weights.tolist()))
     return scale if MAX_SCALE % scale == 0 else None
-
-
-def starts_by_op(instance: JobShop, schedule: Schedule) -> np.ndarray:
-    """Return the starts of a schedule by operation, (num_ops,)."""
-    starts = np.empty(instance.num_ops, dtype=np.int64)
-    starts[instance.job_first[schedule.job] + schedule.position] = schedule.start
-    return starts
 
 
 def _rivals(stays: Stays, pairs: Iterable[tuple[int, int]]) -> dict[int, list[int]]:

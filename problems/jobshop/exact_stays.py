@@ -4,6 +4,10 @@ With unlimited buffers every operation is a stay, from its start to its end. In 
 its own machine holds it throughout, so successive operations of a job on one machine are one stay; it lasts from the
 start of the first of them to the start of the operation after the last of them, or, of the job's last stay, to its end.
 
+In a shop in motion, stays before its clock are over. One in which a job is on a machine at the clock is pinned: entered
+at the clock, before all others on its machine. Its work is what is left; of a job that waits there, blocked, it begins
+with the operation completed last, as one without work. No move enters it, so it is not one that is passed in no time.
+
 Moves at one time have an order, too. Entering a stay is a move, the one that leaves the job's stay before; so is
 leaving the shop. If stay a is before stay b on a machine, the move that leaves a comes before the move that enters b;
 with swaps it may also be made together with it. All these arcs must have no cycle, with swaps none but of moves that
@@ -28,10 +32,11 @@ import numpy as np
 
 from .exact_windows import TimeWindows
 from .instance import JobShop
+from .state import held_machines
 
 
 class Stays(NamedTuple):
-    """The stays of a shop, numbered through job by job in routing order.
+    """The stays of a shop that are not over, numbered through job by job in routing order.
 
     Parameters
     ----------
@@ -40,9 +45,11 @@ class Stays(NamedTuple):
     job, machine, work : list of int
         Work in time units.
     is_first, is_last : list of bool
-        Of its job.
+        Of its job's stays.
+    is_pinned : list of bool
+        The job is there as the shop goes on.
     passing : list of int
-        The stays without work.
+        The stays without work, but for pinned ones.
     is_blocking, has_swaps : bool
     """
 
@@ -53,6 +60,7 @@ class Stays(NamedTuple):
     work: list[int]
     is_first: list[bool]
     is_last: list[bool]
+    is_pinned: list[bool]
     passing: list[int]
     is_blocking: bool
     has_swaps: bool
@@ -72,6 +80,8 @@ class Stays(NamedTuple):
         """Return 1 if a must be before b on their machine, 0 if b before a, None if that is to be decided."""
         if self.job[a] == self.job[b]:
             return int(a < b)
+        if self.is_pinned[a] or self.is_pinned[b]:
+            return int(self.is_pinned[a])
         if self._earliest_leave(windows, b) > windows.latest[self.first[a]]:
             return 1
         return 0 if self._earliest_leave(windows, a) > windows.latest[self.first[b]] else None
@@ -109,21 +119,29 @@ class Stays(NamedTuple):
 
 
 def stays_of(instance: JobShop) -> Stays:
-    """Return the stays of a shop."""
+    """Return the stays of a shop, or of a shop in motion those that are not over."""
     is_blocking = instance.settings.buffers != "unlimited"
-    goes_on = (np.diff(instance.op_machine) == 0) & (np.diff(instance.op_job) == 0) & is_blocking
-    first = np.flatnonzero(np.concatenate([[True], ~goes_on]))
-    last = np.concatenate([first[1:], [instance.num_ops]]) - 1
-    work = np.add.reduceat(instance.op_duration, first)
+    is_pinned = np.zeros(instance.num_ops, dtype=bool)  # the operation that a job on a machine is in, or was in last
+    if (state := instance.state) is not None:
+        jobs = np.flatnonzero(held_machines(instance, state) >= 0)
+        is_pinned[instance.job_first[jobs] + state.ops_done[jobs] - (state.work_left[jobs] == 0)] = True
+    ops = np.flatnonzero(~instance.is_done | is_pinned)
+    machine, job = instance.op_machine[ops], instance.op_job[ops]
+    goes_on = (np.diff(machine) == 0) & (np.diff(job) == 0) & is_blocking
+    first = np.flatnonzero(np.concatenate([[True], ~goes_on]))  # places in `ops`
+    last = np.concatenate([first[1:], [len(ops)]]) - 1
+    work = np.add.reduceat(instance.work_left[ops], first)
+    is_new_job = np.concatenate([[True], np.diff(job[first]) > 0, [True]])
     return Stays(
-        first.tolist(),
-        last.tolist(),
-        instance.op_job[first].tolist(),
-        instance.op_machine[first].tolist(),
+        ops[first].tolist(),
+        ops[last].tolist(),
+        job[first].tolist(),
+        machine[first].tolist(),
         work.tolist(),
-        np.isin(first, instance.job_first[:-1]).tolist(),
-        np.isin(last + 1, instance.job_first[1:]).tolist(),
-        np.flatnonzero(work == 0).tolist(),
+        is_new_job[:-1].tolist(),
+        is_new_job[1:].tolist(),
+        is_pinned[ops[first]].tolist(),
+        np.flatnonzero((work == 0) & ~is_pinned[ops[first]]).tolist(),
         is_blocking,
         instance.settings.buffers == "swap",
     )

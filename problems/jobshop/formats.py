@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from orl import params
 from orl.errors import InputError, at
-from orl.files import instance_folder, known_bounds, read_text, write_atomically
+from orl.files import instance_folder, known_bounds, read_solutions, read_text, write_atomically
 from orl.problem import KnownBounds
 
 from .instance import JobShop, JobShopSettings
+from .schedules import schedule
+from .state import read_state, state_at
 from .text_format import parse_text, to_text
 from .toml_format import load_toml, to_toml
+from .verify import verify
 
 
 def sniff(path: Path, head: bytes) -> bool:
@@ -39,11 +43,37 @@ def load(path: Path, settings: Mapping[str, Any] | None = None) -> JobShop:
     if path.is_dir():
         raise at(path, None, "expected a file, found a folder.")
     if path.suffix == ".toml":
-        return load_toml(path, settings or {})
+        return _set_in_motion(load_toml(path, settings or {}), path)
     routes, durations, num_machines = parse_text(read_text(path), path)
     options = params.make(JobShopSettings, settings or {}, "jobshop")
     name = path.stem.encode(errors="replace").decode()
-    return JobShop(name, routes, durations, num_machines, settings=options, source=str(path))
+    shop = JobShop(name, routes, durations, num_machines, settings=options, source=str(path))
+    return _set_in_motion(shop, path)
+
+
+def _set_in_motion(shop: JobShop, path: Path) -> JobShop:
+    """Return the shop with the state and the plan that its settings name; paths may be relative to the shop's file."""
+    options = shop.settings
+
+    def find(name: str) -> Path:
+        return Path(name) if Path(name).exists() else path.parent / name
+
+    if options.state is not None:
+        shop = shop.in_motion(read_state(shop, find(options.state)))
+    if options.plan is None:
+        return shop
+    tables, _ = read_solutions(find(options.plan))
+    try:
+        plan = schedule(shop, tables[0])
+    except InputError as error:
+        raise InputError(f"{options.plan}: {error}") from None
+    if options.freeze is not None:
+        report = verify(shop, None, plan)
+        if report.violations:
+            what = report.violations[0].message
+            raise InputError(f"{options.plan}: freeze needs a feasible plan, this one is not: {what}")
+        shop = shop.in_motion(state_at(shop, plan, options.freeze))
+    return replace(shop, plan=plan)
 
 
 def save(instance: JobShop, path: Path | str) -> None:
@@ -90,14 +120,17 @@ def describe(instance: JobShop) -> str:
 
 
 def best_known(instance: JobShop) -> KnownBounds | None:
-    """Return the literature's bounds if this is the very instance that is packaged under its name."""
-    bounds = known_bounds("jobshop", instance.name)
+    """Return the literature's bounds if this is the very instance that is packaged under its name.
+
+    There are tables for the makespan with unlimited buffers and for blocking with swaps, without downtime.
+    """
+    settings = instance.settings
+    table = {"unlimited": "bounds", "swap": "swap_bounds"}.get(settings.buffers, "")
+    bounds = known_bounds("jobshop", instance.name, table)
     path = instance_folder("jobshop") / f"{instance.name}.txt"
-    if bounds is None or not path.is_file():
+    if bounds is None or settings.objective != "makespan" or not path.is_file():
         return None
     routes, durations, _ = parse_text(read_text(path), path)
     packaged = (tuple(map(tuple, routes)), tuple(map(tuple, durations)))
     is_same = packaged == (instance.machines, instance.durations) and not instance.releases.any()
-    settings = instance.settings
-    is_classic = settings.buffers == "unlimited" and settings.objective == "makespan" and not instance.has_downtime
-    return bounds if is_same and is_classic else None
+    return bounds if is_same and not instance.has_downtime and instance.state is None else None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from orl.errors import InputError
+
+from .state import ShopState, checked_state
 
 NO_DUE_DATE = np.iinfo(np.int64).max
 MAX_HORIZON = 2**40  # time units; keeps (time, job) packable into one integer and every time exact in a float
@@ -81,6 +84,12 @@ class JobShopSettings:
         times how late a job is; 'max-lateness', the largest completion minus due date; 'tardy-jobs', how many are late.
     due_date_factor : float > 0 or None
         Gives jobs without a due date one: release plus this times the job's work, rounded down.
+    state : str or None
+        A JSON file with the state of a shop in motion, from where it goes on.
+    plan : str or None
+        A schedule of this shop, as `--out` writes it; results tell what has moved against it.
+    freeze : int >= 0 or None
+        What starts before this time in the plan stays as it is there; the shop goes on from the state at this time.
     """
 
     dispatch: Literal["non-delay", "active"] = "non-delay"
@@ -89,6 +98,9 @@ class JobShopSettings:
     on_failure: Literal["resume", "restart"] = "resume"
     objective: Objective = "makespan"
     due_date_factor: float | None = None
+    state: str | None = None
+    plan: str | None = None
+    freeze: int | None = None
 
     def __post_init__(self) -> None:
         for key, kind in get_type_hints(type(self)).items():
@@ -96,6 +108,10 @@ class JobShopSettings:
                 raise ValueError(f"{key} must be one of {', '.join(get_args(kind))}, got {getattr(self, key)!r}.")
         if self.due_date_factor is not None and not 0 < self.due_date_factor < MAX_HORIZON:
             raise ValueError(f"due_date_factor must be > 0 and below 2**40, got {self.due_date_factor}.")
+        if self.freeze is not None and not 0 <= self.freeze < MAX_HORIZON:
+            raise ValueError(f"freeze must be >= 0 and below 2**40, got {self.freeze}.")
+        if self.freeze is not None and (self.plan is None or self.state is not None):
+            raise ValueError("freeze keeps the beginning of a plan: set plan, and no state.")
         if self.dispatch == "active" and (self.buffers != "unlimited" or self.breakdowns.probability > 0):
             raise ValueError("dispatch=active is for unlimited buffers without downtime.")
 
@@ -129,6 +145,10 @@ class JobShop:
     settings : JobShopSettings
     source : str
         File the instance was read from; messages begin with it.
+    state : ShopState or None
+        Of a shop in motion, see `in_motion`.
+    plan : Schedule or None
+        With which results are compared.
 
     Attributes
     ----------
@@ -162,6 +182,8 @@ class JobShop:
     time_unit: str = ""
     settings: JobShopSettings = JobShopSettings()
     source: str = field(default="", repr=False)
+    state: ShopState | None = field(default=None, repr=False)
+    plan: Schedule | None = field(default=None, repr=False)
 
     problem = "jobshop"
 
@@ -203,6 +225,8 @@ class JobShop:
         self._fill_due_dates()
         if horizon >= MAX_HORIZON:
             raise self._error(f"durations and releases must sum to below 2**40 time units, got {horizon}.")
+        if self.state is not None:
+            self._set("state", checked_state(self, self.state))
 
     # sizes and views
 
@@ -219,10 +243,30 @@ class JobShop:
     def num_ops(self) -> int:
         return int(self.job_first[-1])
 
+    def in_motion(self, state: ShopState | None) -> JobShop:
+        """Return the same shop as it stands at a time; None: as it begins.
+
+        Raises
+        ------
+        InputError
+            If the shop cannot be in this state.
+        """
+        shop = copy(self)
+        for key in ("is_done", "work_left", "earliest_starts"):
+            shop.__dict__.pop(key, None)
+        object.__setattr__(shop, "state", checked_state(self, state) if state is not None else None)
+        return shop
+
+    @property
+    def clock(self) -> int:
+        """When the shop goes on."""
+        return self.state.clock if self.state is not None else 0
+
     @property
     def has_downtime(self) -> bool:
         """Whether a machine may ever be down."""
-        return bool(self.calendar) or self.settings.breakdowns.probability > 0
+        is_down = self.state is not None and bool((self.state.down_since >= 0).any())
+        return bool(self.calendar) or self.settings.breakdowns.probability > 0 or is_down
 
     @property
     def has_due_dates(self) -> bool:
@@ -254,6 +298,36 @@ class JobShop:
         return _readonly(ends - total + self.op_duration)
 
     @cached_property
+    def is_done(self) -> np.ndarray:
+        """Whether each operation is completed before the shop goes on, (num_ops,)."""
+        if self.state is None:
+            return _readonly(np.zeros(self.num_ops, dtype=bool))
+        position = np.arange(self.num_ops) - self.job_first[self.op_job]
+        return _readonly(position < self.state.ops_done[self.op_job])
+
+    @cached_property
+    def work_left(self) -> np.ndarray:
+        """Work of each operation that is left when the shop goes on, (num_ops,); an interrupted one may begin anew."""
+        if self.state is None:
+            return self.op_duration
+        left = np.where(self.is_done, 0, self.op_duration)
+        is_in = np.flatnonzero(self.state.work_left > 0)
+        op = self.job_first[is_in] + self.state.ops_done[is_in]
+        is_down = self.state.down_since[self.op_machine[op]] >= 0
+        begins_anew = is_down & (self.settings.on_failure == "restart")
+        left[op] = np.where(begins_anew, self.op_duration[op], self.state.work_left[is_in])
+        return _readonly(left)
+
+    @cached_property
+    def earliest_starts(self) -> np.ndarray:
+        """Earliest start, or going on, of each operation from where the shop is if no machine were ever taken."""
+        if self.state is None:
+            return self.heads
+        before = np.concatenate([[0], np.cumsum(self.work_left)])[:-1]
+        begin = np.maximum(self.releases, self.clock)
+        return _readonly(before - np.repeat(before[self.job_first[:-1]] - begin, np.diff(self.job_first)))
+
+    @cached_property
     def tails(self) -> np.ndarray:
         """Work of the job after each operation, (num_ops,)."""
         return _readonly(self.remaining_work - self.op_duration)
@@ -262,12 +336,10 @@ class JobShop:
         """Return a proven lower bound on the makespan: the longest job, and each machine's load between the least
         head and the least tail of its operations.
         """
-        bound = int((self.heads + self.remaining_work).max())
-        for machine in np.unique(self.op_machine):
-            ops = self.op_machine == machine
-            load = self.heads[ops].min() + self.op_duration[ops].sum() + self.tails[ops].min()
-            bound = max(bound, int(load))
-        return bound
+        head, left, tail = (x[~self.is_done] for x in (self.earliest_starts, self.work_left, self.tails))
+        on = self.op_machine[~self.is_done]
+        loads = [head[on == m].min() + left[on == m].sum() + tail[on == m].min() for m in np.unique(on)]
+        return int(max((head + left + tail).max(), *loads))
 
     def cost(self, completions: Sequence[int] | np.ndarray) -> float:
         """Return the objective of completion times of the jobs, (num_jobs,), in time units (a count for tardy-jobs).
@@ -420,6 +492,14 @@ class Schedule:
         starts = np.asarray(starts, dtype=np.int64)
         position = np.arange(instance.num_ops) - instance.job_first[instance.op_job]
         return Schedule(instance.op_job, position, instance.op_machine, starts, starts + instance.op_duration)
+
+
+def with_history(instance: JobShop, schedule: Schedule) -> Schedule:
+    """Return a schedule with the rows of what was done before the shop went on, where they are known."""
+    if instance.state is None or instance.state.history is None:
+        return schedule
+    parts = [[getattr(one, f.name) for f in fields(Schedule)] for one in (instance.state.history, schedule)]
+    return Schedule(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _readonly(array: np.ndarray) -> np.ndarray:

@@ -18,6 +18,8 @@ import numpy as np
 
 from orl.jit import kernel
 
+from .kernels_layout import WORD_BITS
+
 TABLE, FIFO, LIFO, WINQ, RANDOM, MDD, CR, SOPN, ATC = range(9)  # how a candidate is scored; TABLE: a rule's table
 UNLIMITED, SWAP, NO_BUFFERS = range(3)
 MAKESPAN, FLOW_TIME, WEIGHTED_TARDINESS, MAX_LATENESS, TARDY_JOBS = range(5)
@@ -102,12 +104,16 @@ def _close(state, at, machine):
 
 
 @kernel
+def _add_queue_work(shop, state, at, job, sign):
+    state[at.queue_work + state[at.machine + job]] += sign * shop[at.op_duration + state[at.next_op + job]]
+
+
+@kernel
 def _enqueue(shop, state, at, job):
-    op = state[at.next_op + job]
     machine = state[at.machine + job]
     state[at.queue_next + job] = state[at.queue_head + machine]
     state[at.queue_head + machine] = job
-    state[at.queue_work + machine] += shop[at.op_duration + op]
+    _add_queue_work(shop, state, at, job, 1)
     _open_if_ready(state, at, machine)
 
 
@@ -125,7 +131,6 @@ def _before_in_queue(state, at, job):
 @kernel
 def _dequeue(shop, state, at, job, previous):
     """Take `job` out of its queue; `previous` is the job before it there, -1: it is the head."""
-    op = state[at.next_op + job]
     machine = state[at.machine + job]
     after = state[at.queue_next + job]
     if previous < 0:
@@ -134,7 +139,7 @@ def _dequeue(shop, state, at, job, previous):
             _close(state, at, machine)
     else:
         state[at.queue_next + previous] = after
-    state[at.queue_work + machine] -= shop[at.op_duration + op]
+    _add_queue_work(shop, state, at, job, -1)
 
 
 # what happens to a job ----------------------------------------------------------------------------------------------
@@ -149,6 +154,7 @@ def _enter(shop, state, at, job):
     state[at.start + op] = now
     state[at.num_started] += 1
     state[at.num_running] += 1
+    state[at.version] += 1
     state[at.status + job] = RUNNING
     state[at.place + job] = machine
     state[at.occupant + machine] = job
@@ -188,6 +194,7 @@ def _complete(shop, state, at, job):
         return
     state[at.place + job] = -1
     state[at.occupant + machine] = -1
+    state[at.version] += 1
     if is_done:
         state[at.status + job] = DONE
         state[at.num_done] += 1
@@ -259,38 +266,71 @@ def _swap(shop, state, at):
 def _is_safe(shop, state, at, job):
     """Whether all jobs in the shop can finish, one after another, once `job` has made its next move (no buffers).
 
-    The order is the certificate: each job's remaining machines are free, its own, or released by those before it. What
-    a greedy search finds is found, because a finished job only adds free machines.
+    The order is the certificate: each job's remaining machines are free, its own, or released by those before it. The
+    jobs in the shop have one as they are, so all that matters is whether `job` can finish once those have that can
+    without the machine it enters: after it, the others can as before. A greedy search finds these, because a finished
+    job only adds free machines.
     """
-    machines = at.down_since - at.occupant
-    left, entered = state[at.place + job], state[at.machine + job]
+    op, entered, left = state[at.next_op + job] + 1, state[at.machine + job], state[at.place + job]
+    if op == shop[at.job_first + job + 1]:
+        return True
+    words = shop[at.num_words]
+    kept = at.kept + entered * words
+    if left >= 0:
+        kept = at.kept + (at.down_since - at.occupant) * words
+        _keep(shop, state, at, entered, job, kept)
+    elif state[at.kept_version + entered] != state[at.version]:
+        state[at.kept_version + entered] = state[at.version]
+        _keep(shop, state, at, entered, np.int64(-1), kept)
+    return _is_route_free(shop, state, at, op, entered, kept)
+
+
+@kernel
+def _keep(shop, state, at, entered, leaving, kept):
+    """Write the set of machines that jobs hold who cannot finish without `entered`, and `entered` itself.
+
+    Sets of machines are bits: `op_route` holds those that a job still needs. `leaving` is the job that enters, -1: it
+    comes from outside.
+    """
+    words = shop[at.num_words]
+    state[kept : kept + words] = 0
+    state[kept + entered // WORD_BITS] = 1 << (entered % WORD_BITS)
     unfinished = 0
-    for machine in range(machines):  # scratch: the job that holds the machine, -1: free
+    for machine in range(at.down_since - at.occupant):
         holder = state[at.occupant + machine]
-        if machine == left:
-            holder = -1
-        if machine == entered:
-            holder = job
-        state[at.scratch + machine] = holder
-        unfinished += holder >= 0
+        if holder >= 0 and holder != leaving:
+            state[kept + machine // WORD_BITS] |= 1 << (machine % WORD_BITS)
+            state[at.scratch + unfinished] = machine
+            unfinished += 1
     is_progress = True
-    while is_progress and unfinished > 0:
+    while is_progress:
         is_progress = False
-        for machine in range(machines):
-            holder = state[at.scratch + machine]
-            if holder < 0:
+        i = 0
+        while i < unfinished:
+            machine = state[at.scratch + i]
+            holder = state[at.occupant + machine]
+            op = state[at.next_op + holder]
+            is_last = op == shop[at.job_first + holder + 1]
+            if not is_last and not _is_route_free(shop, state, at, op, machine, kept):
+                i += 1
                 continue
-            op = state[at.next_op + holder] + (holder == job)
-            can_finish = True
-            while can_finish and op < shop[at.job_first + holder + 1]:
-                other = state[at.scratch + shop[at.op_machine + op]]
-                can_finish = other < 0 or other == holder
-                op += 1
-            if can_finish:
-                state[at.scratch + machine] = -1
-                unfinished -= 1
-                is_progress = True
-    return unfinished == 0
+            state[kept + machine // WORD_BITS] &= ~(1 << (machine % WORD_BITS))
+            unfinished -= 1
+            state[at.scratch + i] = state[at.scratch + unfinished]
+            is_progress = True
+
+
+@kernel
+def _is_route_free(shop, state, at, op, own, kept):
+    """Whether the machines of a job from an operation on, but for the one it is on, are not in a set."""
+    words = shop[at.num_words]
+    for word in range(words):
+        blocked = shop[at.op_route + op * words + word] & state[kept + word]
+        if word == own // WORD_BITS:
+            blocked &= ~(1 << (own % WORD_BITS))
+        if blocked != 0:
+            return False
+    return True
 
 
 @kernel
@@ -334,6 +374,7 @@ def _fail(shop, state, down, at, machine):
         _close(state, at, machine)
     elif state[at.status + job] == BLOCKED:
         _dequeue(shop, state, at, job, _before_in_queue(state, at, job))
+        _add_queue_work(shop, state, at, job, 1)  # it cannot move, but waits all the same
     else:
         state[at.remaining + job] = state[at.available + job] - now
         state[at.available + job] = -1  # its event in the heap will find nothing to complete
@@ -355,6 +396,7 @@ def _repair(shop, state, down, at, machine):
     if job < 0:
         _open_if_ready(state, at, machine)
     elif state[at.status + job] == BLOCKED:
+        _add_queue_work(shop, state, at, job, -1)
         _enqueue(shop, state, at, job)
         _touch(state, at, machine)
     else:
@@ -379,28 +421,61 @@ def _reset(shop, state, down, at):
     state[at.occupant : at.next_down] = -1  # occupant and down_since
     state[at.queue_head : at.queue_work] = -1
     state[at.start :] = -1  # start and end
+    now = shop[at.initial_clock]
+    state[at.clock] = now
+    state[at.version] = 1
     for job in range(shop[at.num_jobs]):
-        op = shop[at.job_first + job]
-        state[at.next_op + job] = op
-        state[at.candidate + job] = op
-        state[at.machine + job] = shop[at.op_machine + op]
-        state[at.available + job] = shop[at.releases + job]
-        if shop[at.is_active]:
-            continue
-        if shop[at.releases + job] == 0:
-            state[at.status + job] = WAITING
-            _enqueue(shop, state, at, job)
-        else:
-            state[at.num_to_come] += 1
-            state[at.has_event + job] = True
-            _push_event(state, at, shop[at.releases + job], COMPLETION, job)
+        _put(shop, state, at, job, now)
     if len(down) > 0:
         for machine in range(at.down_since - at.occupant):
             start = _down_start(down, at, machine, 0)
-            if start == 0:
+            if 0 <= start <= now:
                 _fail(shop, state, down, at, machine)
+                state[at.down_since + machine] = start
             else:
                 _expect_failure(state, down, at, machine)
+
+
+@kernel
+def _put(shop, state, at, job, now):
+    """Put a job where it is at the start."""
+    done = shop[at.initial_done + job]
+    op = shop[at.job_first + job] + done
+    is_complete = op == shop[at.job_first + job + 1]
+    state[at.num_started] += done
+    state[at.next_op + job] = op
+    state[at.candidate + job] = -1 if is_complete else op
+    state[at.machine + job] = -1 if is_complete else shop[at.op_machine + op]
+    state[at.available + job] = shop[at.ready_at + job]
+    if is_complete:
+        state[at.status + job] = DONE
+        state[at.num_done] += 1
+    elif shop[at.initial_left + job] > 0:
+        _enter(shop, state, at, job)
+        _close(state, at, state[at.place + job])
+        state[at.start + op] = shop[at.initial_start + job]
+        end = now + shop[at.initial_left + job]
+        state[at.available + job] = end
+        state[at.free_at + state[at.place + job]] = end
+        _process(shop, state, at, job)
+    elif done > 0 and shop[at.buffers] != UNLIMITED:
+        machine = shop[at.op_machine + op - 1]
+        state[at.status + job] = BLOCKED
+        state[at.place + job] = machine
+        state[at.occupant + machine] = job
+        state[at.version] += 1
+        _close(state, at, machine)
+        _enqueue(shop, state, at, job)
+        _touch(state, at, machine)
+    elif shop[at.is_active]:
+        pass
+    elif shop[at.ready_at + job] <= now:
+        state[at.status + job] = WAITING
+        _enqueue(shop, state, at, job)
+    else:
+        state[at.num_to_come] += 1
+        state[at.has_event + job] = True
+        _push_event(state, at, shop[at.ready_at + job], COMPLETION, job)
 
 
 @kernel
@@ -668,11 +743,10 @@ def _score(shop, weights, state, at, job, code, seed):
 
 @kernel
 def _run(shop, weights, state, down, known_until, legal, at, code, table, seed, epsilon):
-    """Run one episode: the machines are asked in index order, the largest score goes first, ties to the lowest job.
+    """Finish an episode: the machines are asked in index order, the largest score goes first, ties to the lowest job.
 
     With probability `epsilon` a decision is drawn at random instead. False: the scenario must be drawn further.
     """
-    _reset(shop, state, down, at)
     while True:
         if not _move_on(shop, state, down, at, known_until):
             return False
@@ -692,22 +766,28 @@ def _start_best(shop, weights, state, at, code, table, seed):
     """Start the best job on the lowest machine that some waiting job may take."""
     i = state[at.num_open] - 1
     while i >= 0:
-        machine = state[at.open_machines + i]
-        best, before_best, best_score = np.int64(-1), np.int64(-1), -np.inf
-        job, previous = state[at.queue_head + machine], np.int64(-1)
-        while job >= 0:
-            if code == TABLE:  # here and not in `_score`: inlined, it halves the time of an episode
-                score = table[state[at.next_op + job]]
-            else:
-                score = _score(shop, weights, state, at, job, code, seed)
-            is_better = best < 0 or score > best_score or (score == best_score and job < best)
-            if is_better and _may_move(shop, state, at, job):
-                best, before_best, best_score = job, previous, score
-            previous, job = job, state[at.queue_next + job]
+        best, before_best = _best_on(shop, weights, state, at, state[at.open_machines + i], code, table, seed)
         if best >= 0:
             _move(shop, state, at, best, before_best)
             return
         i -= 1
+
+
+@kernel
+def _best_on(shop, weights, state, at, machine, code, table, seed):
+    """Return the best job that may take a machine and the job before it in the queue; -1: there is none."""
+    best, before_best, best_score = np.int64(-1), np.int64(-1), -np.inf
+    job, previous = state[at.queue_head + machine], np.int64(-1)
+    while job >= 0:
+        if code == TABLE:  # here and not in `_score`: inlined, it halves the time of an episode
+            score = table[state[at.next_op + job]]
+        else:
+            score = _score(shop, weights, state, at, job, code, seed)
+        is_better = best < 0 or score > best_score or (score == best_score and job < best)
+        if is_better and _may_move(shop, state, at, job):
+            best, before_best, best_score = job, previous, score
+        previous, job = job, state[at.queue_next + job]
+    return best, before_best
 
 
 @kernel
@@ -734,24 +814,30 @@ def _place_best(shop, weights, state, legal, at, code, table, seed):
 
 
 @kernel
-def run(shops, shop_of, weights, states, downs, known_until, legal, at, code, tables, seeds, envs, cost, is_short):
-    """Run one episode in each of `envs`; `tables` (shops, ops) is read if `code` is TABLE."""
+def run(
+    shops, shop_of, weights, states, downs, known_until, legal, at, code, tables, seeds, envs, paid, cost, is_short
+):
+    """Finish the episodes of `envs`; `tables` (shops, ops) is read if `code` is TABLE. Books what arises on the way."""
     for env in envs:
         row = shop_of[env]
         shop, state = shops[row], states[env]
         is_short[env] = not _run(
             shop, weights[row], state, downs[env], known_until[env], legal[env], at, code, tables[row], seeds[env], 0.0
         )
-        cost[env] = _accrued(shop, weights[row], state, at)
+        if is_short[env]:
+            continue
+        cost[env] = _accrued(shop, weights[row], state, at) - paid[env]
+        paid[env] += cost[env]
         legal[env] = False
 
 
 @kernel
 def run_randomised(shop, weights, state, down, legal, at, code, table, seed, first_run, runs, epsilon, best_row):
-    """Run a rule `runs` times and keep the state at the end of the best; run 0 is the rule itself."""
+    """Run a rule `runs` times from the start and keep the state at the end of the best; run 0 is the rule itself."""
     best = np.inf
     for number in range(first_run, first_run + runs):
         of_run = 0.0 if number == 0 else epsilon
+        _reset(shop, state, down, at)
         _run(shop, weights, state, down, NO_DUE_DATE, legal, at, code, table, seed + np.uint64(number), of_run)
         cost = _accrued(shop, weights, state, at)
         if cost < best:
@@ -759,3 +845,70 @@ def run_randomised(shop, weights, state, down, legal, at, code, table, seed, fir
             for i in range(len(state)):
                 best_row[i] = state[i]
     return best
+
+
+# one decision for a shop that somebody else runs -------------------------------------------------------------------
+
+
+@kernel
+def _is_possible(shop, state, at):
+    """Whether a shop can be in the state that its row holds; fills in when jobs became ready where that is -1.
+
+    Whether jobs without buffers block one another for ever is not looked at.
+    """
+    now = shop[at.initial_clock]
+    machines = at.down_since - at.occupant
+    state[at.scratch : at.scratch + machines] = -1
+    unfinished = 0
+    for job in range(shop[at.num_jobs]):
+        done, left = shop[at.initial_done + job], shop[at.initial_left + job]
+        op, end = shop[at.job_first + job] + done, shop[at.job_first + job + 1]
+        if done < 0 or op > end or left < 0 or (left > 0 and op == end):
+            return False
+        unfinished += op < end
+        if done == 0 and left == 0:
+            shop[at.ready_at + job] = shop[at.releases + job]
+            continue
+        if shop[at.ready_at + job] < 0:
+            shop[at.ready_at + job] = now
+        if shop[at.ready_at + job] > now or shop[at.releases + job] > now:
+            return False
+        if left == 0 and (op == end or shop[at.buffers] == UNLIMITED):
+            continue
+        if left > 0 and left > shop[at.op_duration + op]:
+            return False
+        machine = shop[at.op_machine + op] if left > 0 else shop[at.op_machine + op - 1]
+        if state[at.scratch + machine] >= 0:
+            return False
+        state[at.scratch + machine] = job
+    return unfinished > 0
+
+
+@kernel
+def choose(shop, weights, state, down, at, code, table, seed, scores):
+    """Return the job that a rule starts in the state that the row of a shop holds, and fill `scores` of its rivals.
+
+    -1: none can start now; -2: the shop cannot be in this state. `down` has one interval a machine. Jobs that are no
+    candidates score NaN.
+    """
+    if not _is_possible(shop, state, at):
+        return np.int64(-2)
+    _reset(shop, state, down, at)
+    _swap(shop, state, at)
+    scores[:] = np.nan
+    i = state[at.num_open] - 1
+    while i >= 0:
+        machine = state[at.open_machines + i]
+        best, _ = _best_on(shop, weights, state, at, machine, code, table, seed)
+        if best >= 0:
+            job = state[at.queue_head + machine]
+            while job >= 0:
+                if _may_move(shop, state, at, job):
+                    if code == TABLE:
+                        scores[job] = table[state[at.next_op + job]]
+                    else:
+                        scores[job] = _score(shop, weights, state, at, job, code, seed)
+                job = state[at.queue_next + job]
+            return best
+        i -= 1
+    return np.int64(-1)

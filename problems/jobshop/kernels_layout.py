@@ -22,12 +22,19 @@ class Layout(NamedTuple):
     restarts: int  # on_failure = restart
     objective: int
     last_planned: int  # when the last planned downtime begins, -1: there is none
+    initial_clock: int
+    num_words: int  # integers that a set of machines takes in `op_route`; 0: the shop has no such sets
     job_first: int  # jobs + 1
     releases: int  # jobs
     due_dates: int  # jobs
+    initial_done: int  # jobs: operations completed at the start
+    initial_left: int  # jobs: work left of the operation that the job is in at the start, 0: it is in none
+    initial_start: int  # jobs: when that operation started
+    ready_at: int  # jobs: when the job is ready for its next operation at the start
     op_machine: int  # ops
     op_duration: int  # ops
     op_remaining: int  # ops: work of the job from the operation on
+    op_route: int  # ops * words: the machines of the job from the operation on, as bits
     # state
     clock: int  # dispatch = active: the earliest start in the conflict set
     last_end: int  # the latest completion of what has started
@@ -40,6 +47,7 @@ class Layout(NamedTuple):
     num_open: int
     num_events: int
     num_touched: int
+    version: int  # counts the changes of who holds which machine
     next_op: int  # jobs: the first operation not started, job_first[job + 1] when all have
     candidate: int  # jobs + 1: the same, but -1 when all have (and for `wait`)
     machine: int  # jobs + 1: the candidate's machine, -1: none
@@ -55,20 +63,33 @@ class Layout(NamedTuple):
     down_since: int  # machines: -1: up
     next_down: int  # machines: its next interval of downtime, or the present one
     queue_head: int  # machines: a waiting job, -1: none
-    queue_work: int  # machines: summed durations of the waiting operations
+    queue_work: int  # machines: summed durations of the waiting operations, also of jobs held by a machine that is down
     is_open: int  # machines: up, free and with a queue
     open_machines: int  # machines: these, highest first
     touched: int  # machines: where a cycle may have closed
     scratch: int  # machines
+    kept_version: int  # machines: the version that `kept` is of
+    kept: int  # (machines + 1) * words: for each machine a set of machines, as bits; behind them a working space
     start: int  # ops: -1: not started
     end: int  # ops: -1: not completed
 
 
-def layout(jobs: int, machines: int, ops: int) -> tuple[Layout, int, int]:
-    """Return the layout for shops of at most these sizes, and the lengths of a shop's and a state's row."""
+WORD_BITS = 62
+
+
+def layout(jobs: int, machines: int, ops: int, has_routes: bool) -> tuple[Layout, int, int]:
+    """Return the layout for shops of at most these sizes, and the lengths of a shop's and a state's row.
+
+    `has_routes` tells whether operations have sets of machines, which shops without buffers need.
+    """
+    words = -(-machines // WORD_BITS) if has_routes else 0
     by_job = {
         "releases",
         "due_dates",
+        "initial_done",
+        "initial_left",
+        "initial_start",
+        "ready_at",
         "next_op",
         "status",
         "place",
@@ -87,6 +108,9 @@ def layout(jobs: int, machines: int, ops: int) -> tuple[Layout, int, int]:
         **dict.fromkeys(by_machine, machines),
         **dict.fromkeys(by_op, ops),
         "events": jobs + machines,
+        "op_route": ops * words,
+        "kept_version": machines if has_routes else 0,
+        "kept": (machines + 1) * words,
     }
     first_of_state = Layout._fields.index("clock")
     starts: list[int] = []

@@ -15,7 +15,7 @@ from orl.result import relative_gap
 from orl.scenario import Scenarios
 
 from .instance import JobShop, Schedule
-from .metrics import completions, departures
+from .metrics import begin_of, blocked_times, completions
 from .scenario import down_intervals
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def plot(
 ) -> None:
     """Draw a schedule as a Gantt chart: a row a machine, a colour a job.
 
-    A job that is done and still holds its machine is pale and hatched; machines that are down are grey.
+    A job that is done and still holds its machine is pale and hatched; machines that are down are grey. Where a shop in
+    motion goes on there is a dotted line.
 
     Parameters
     ----------
@@ -85,6 +86,11 @@ def _down(instance: JobShop, schedule: Schedule, scenario: Scenarios | None) -> 
     down = down_intervals(instance, scenario or Scenarios.deterministic(), last + 1)
     rows = [(machine, a, min(b, last)) for machine, pairs in enumerate(down) for a, b in pairs if a < last]
     return list(np.array(rows, dtype=np.int64).reshape(-1, 3).T)
+
+
+def _first(instance: JobShop, schedule: Schedule) -> int:
+    """Return where the time axis begins: at 0, or where a shop in motion without history does, or what is under way."""
+    return int(schedule.start.min(initial=begin_of(instance)))
 
 
 def _short(label: str | int) -> str:
@@ -189,7 +195,8 @@ def gantt(
     axes = figure.add_subplot()
     colours = job_colours(instance.num_jobs)
     is_makespan = instance.settings.objective == "makespan"
-    low, high = min(0, schedule.start.min(initial=0)), max(schedule.makespan, (bound or 0) if is_makespan else 0, 1)
+    low = _first(instance, schedule)
+    high = max(schedule.makespan, (bound or 0) if is_makespan else 0, low + 1)
     points = 72 * 0.85 * width / (high - low)  # a time unit on paper
 
     durations = schedule.end - schedule.start
@@ -203,12 +210,12 @@ def gantt(
         PolyCollection(corners, facecolors=fills, edgecolors=edges, linewidths=outlines, zorder=2),
         autolim=False,
     )
-    leave = departures(instance, schedule)
-    blocked = np.flatnonzero(leave > schedule.end)
+    blocked = blocked_times(instance, schedule)
     handles: list[Artist] = []
-    if len(blocked):
-        corners = _boxes(schedule.machine[blocked], schedule.end[blocked], leave[blocked])
-        pale, strong = [_pale(fills[row]) for row in blocked], [fills[row] for row in blocked]
+    if len(blocked.job):
+        corners = _boxes(blocked.machine, blocked.start, blocked.end)
+        strong = [colours[job] for job in blocked.job]
+        pale = [_pale(colour) for colour in strong]
         axes.add_collection(  # a hatch takes the colour of the edge
             PolyCollection(corners, facecolors=pale, edgecolors=strong, linewidths=0, hatch="/////", zorder=2),
             autolim=False,
@@ -255,6 +262,8 @@ def gantt(
         axes.spines[side].set_visible(False)
     halo = [withStroke(linewidth=3.2, foreground="white")]  # keeps lines apart from bars of their colour
     axes.axvline(schedule.makespan, color=INK, linewidth=1.2, zorder=4, label="makespan", path_effects=halo)
+    if instance.state is not None:
+        axes.axvline(instance.clock, color=INK, linewidth=1.2, linestyle=":", zorder=4, label="now", path_effects=halo)
     if bound is not None and is_makespan:
         dashes = (0, (5, 3))
         axes.axvline(bound, color=SIGNAL, linewidth=1.6, linestyle=dashes, zorder=5, label="bound", path_effects=halo)
@@ -285,7 +294,7 @@ def interactive_gantt(
     machines = [escape(str(instance.machine_label(machine))) for machine in range(instance.num_machines)]
     down = _down(instance, schedule, scenario)
     traces = [_down_trace(machines, *down)] if len(down[0]) else []  # behind all others
-    leave = departures(instance, schedule)
+    blocked = blocked_times(instance, schedule)
     for job, colour in enumerate(job_colours(instance.num_jobs)):
         rows = np.flatnonzero(schedule.job == job)
         machine, start, end = (column[rows].tolist() for column in (schedule.machine, schedule.start, schedule.end))
@@ -321,13 +330,16 @@ def interactive_gantt(
                 "hoverinfo": "text",
             }
         )
-        blocked = rows[leave[rows] > schedule.end[rows]]
-        if len(blocked):
-            traces.append(_blocked_trace(traces[-1], colour, schedule, leave, blocked, machines))
+        if (blocked.job == job).any():
+            traces.append(
+                _blocked_trace(traces[-1], label, colour, blocked, np.flatnonzero(blocked.job == job), machines)
+            )
     lines: list[tuple[float, str, str, str]] = [(schedule.makespan, INK, "solid", "makespan")]
+    if instance.state is not None:
+        lines.append((instance.clock, INK, "dot", "now"))
     if bound is not None and instance.settings.objective == "makespan":
         lines.append((bound, SIGNAL, "dash", "bound"))
-    layout = {
+    layout: dict[str, Any] = {
         "title": {"text": escape(_title(instance, schedule, bound)), "x": 0.01, "xanchor": "left"},
         "barmode": "overlay",
         "plot_bgcolor": "white",
@@ -361,6 +373,9 @@ def interactive_gantt(
             for row, (at, colour, _, text) in enumerate(lines)
         ],
     }  # fmt: skip
+    if begin_of(instance) > 0:
+        low, high = _first(instance, schedule), max(at for at, *_ in lines)
+        layout["xaxis"]["range"] = [low, low + 1.02 * max(high - low, 1)]
     return {"data": traces, "layout": layout}
 
 
@@ -384,12 +399,11 @@ def _down_trace(machines: list[str], machine: np.ndarray, start: np.ndarray, end
 
 
 def _blocked_trace(
-    of_job: dict[str, Any], colour: str, schedule: Schedule, leave: np.ndarray, rows: np.ndarray, machines: list[str]
+    of_job: dict[str, Any], label: str, colour: str, blocked: Schedule, rows: np.ndarray, machines: list[str]
 ) -> dict[str, Any]:
     """Return the bars in which a job, whose other bars are given, is done and holds its machine."""
     of_job["legendgroup"] = of_job["name"]
-    machine, end, leave = schedule.machine[rows].tolist(), schedule.end[rows].tolist(), leave[rows].tolist()
-    label = of_job["hovertext"][0].partition(",")[0]
+    machine, start, end = (column[rows].tolist() for column in (blocked.machine, blocked.start, blocked.end))
     return {
         "type": "bar",
         "orientation": "h",
@@ -397,16 +411,16 @@ def _blocked_trace(
         "legendgroup": of_job["name"],
         "showlegend": False,
         "y": machine,
-        "base": end,
-        "x": [b - a for a, b in zip(end, leave, strict=True)],
+        "base": start,
+        "x": [b - a for a, b in zip(start, end, strict=True)],
         "width": BAR_HEIGHT,
         "marker": {
             "color": _pale(colour),
             "pattern": {"shape": "/", "fgcolor": colour, "bgcolor": _pale(colour), "size": 7},
         },
         "hovertext": [
-            f"{label} holds machine {machines[m]}<br>done at {a:,}, leaves at {b:,} ({b - a:,})"
-            for m, a, b in zip(machine, end, leave, strict=True)
+            f"<b>job {label}</b> holds machine {machines[m]}<br>done from {a:,} on, leaves at {b:,} ({b - a:,})"
+            for m, a, b in zip(machine, start, end, strict=True)
         ],
         "hoverinfo": "text",
     }

@@ -12,9 +12,9 @@ from orl.rule import Rule, call_table
 from orl.scenario import Scenarios
 
 from . import kernels
-from .instance import MAX_TIME, JobShop, Schedule
-from .kernels_layout import layout
-from .scenario import down_intervals
+from .instance import MAX_TIME, JobShop, Schedule, with_history
+from .kernels_layout import WORD_BITS, layout
+from .scenario import downtime
 
 BUFFERS = {"unlimited": kernels.UNLIMITED, "swap": kernels.SWAP, "none": kernels.NO_BUFFERS}
 OBJECTIVES = {
@@ -58,7 +58,8 @@ class JobShopProcess:
         self._machines = max(shop.num_machines for shop in (*instances, *fit))
         self._ops = max(shop.num_ops for shop in (*instances, *fit))
         self.decision = Decision("choice", width=self._jobs + 1)
-        self._at, self._shop_width, state_width = layout(self._jobs, self._machines, self._ops)
+        self._has_routes = any(shop.settings.buffers == "none" for shop in instances)
+        self._at, self._shop_width, state_width = layout(self._jobs, self._machines, self._ops, self._has_routes)
         self._states = np.zeros((self.num_envs, state_width), dtype=np.int64)
         self._shops = np.zeros((1, self._shop_width), dtype=np.int64)  # a row a distinct shop, grown when needed
         self._weights = np.zeros((1, self._jobs + 1))
@@ -72,8 +73,7 @@ class JobShopProcess:
         self._no_legal = _view(np.zeros_like(self._legal))
         self._paid = np.zeros(self.num_envs)
         self._known_until = np.zeros(self.num_envs, dtype=np.int64)
-        self._intervals: list[list[list[tuple[int, int]]]] = [[] for _ in range(self.num_envs)]
-        self._num_intervals = np.zeros(self.num_envs, dtype=np.int64)  # of the machine that has most
+        self._downtime: list[np.ndarray] = [np.zeros((0, 0, 2), dtype=np.int64)] * self.num_envs
         self._downs = np.zeros((self.num_envs, 0), dtype=np.int64)
         self._never = _view(np.zeros(self.num_envs, dtype=bool))
         self._rows = np.arange(self.num_envs)
@@ -107,8 +107,12 @@ class JobShopProcess:
                 kept[env] = one  # type: ignore[call-overload]
         if instances is not None:
             self._take_instances(envs)
+        first: dict[tuple[int, int], int] = {}  # environments may share instance and scenario
         for env in envs.tolist():
-            self._draw(env)
+            alike = first.setdefault((id(self._instances[env]), id(self._scenarios[env])), env)
+            if alike == env:
+                self._draw(env, self._instances[env].clock + 1024)
+            self._downtime[env], self._known_until[env] = self._downtime[alike], self._known_until[alike]
         self._lay_out_downtime(envs)
         self._restart(envs)
         self._is_over[envs] = False
@@ -176,7 +180,7 @@ class JobShopProcess:
         is_done = end >= 0
         position = np.arange(instance.num_ops) - instance.job_first[instance.op_job]
         rows = (instance.op_job, position, instance.op_machine, start, end)
-        return Schedule(*(row[is_done] for row in rows))
+        return with_history(instance, Schedule(*(row[is_done] for row in rows)))
 
     def run(self, rule: Rule, seeds: np.ndarray) -> np.ndarray | None:
         tables = np.zeros((len(self._shops), self._ops))
@@ -201,6 +205,7 @@ class JobShopProcess:
                 tables,
                 seeds,
                 envs,
+                self._paid,
                 cost,
                 is_short,
             )
@@ -211,34 +216,20 @@ class JobShopProcess:
 
     # private: downtime
 
-    def _draw(self, env: int, until: int = 1024) -> None:
-        """Take the downtime of an environment from its scenario, at least one interval that begins at `until` or later.
+    def _draw(self, env: int, until: int) -> None:
+        """Take the downtime of an environment from its scenario: at least until a time, or to the end of all times.
 
         An interval is always known before it begins: the clock stops short of the last one's beginning.
         """
-        instance, scenario = self._instances[env], self._scenarios[env]
-        if scenario.draw is None:
-            self._take_intervals(env, down_intervals(instance, scenario, MAX_TIME), MAX_TIME)
-            return
-        ahead = until
-        while True:
-            intervals = down_intervals(instance, scenario, ahead)
-            known_until = min(pairs[-1][0] if pairs else 0 for pairs in intervals)
-            if known_until >= min(until, MAX_TIME):
-                break
-            ahead *= 2
-        self._take_intervals(env, intervals, min(known_until, MAX_TIME))
-
-    def _take_intervals(self, env: int, intervals: list[list[tuple[int, int]]], known_until: int) -> None:
-        self._intervals[env] = intervals
-        self._num_intervals[env] = max(len(pairs) for pairs in intervals)
-        self._known_until[env] = known_until
+        self._downtime[env], self._known_until[env] = downtime(
+            self._instances[env], self._scenarios[env], min(until, MAX_TIME)
+        )
 
     def _draw_further(self, envs: np.ndarray) -> np.ndarray:
         """Draw the scenarios of environments further and return these environments."""
         for env in envs.tolist():
             known = int(self._known_until[env])
-            failures = int(self._num_intervals[env])
+            failures = self._downtime[env].shape[1]
             if known >= MAX_TIME or failures > MAX_FAILURES:
                 raise InputError(
                     f"{self._instances[env].name}: not finished after {failures} failures of a machine, time {known}; "
@@ -250,11 +241,12 @@ class JobShopProcess:
         return envs
 
     def _lay_out_downtime(self, envs: np.ndarray) -> None:
-        """Write the intervals of `envs` into one array: (num_envs, machines * intervals * 2), -1 where there is none.
+        """Write the downtime of `envs` into one array: (num_envs, machines * intervals * 2), -1 where there is none.
 
-        The array is kept as long as they fit, so a reset costs what it resets.
+        The array is kept as long as the intervals fit, so a reset costs what it resets.
         """
-        room, longest = self._downs.shape[1] // (2 * self._machines), int(self._num_intervals.max())
+        room = self._downs.shape[1] // (2 * self._machines)
+        longest = max((self._downtime[env].shape[1] for env in envs.tolist()), default=0)
         if longest > room:
             room, envs = max(longest, 2 * room), self._rows
             self._downs = np.empty((self.num_envs, self._machines * room * 2), dtype=np.int64)
@@ -263,9 +255,8 @@ class JobShopProcess:
         self._downs[envs] = -1
         downs = self._downs.reshape(self.num_envs, self._machines, room, 2)
         for env in envs.tolist():
-            for machine, pairs in enumerate(self._intervals[env]):
-                if pairs:
-                    downs[env, machine, : len(pairs)] = np.minimum(pairs, MAX_TIME)
+            table = self._downtime[env]
+            np.minimum(table, MAX_TIME, out=downs[env, : len(table), : table.shape[1]])
 
     def _restart(self, envs: np.ndarray) -> None:
         self._paid[envs] = 0
@@ -296,6 +287,8 @@ class JobShopProcess:
             if shop.num_jobs > self._jobs or shop.num_machines > self._machines or shop.num_ops > self._ops:
                 padding = f"{self._jobs} jobs, {self._machines} machines, {self._ops} operations"
                 raise ValueError(f"{shop.name} does not fit into {padding}.")
+            if shop.settings.buffers == "none" and not self._has_routes:
+                raise ValueError(f"{shop.name} has buffers=none, which none had when the process was made.")
 
     def _take_instances(self, envs: np.ndarray) -> None:
         """Give each of `envs` the row of its shop; a row whose shop nobody plays any more is written over."""
@@ -385,7 +378,20 @@ class JobShopProcess:
         row[at.objective] = OBJECTIVES[shop.settings.objective]
         row[at.last_planned] = max((start for _, start, _ in shop.calendar), default=-1)
         row[at.job_first : at.releases] = shop.num_ops  # the padding's jobs have no operations
+        begun: tuple[tuple[int, np.ndarray], ...] = ((at.ready_at, shop.releases),)
+        if (state := shop.state) is not None:
+            row[at.initial_clock] = state.clock
+            begun = (
+                (at.initial_done, state.ops_done),
+                (at.initial_left, state.work_left),
+                (at.initial_start, state.started),
+                (at.ready_at, state.ready_at),
+            )
+        if shop.settings.buffers == "none":
+            words = row[at.num_words] = -(-self._machines // WORD_BITS)
+            begun = (*begun, (at.op_route, _routes(shop, words)))
         for first, values in (
+            *begun,
             (at.job_first, shop.job_first),
             (at.releases, shop.releases),
             (at.due_dates, shop.due_dates),
@@ -426,6 +432,15 @@ def randomise(
     )
     process._states[0] = best_row
     return float(cost), process.solution(0)
+
+
+def _routes(shop: JobShop, words: int) -> np.ndarray:
+    """Return the set of machines of a job from each operation on, as bits, (num_ops * words,)."""
+    bits = np.zeros((shop.num_ops, words), dtype=np.int64)
+    bits[np.arange(shop.num_ops), shop.op_machine // WORD_BITS] = 1 << (shop.op_machine % WORD_BITS)
+    for first, end in zip(shop.job_first[:-1].tolist(), shop.job_first[1:].tolist(), strict=True):
+        bits[first:end] = np.bitwise_or.accumulate(bits[first:end][::-1])[::-1]
+    return bits.ravel()
 
 
 def _padded(values: np.ndarray, width: int) -> np.ndarray:

@@ -17,7 +17,7 @@ import simpy
 from orl.errors import IllegalAction
 from orl.scenario import Scenarios
 
-from .instance import MAX_HORIZON, NO_DUE_DATE, JobShop, Schedule
+from .instance import MAX_HORIZON, NO_DUE_DATE, JobShop, Schedule, with_history
 from .scenario import down_intervals
 
 
@@ -49,11 +49,26 @@ class State:
 
     @staticmethod
     def initial(instance: JobShop) -> State:
-        """Return the state before anything has happened."""
+        """Return the state before anything has happened, or that from which a shop in motion goes on.
+
+        All machines are up in it: of those that are down, the dispatcher takes note before anyone is asked.
+        """
         jobs, machines = range(instance.num_jobs), range(instance.num_machines)
-        return State(
+        state = State(
             instance, 0, [0 for _ in jobs], instance.releases.tolist(), [None] * len(jobs), [None] * len(machines)
         )
+        if instance.state is None:
+            return state
+        state.time = instance.state.clock
+        is_blocking = instance.settings.buffers != "unlimited"
+        for job, route in enumerate(instance.machines):
+            done = state.next_op[job] = int(instance.state.ops_done[job])
+            state.available[job] = int(instance.state.ready_at[job])
+            if instance.state.work_left[job] > 0:
+                state.next_op[job], state.available[job], state.place[job] = done + 1, math.inf, route[done]
+            elif is_blocking and 0 < done < len(route):
+                state.place[job] = route[done - 1]
+        return state
 
     @property
     def is_over(self) -> bool:
@@ -155,7 +170,7 @@ Steps = Generator[simpy.Event, object, None]
 
 
 def simulate(instance: JobShop, choose: Choose, scenario: Scenarios | None = None) -> Schedule:
-    """Simulate the process under a policy.
+    """Simulate the process under a policy, from the beginning or from where a shop in motion is.
 
     Parameters
     ----------
@@ -169,7 +184,8 @@ def simulate(instance: JobShop, choose: Choose, scenario: Scenarios | None = Non
     Returns
     -------
     Schedule
-        Rows in order of execution; an operation that is interrupted ends when all of its work is done.
+        Rows in order of execution, after those of the history; an operation that is interrupted ends when all of its
+        work is done.
 
     Raises
     ------
@@ -178,7 +194,7 @@ def simulate(instance: JobShop, choose: Choose, scenario: Scenarios | None = Non
     """
     shop = _Shop(instance, choose, scenario or Scenarios.deterministic())
     shop.env.run(until=shop.env.process(shop.dispatch()))
-    return Schedule(*np.array(shop.rows).T)
+    return with_history(instance, Schedule(*np.array(shop.rows).T))
 
 
 class _Shop:
@@ -187,7 +203,7 @@ class _Shop:
     def __init__(self, instance: JobShop, choose: Choose, scenario: Scenarios) -> None:
         self.instance = instance
         self.choose = choose
-        self.env = simpy.Environment()
+        self.env = simpy.Environment(initial_time=instance.clock)
         self.state = State.initial(instance)
         self.downtime = _Downtime(instance, scenario)
         self.rows: list[list[int]] = []
@@ -202,24 +218,33 @@ class _Shop:
 
     def job(self, job: int) -> Steps:
         state, route = self.state, self.instance.machines[job]
-        yield self.env.timeout(int(self.instance.releases[job]))
-        self.announce()
-        for position, (machine, duration) in enumerate(zip(route, self.instance.durations[job], strict=True)):
+        if state.available[job] == math.inf:  # in an operation as the shop goes on
+            assert self.instance.state is not None
+            started, left = int(self.instance.state.started[job]), int(self.instance.state.work_left[job])
+            yield from self.operation(job, state.next_op[job] - 1, started, left)
+        else:
+            yield self.env.timeout(max(int(self.instance.releases[job]) - self.now, 0))
+            self.announce()
+        for position in range(state.next_op[job], len(route)):
             yield self.go[job]
             self.go[job] = self.env.event()
-            row = [job, position, machine, self.now, self.now]
-            self.rows.append(row)
-            state.place[job], state.next_op[job], state.available[job] = machine, position + 1, math.inf
-            yield from self.work(machine, duration)
-            row[-1] = self.now
-            state.available[job] = self.now
-            if self.instance.settings.buffers == "unlimited" or position + 1 == len(route):
-                state.place[job] = None
-            self.announce()
+            state.place[job], state.next_op[job], state.available[job] = route[position], position + 1, math.inf
+            yield from self.operation(job, position, self.now, self.instance.durations[job][position])
 
-    def work(self, machine: int, duration: int) -> Steps:
-        """Process an operation, which the dispatcher interrupts when the machine fails."""
-        remaining = duration
+    def operation(self, job: int, position: int, started: int, left: int) -> Steps:
+        """Process what is left of an operation; then its job leaves the machine if it can."""
+        state, route = self.state, self.instance.machines[job]
+        row = [job, position, route[position], started, started]
+        self.rows.append(row)
+        yield from self.work(route[position], self.instance.durations[job][position], left)
+        row[-1] = self.now
+        state.available[job] = self.now
+        if self.instance.settings.buffers == "unlimited" or position + 1 == len(route):
+            state.place[job] = None
+        self.announce()
+
+    def work(self, machine: int, duration: int, remaining: int) -> Steps:
+        """Work, until the dispatcher interrupts it because the machine fails, and again from the repair on."""
         while True:
             begun = self.now
             try:
@@ -291,7 +316,7 @@ class _Downtime:
 
     def __init__(self, instance: JobShop, scenario: Scenarios) -> None:
         self.instance, self.scenario = instance, scenario
-        self.look_ahead(64 if scenario.is_random else MAX_HORIZON)
+        self.look_ahead(instance.clock + 64 if scenario.is_random else MAX_HORIZON)
 
     def look_ahead(self, horizon: int) -> None:
         self.horizon = horizon

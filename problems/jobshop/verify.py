@@ -41,6 +41,38 @@ class _Stay(NamedTuple):
     row: _Row  # the first of them
     last: _Row
     leave: int
+    is_there: bool  # when the shop goes on
+
+
+class _Motion:
+    """Where a shop in motion is; one that begins is at 0, and nothing has been done."""
+
+    def __init__(self, instance: JobShop) -> None:
+        state = instance.state
+        self.clock = instance.clock
+        self.done = [0] * instance.num_jobs  # operations, by job
+        self.completions: dict[int, int] = {}  # of jobs that are complete
+        self.running: dict[tuple[int, int], tuple[int, int]] = {}  # by job and position: start and work left
+        self.blocked: dict[tuple[int, int], _Row] = {}  # the last operations of jobs that hold their machines
+        self.history: dict[tuple[int, int], _Row] = {}
+        if state is None:
+            return
+        if state.history is not None:
+            columns = (getattr(state.history, key).tolist() for key in _Row._fields)
+            self.history = {(row.job, row.position): row for row in map(_Row, *columns)}
+        self.done = state.ops_done.tolist()
+        for job, route in enumerate(instance.machines):
+            last, ready = self.done[job] - 1, int(state.ready_at[job])
+            if last + 1 == len(route):
+                self.completions[job] = ready
+            elif state.work_left[job] > 0:
+                self.running[job, last + 1] = int(state.started[job]), int(state.work_left[job])
+            elif last >= 0 and instance.settings.buffers != "unlimited":
+                self.blocked[job, last] = _Row(job, last, route[last], ready, ready)
+
+    def is_before(self, row: _Row) -> bool:
+        """Whether an operation is completed before the shop goes on."""
+        return row.position < self.done[row.job]
 
 
 def verify(instance: JobShop, scenario: Scenarios | None, schedule: Schedule) -> Report:
@@ -57,12 +89,15 @@ def verify(instance: JobShop, scenario: Scenarios | None, schedule: Schedule) ->
     Returns
     -------
     Report
-        The cost is the objective of the jobs' last ends; None if a job has no operation in the schedule. Kinds of
-        violation:
+        The cost is the objective of the jobs' last ends; None if a job has no operation in the schedule. In a shop in
+        motion the jobs that are complete need none: the state tells when they were. Kinds of violation:
 
         - 'shape', 'unknown', 'duplicate', 'missing', 'machine', 'negative start', 'release', 'precedence';
         - 'horizon': too late to be judged, as numbers would not be exact or too many failures had to be drawn;
-        - 'duration': the end does not follow from start, duration and downtime;
+        - 'history': operations completed before a shop in motion goes on are not there as its history has them, or
+          are there without one;
+        - 'clock': any other operation starts before the shop goes on, or one under way not when the state says;
+        - 'duration': the end does not follow from start, duration and downtime, or from the work left;
         - 'downtime': a job starts on a machine that is down, or with blocking leaves one;
         - 'overlap': an operation starts on a machine before another is done there;
         - 'blocking': instead of it, where jobs hold machines until they move: before another job has left it;
@@ -72,6 +107,7 @@ def verify(instance: JobShop, scenario: Scenarios | None, schedule: Schedule) ->
         An operation's second row is reported and looked at no further. Precedence and overlap take an operation to
         last as long as it truly does; a false end is a 'duration' of its own. Swaps are judged where precedence holds
         and no machine is held by two jobs. A job may be left waiting where the process would have moved it by itself.
+        Of what was done before a shop in motion goes on, nothing but the machines that jobs are on then matters.
     """
     columns = {key: getattr(schedule, key) for key in _Row._fields}
     if any(column.ndim != 1 or len(column) != schedule.job.size for column in columns.values()):
@@ -79,27 +115,30 @@ def verify(instance: JobShop, scenario: Scenarios | None, schedule: Schedule) ->
         return Report(None, (Violation("shape", f"columns must be of one length, got {shapes}."),))
     rows = [_Row(*entries) for entries in zip(*(column.tolist() for column in columns.values()), strict=True)]
     known = [row for row in rows if _is_operation(instance, row)]
-    placed: dict[tuple[int, int], _Row] = {}
+    first: dict[tuple[int, int], _Row] = {}
     for row in known:
-        placed.setdefault((row.job, row.position), row)
+        first.setdefault((row.job, row.position), row)
     scenario = scenario or Scenarios.deterministic()
+    motion = _Motion(instance)
+    placed = {key: row for key, row in first.items() if not motion.is_before(row)}
     latest = _latest(instance, scenario)
     down = _down(instance, scenario, placed.values(), latest)
-    ends = {key: _true_end(instance, down, row) for key, row in placed.items()}
-    stays = _stays(instance, placed, ends)
+    ends = {key: _true_end(instance, motion, down, row) for key, row in placed.items()}
+    stays = _stays(instance, motion, placed, ends)
     violations = chain(
         _unknown(instance, rows),
-        _duplicate(instance, known, placed),
-        _missing(instance, placed),
-        _operation(instance, placed, ends, latest),
-        _downtime(instance, down, placed, ends),
+        _duplicate(instance, known, first),
+        _history(instance, motion, first),
+        _missing(instance, motion, placed),
+        _operation(instance, motion, placed, ends, latest),
+        _downtime(instance, motion, down, placed, ends),
         _sequence(instance, placed, ends, stays),
     )
-    return Report(_cost(instance, placed), tuple(islice(violations, MAX_VIOLATIONS)))
+    return Report(_cost(instance, motion, placed), tuple(islice(violations, MAX_VIOLATIONS)))
 
 
-def _cost(instance: JobShop, placed: Placed) -> float | None:
-    completions: dict[int, int] = {}
+def _cost(instance: JobShop, motion: _Motion, placed: Placed) -> float | None:
+    completions = dict(motion.completions)
     for row in placed.values():
         completions[row.job] = max(row.end, completions.get(row.job, row.end))
     if len(completions) < instance.num_jobs or max(map(abs, completions.values())) > LAST_TIME:
@@ -109,15 +148,16 @@ def _cost(instance: JobShop, placed: Placed) -> float | None:
 
 def _latest(instance: JobShop, scenario: Scenarios) -> int:
     """Return the last time at which an operation may end and be judged."""
-    if not scenario.is_random:
+    probability = instance.settings.breakdowns.probability
+    if not scenario.is_random or probability == 0:
         return LAST_TIME
-    return int(min(LAST_TIME, MAX_FAILURES / instance.settings.breakdowns.probability / instance.num_machines))
+    return int(min(LAST_TIME, instance.clock + MAX_FAILURES / probability / instance.num_machines))
 
 
 def _down(instance: JobShop, scenario: Scenarios, placed: Iterable[_Row], latest: int) -> list[Intervals]:
     """Return each machine's downtime, complete up to the last time in the schedule that can be judged."""
     last = max((time for row in placed for time in (row.start, row.end) if time <= latest), default=0)
-    return down_intervals(instance, scenario, max(last, 0) + 2)
+    return down_intervals(instance, scenario, max(last, instance.clock) + 2)
 
 
 def _is_operation(instance: JobShop, row: _Row) -> bool:
@@ -144,13 +184,18 @@ def _down_at(down: Sequence[Intervals], machine: int, time: int) -> str:
     return next((f"down from {a} to {b}" for a, b in _downtime_from(down, machine, time) if a <= time), "")
 
 
-def _true_end(instance: JobShop, down: Sequence[Intervals], row: _Row) -> int:
-    """Return when an operation that starts as its row says is done; later than the whole schedule if unknown."""
+def _true_end(instance: JobShop, motion: _Motion, down: Sequence[Intervals], row: _Row) -> int:
+    """Return when an operation that starts as its row says, or is under way as the state says, is done.
+
+    Later than the whole schedule if that is unknown.
+    """
     duration = instance.durations[row.job][row.position]
     if duration == 0:
         return row.start
     time, remaining = row.start, duration
-    for start, end in _downtime_from(down, row.machine, row.start):
+    if (row.job, row.position) in motion.running:
+        time, remaining = motion.clock, motion.running[row.job, row.position][1]
+    for start, end in _downtime_from(down, row.machine, time):
         if time + remaining <= start:
             break
         is_kept = instance.settings.on_failure == "resume"
@@ -159,20 +204,23 @@ def _true_end(instance: JobShop, down: Sequence[Intervals], row: _Row) -> int:
     return time + remaining
 
 
-def _stays(instance: JobShop, placed: Placed, ends: Mapping[tuple[int, int], int]) -> dict[int, list[_Stay]]:
+def _stays(
+    instance: JobShop, motion: _Motion, placed: Placed, ends: Mapping[tuple[int, int], int]
+) -> dict[int, list[_Stay]]:
     """Return by job the stays on machines, in routing order."""
     is_blocking = instance.settings.buffers != "unlimited"
     stays: defaultdict[int, list[_Stay]] = defaultdict(list)
-    for (job, position), row in sorted(placed.items()):
-        end = ends[job, position]
+    for (job, position), row in sorted({**placed, **motion.blocked}.items()):
+        end = ends.get((job, position), motion.clock)
         after = placed.get((job, position + 1))
         leave = max(after.start, end) if is_blocking and after is not None else end
         of_job = stays[job]
         goes_on = of_job and of_job[-1].last.position == position - 1 and of_job[-1].last.machine == row.machine
         if is_blocking and goes_on:
-            of_job[-1] = _Stay(of_job[-1].row, row, leave)
+            of_job[-1] = of_job[-1]._replace(last=row, leave=leave)
         else:
-            of_job.append(_Stay(row, row, leave))
+            is_there = (job, position) in motion.blocked or (job, position) in motion.running
+            of_job.append(_Stay(row, row, leave, is_there))
     return stays
 
 
@@ -199,16 +247,35 @@ def _duplicate(instance: JobShop, known: Iterable[_Row], placed: dict[tuple[int,
             yield Violation("duplicate", f"{_op(instance, row)} is there again {where}, besides {before}.")
 
 
-def _missing(instance: JobShop, placed: dict[tuple[int, int], _Row]) -> Iterator[Violation]:
+def _history(instance: JobShop, motion: _Motion, first: Placed) -> Iterator[Violation]:
+    """Yield what is not as it was before the shop goes on."""
+    for key, row in first.items():
+        then = motion.history.get(key)
+        if not motion.is_before(row) or row == then:
+            continue
+        what = f"{_op(instance, row)}, completed before {motion.clock},"
+        got = f"from {row.start} to {row.end} on {_machine(instance, row.machine)}"
+        if then is None:
+            yield Violation("history", f"{what} must have no row, as there is no history; got {got}.")
+        else:
+            was = f"from {then.start} to {then.end} on {_machine(instance, then.machine)}"
+            yield Violation("history", f"{what} must be as it was, {was}; got {got}.")
+    for key, then in motion.history.items():
+        if key not in first:
+            what = f"{_op(instance, then)} ({_machine(instance, then.machine)}), completed before {motion.clock},"
+            yield Violation("history", f"{what} has no row.")
+
+
+def _missing(instance: JobShop, motion: _Motion, placed: Placed) -> Iterator[Violation]:
     for job, route in enumerate(instance.machines):
         for position, machine in enumerate(route):
-            if (job, position) not in placed:
-                row = _Row(job, position, machine, 0, 0)
+            row = _Row(job, position, machine, 0, 0)
+            if (job, position) not in placed and not motion.is_before(row):
                 yield Violation("missing", f"{_op(instance, row)} ({_machine(instance, machine)}) has no row.")
 
 
 def _operation(
-    instance: JobShop, placed: Placed, ends: Mapping[tuple[int, int], int], latest: int
+    instance: JobShop, motion: _Motion, placed: Placed, ends: Mapping[tuple[int, int], int], latest: int
 ) -> Iterator[Violation]:
     """Yield what is wrong with an operation by itself."""
     for key, row in placed.items():
@@ -219,33 +286,47 @@ def _operation(
         what = f"{_op(instance, row)} on {_machine(instance, row.machine)}"
         if max(row.start, row.end) > latest:
             yield Violation("horizon", f"{what} must end by {latest} to be judged, got {row.start} to {row.end}.")
+        started, left = motion.running.get(key, (None, duration))
+        since = row.start if started is None else motion.clock
         if row.end != ends[key]:
-            must = f"must take {duration}"
-            if ends[key] != row.start + duration:
+            must = f"must take {left}" + ("" if started is None else f" from {since} on")
+            if ends[key] != since + left:
                 is_kept = instance.settings.on_failure == "resume"
                 must += " while its machine is up" + ("" if is_kept else ", without interruption")
-            yield Violation("duration", f"{what} {must}, got {row.end - row.start} (from {row.start} to {row.end}).")
+            yield Violation("duration", f"{what} {must}, got {row.end - since} (from {since} to {row.end}).")
         release = int(instance.releases[row.job])
-        if row.start < 0:
+        if started is not None:
+            if row.start != started:
+                yield Violation("clock", f"{what} is under way since {started}, got a start at {row.start}.")
+        elif row.start < 0:
             yield Violation("negative start", f"{what} must start at 0 or later, got {row.start}.")
+        elif row.start < motion.clock:
+            yield Violation("clock", f"{what} starts at {row.start}, before the shop goes on at {motion.clock}.")
         elif row.start < release:
             yield Violation("release", f"{what} starts at {row.start}, before its job's release at {release}.")
 
 
 def _downtime(
-    instance: JobShop, down: Sequence[Intervals], placed: Placed, ends: Mapping[tuple[int, int], int]
+    instance: JobShop,
+    motion: _Motion,
+    down: Sequence[Intervals],
+    placed: Placed,
+    ends: Mapping[tuple[int, int], int],
 ) -> Iterator[Violation]:
     """Yield the moves onto a machine that is down and, where a job holds its machine until it moves, off one."""
-    for (job, position), row in placed.items():
+    for (job, position), row in {**placed, **motion.blocked}.items():
         where = _machine(instance, row.machine)
-        if interval := _down_at(down, row.machine, row.start):
+        is_there = (job, position) in motion.blocked or (job, position) in motion.running
+        if not is_there and (interval := _down_at(down, row.machine, row.start)):
             what = f"{_op(instance, row)} starts at {row.start} on {where}"
             yield Violation("downtime", f"{what}, which is {interval}.")
         after = placed.get((job, position + 1))
         if instance.settings.buffers == "unlimited" or after is None or after.machine == row.machine:
             continue
-        # A job that starts before it is done breaks precedence, which is reported there.
-        if after.start >= ends[job, position] and (interval := _down_at(down, row.machine, after.start)):
+        # A job that starts before it is done breaks precedence, or the clock, which is reported there.
+        if after.start >= ends.get((job, position), motion.clock) and (
+            interval := _down_at(down, row.machine, after.start)
+        ):
             what = f"job {instance.job_label(job)} leaves {where} at {after.start}"
             yield Violation("downtime", f"{what}, which is {interval}.")
 
@@ -275,8 +356,11 @@ def _precedence(instance: JobShop, placed: Placed, ends: Mapping[tuple[int, int]
 
 
 def _overlap(instance: JobShop, stays: Mapping[int, list[_Stay]]) -> Iterator[Violation]:
-    # By start, and those of no length first: then a pair a, b is in order if and only if a leaves by the start of b.
-    by_machine = sorted(chain(*stays.values()), key=lambda stay: (stay.row.machine, stay.row.start, stay.leave))
+    # Who is there first, then by start, and those of no length first: then a pair a, b is in order if and only if a
+    # leaves by the start of b.
+    by_machine = sorted(
+        chain(*stays.values()), key=lambda stay: (stay.row.machine, not stay.is_there, stay.row.start, stay.leave)
+    )
     last: _Stay | None = None  # of those so far on the machine, the one that leaves last
     for stay in by_machine:
         if last is None or last.row.machine != stay.row.machine:
@@ -286,7 +370,10 @@ def _overlap(instance: JobShop, stays: Mapping[int, list[_Stay]]) -> Iterator[Vi
         if stay.row.start < last.leave and instance.settings.buffers == "unlimited":
             yield Violation("overlap", f"{what}, before {_op(instance, last.row)} ends at {last.leave}.")
         elif stay.row.start < last.leave:
-            holder = f"job {instance.job_label(last.row.job)}, there since {last.row.start}, leaves it at {last.leave}"
+            since = (
+                f"there as the shop goes on at {instance.clock}" if last.is_there else f"there since {last.row.start}"
+            )
+            holder = f"job {instance.job_label(last.row.job)}, {since}, leaves it at {last.leave}"
             yield Violation("blocking", f"{what}, before {holder}.")
         if stay.leave > last.leave:
             last = stay
@@ -300,8 +387,9 @@ def _swaps(instance: JobShop, stays: Mapping[int, list[_Stay]]) -> Iterator[Viol
     paths: defaultdict[int, dict[int, list[int | None]]] = defaultdict(dict)  # by time and job: machines one by one
     for job, of_job in stays.items():
         for index, stay in enumerate(of_job):
-            came_from = of_job[index - 1].row.machine if index else None
-            paths[stay.row.start].setdefault(job, [came_from]).append(stay.row.machine)
+            if not stay.is_there:
+                came_from = of_job[index - 1].row.machine if index else None
+                paths[stay.row.start].setdefault(job, [came_from]).append(stay.row.machine)
         paths[of_job[-1].leave].setdefault(job, [of_job[-1].row.machine]).append(None)
     for time, of_instant in sorted(paths.items()):
         if stuck := _stuck(of_instant, may_swap=instance.settings.buffers == "swap"):

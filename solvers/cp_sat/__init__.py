@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from orl.problem import Problem
 from orl.solver import Outcome, Solver, Task
 
-if TYPE_CHECKING:
-    from ortools.sat.python import cp_model
-
-    from orl.hindsight import Solved
-
-
-MIN_THREADS = 4
 MAX_THREADS = 512
 
 
@@ -52,57 +43,18 @@ def _fits(problem: Problem) -> bool:
 
 
 def _solve(task: Task) -> Outcome:
+    from orl.cp_sat import solve_program
     from orl.hindsight import solve_hindsight
 
-    return solve_hindsight(task, "cp-sat", task.settings.start, solve_program)
-
-
-def solve_program(task: Task, program: cp_model.CpModel, start: Iterable[tuple[Any, float]]) -> Solved:
-    """Minimise a constraint program; settings, seed, limits and reports as the task says."""
-    from ortools.sat.python import cp_model
-
-    from orl.hindsight import Solved, is_met
-    from orl.result import Status
-
-    control = task.control
-    for variable, number in start:
-        program.add_hint(variable, int(number))
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = task.settings.threads or max(os.cpu_count() or 1, MIN_THREADS)
-    solver.parameters.relative_gap_limit = task.settings.gap
-    solver.parameters.random_seed = task.seed % 2**31
-    solver.parameters.catch_sigint_signal = False
-    if math.isfinite(control.remaining):
-        solver.parameters.max_time_in_seconds = control.remaining
-    # CP-SAT calls its best bound 0 as long as it has none; what it tells the callback has been proven.
-    bounds: list[float] = []
-
-    def tightened(bound: float) -> None:
-        bounds.append(bound)
-        control.report(bound=bound)
-
-    class Improved(cp_model.CpSolverSolutionCallback):
-        def on_solution_callback(self) -> None:
-            control.report(value=self.objective_value)
-
-    solver.best_bound_callback = tightened
-    improved = Improved()
-    code = control.wait_for(lambda: solver.solve(program, improved), solver.stop_search)
-    if code == cp_model.MODEL_INVALID:
-        raise ValueError(f"CP-SAT finds the model invalid: {program.validate()}")
-    nodes = int(solver.num_branches)
-    if code == cp_model.INFEASIBLE:
-        return Solved(Status.INFEASIBLE, None, None, None, nodes)
-    is_feasible = code in (cp_model.OPTIMAL, cp_model.FEASIBLE)
-    value = solver.objective_value if is_feasible else None
-    bound = solver.best_objective_bound if code == cp_model.OPTIMAL else max(bounds, default=None)
-    if is_met(value, bound):
-        status = Status.OPTIMAL
-    elif control.is_interrupted:
-        status = Status.INTERRUPTED
-    else:
-        status = Status.FEASIBLE if is_feasible else Status.NO_SOLUTION
-    return Solved(status, value, bound, solver.value if is_feasible else None, nodes)
+    settings = task.settings
+    return solve_hindsight(
+        task,
+        "cp-sat",
+        settings.start,
+        lambda one, program, start: solve_program(
+            program, one.control, start, settings.gap, settings.threads, task.seed
+        ),
+    )
 
 
 SOLVER = Solver(

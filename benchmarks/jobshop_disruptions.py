@@ -1,0 +1,228 @@
+"""Rules, `rollout` and `rolling` on blocking job shops whose machines break down, and how far hindsight could go.
+
+python benchmarks/jobshop_disruptions.py rules rollout rolling hindsight      measure (each part goes on where it was)
+python benchmarks/jobshop_disruptions.py                                      write the tables from what is measured
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import record
+from tqdm import tqdm
+
+import orl
+from orl import registry
+from orl.problems.jobshop.process import JobShopProcess
+from orl.problems.jobshop.rules import RULES
+from orl.problems.jobshop.scenario import sample
+from orl.result import mean_interval, paired_difference
+from orl.scenario import Purpose
+
+MODES = ("swap", "none")
+PROBABILITIES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02)
+LAWRENCE = [f"la{i:02d}" for i in range(1, 41)]
+SOME = LAWRENCE[:5] + LAWRENCE[15:20]
+FEW = LAWRENCE[:5]
+SCENARIOS = 50
+ROLLING_SCENARIOS = 3
+HINDSIGHT_SCENARIOS = 5
+SEED = 0
+RAW = record.RESULTS / "jobshop_disruptions.jsonl"
+PARTS = {
+    "rules": (LAWRENCE, None, {}),
+    "rollout": (SOME, SCENARIOS, {"futures": 20}),
+    "rolling": (SOME, ROLLING_SCENARIOS, {"replan_time": 0.1}),
+    "hindsight": (FEW, HINDSIGHT_SCENARIOS, {}),
+}
+
+
+def shop_of(name, mode, probability):
+    return orl.load(f"jobshop/{name}", settings={"buffers": mode, "breakdowns": {"probability": probability}})
+
+
+def scenarios_of(shop, count):
+    return sample(shop, SEED, Purpose.EVALUATE, count if shop.settings.breakdowns.probability else 1)
+
+
+def rule_rows(name, mode, probability):
+    """Yield one row a rule; the schedule of its first scenario is verified."""
+    shop = shop_of(name, mode, probability)
+    scenarios = scenarios_of(shop, SCENARIOS)
+    process = JobShopProcess([shop] * len(scenarios), list(scenarios))
+    seeds = np.arange(len(scenarios), dtype=np.uint64)
+    for rule in RULES.values():
+        if rule.name not in ("edd", "mdd", "cr", "s/opn", "atc"):  # there are no due dates
+            process.reset()
+            costs = process.run(rule, seeds)
+            report = registry.find_problem("jobshop").verify(shop, scenarios[0], process.solution(0))
+            assert report.is_feasible and report.cost == costs[0]
+            yield {"method": rule.name, "costs": costs.tolist()}
+
+
+def policy_row(method, name, mode, probability, count, settings):
+    shop = shop_of(name, mode, probability)
+    count = count if probability else None
+    result = orl.solve(shop, method, settings=settings, scenarios=count, seed=SEED, time_limit=None)
+    assert result.verified, result.violations
+    return {"method": method, "costs": result.costs, "seconds_per_decision": result.metrics["seconds_per_decision"]}
+
+
+def hindsight_row(name, mode, probability, count):
+    """Return proven bounds and best values of the hindsight problems, 20 s each."""
+    shop = shop_of(name, mode, probability)
+    scenarios = scenarios_of(shop, count)
+    limit = 20.0 * len(scenarios)
+    result = orl.solve(shop, "cp-sat", scenarios=len(scenarios) if probability else None, seed=SEED, time_limit=limit)
+    assert result.verified
+    proven = result.metrics["proven_scenarios"]
+    return {"method": "hindsight", "costs": result.costs, "bound": result.bound, "proven": proven}
+
+
+def measure(part):
+    """Append what is missing of a part to the raw rows."""
+    names, count, settings = PARTS[part]
+    done = {(row["part"], row["instance"], row["mode"], row["probability"]) for row in raw()}
+    cells = [(name, mode, p) for mode in MODES for p in PROBABILITIES for name in names]
+    for cell in tqdm([cell for cell in cells if (part, *cell) not in done], desc=part):
+        if part == "rules":
+            rows = list(rule_rows(*cell))
+        elif part == "hindsight":
+            rows = [hindsight_row(*cell, count)]
+        else:
+            rows = [policy_row(part, *cell, count, settings)]
+        about = {"part": part, **dict(zip(("instance", "mode", "probability"), cell, strict=True))}
+        lines = [json.dumps({**about, **row, "commit": record.VERSIONS.get("commit")}) + "\n" for row in rows]
+        with RAW.open("a") as file:
+            file.write("".join(lines))
+
+
+def raw():
+    return [json.loads(line) for line in RAW.read_text().splitlines()] if RAW.exists() else []
+
+
+def by_scenario(rows, method, names, mode, probability, count):
+    """Return the mean over instances for each scenario, (scenarios,); None where something is missing."""
+    found = {
+        row["instance"]: row["costs"][:count]
+        for row in rows
+        if (row["method"], row["mode"], row["probability"]) == (method, mode, probability)
+    }
+    if not all(name in found for name in names):
+        return None
+    return np.mean([found[name] for name in names], axis=0)
+
+
+def table(rows, methods, names, mode, count):
+    """Return a line a method: means with intervals; and a line a method: paired differences to the best rule."""
+    means, differences = [], []
+    columns = {
+        (method, p): by_scenario(rows, method, names, mode, p, count) for method in methods for p in PROBABILITIES
+    }
+    rules = [method for method in methods if method in RULES and method != "random"]
+    best = {}
+    for p in PROBABILITIES:
+        best[p] = min(rules, key=lambda rule, p=p: columns[rule, p].mean())
+    for method in methods:
+        line, line_of_differences = [method], [method]
+        for p in PROBABILITIES:
+            costs = columns[method, p]
+            if costs is None:
+                line.append("")
+                line_of_differences.append("")
+                continue
+            line.append(with_interval(mean_interval(costs.tolist()) if len(costs) > 1 else None, costs.mean()))
+            reference = columns[best[p], p]
+            if method == best[p]:
+                line_of_differences.append("best rule")
+            else:
+                paired = paired_difference(costs.tolist(), reference.tolist()) if len(costs) > 1 else None
+                line_of_differences.append(with_interval(paired, (costs - reference).mean(), sign="+"))
+        means.append(line)
+        differences.append(line_of_differences)
+    return means, differences
+
+
+def with_interval(interval, value, sign=""):
+    half = "" if interval is None else f" ± {(interval.high - interval.low) / 2:.1f}"
+    return f"{value:{sign}.1f}{half}"
+
+
+def hindsight_table(rows, mode):
+    """Return a line a method: mean over la01-la05 and the scenarios that hindsight was computed for."""
+    lines = []
+    bounds = {}
+    line, proven = ["hindsight bound"], ["proven, of"]
+    for p in PROBABILITIES:
+        key = ("hindsight", mode, p)
+        found = [row for row in rows if (row["method"], row["mode"], row["probability"]) == key]
+        if len(found) < len(FEW):
+            line.append("")
+            proven.append("")
+            continue
+        bounds[p] = np.mean([row["bound"] for row in found])
+        line.append(f"{bounds[p]:.1f}")
+        proven.append(f"{sum(row['proven'] for row in found):.0f} of {sum(len(row['costs']) for row in found)}")
+    lines += [line, proven]
+    for method, count in (("mwr", HINDSIGHT_SCENARIOS), ("rollout", HINDSIGHT_SCENARIOS), ("rolling", None)):
+        line = [f"{method}: excess over it, %"]
+        for p in PROBABILITIES:
+            costs = by_scenario(rows, method, FEW, mode, p, count)
+            line.append("" if costs is None or p not in bounds else f"{100 * (costs.mean() / bounds[p] - 1):.1f}")
+        lines.append(line)
+    return lines
+
+
+def pace(rows):
+    lines = []
+    for method in ("rollout", "rolling"):
+        for mode in MODES:
+            line = [method, mode]
+            for p in PROBABILITIES:
+                key = (method, mode, p)
+                found = [row for row in rows if (row["method"], row["mode"], row["probability"]) == key]
+                times = [1000 * row["seconds_per_decision"] for row in found]
+                line.append(f"{np.mean(times):.2f}" if times else "")
+            lines.append(line)
+    return lines
+
+
+def write():
+    rows = raw()
+    rules = list(dict.fromkeys(row["method"] for row in rows if row["part"] == "rules"))
+    headers = ["method", *(f"p = {p:g}" for p in PROBABILITIES)]
+    some, few = "la01-la05 and la16-la20", "la01-la05"
+    sections = []
+    for mode in MODES:
+        name = {"swap": "with swaps", "none": "without swaps"}[mode]
+        means, differences = table(rows, rules, LAWRENCE, mode, SCENARIOS)
+        sections += [
+            (f"la01-la40 {name}: mean makespan over instances and {SCENARIOS} scenarios, ± half a 95 % interval over "
+             "scenarios (p = 0: one, no interval).", headers, means),
+            (f"la01-la40 {name}: paired difference to the best rule.", headers, differences),
+            (f"{some} {name}: the same with `rollout` (20 futures, base MWR).", headers,
+             table(rows, [*rules, "rollout"], SOME, mode, SCENARIOS)[0]),
+            (f"{some} {name}: paired difference to the best rule.", headers,
+             table(rows, [*rules, "rollout"], SOME, mode, SCENARIOS)[1]),
+            (f"{some} {name}, the first {ROLLING_SCENARIOS} of these scenarios: `rolling` (0.1 s a plan).", headers,
+             table(rows, [*rules, "rollout", "rolling"], SOME, mode, ROLLING_SCENARIOS)[0]),
+            (f"{few} {name}, the first {HINDSIGHT_SCENARIOS} scenarios: mean proven bound in hindsight (CP-SAT, 20 s "
+             f"each; unproven ones enter by their bound), and the excess over it; `rolling` on its "
+             f"{ROLLING_SCENARIOS} scenarios.", headers, hindsight_table(rows, mode)),
+        ]  # fmt: skip
+    sections.append(("Milliseconds a decision, mean.", ["method", "mode", *headers[1:]], pace(rows)))
+    commits = ", ".join(dict.fromkeys(str(row.get("commit")) for row in rows))
+    title = "Blocking job shops whose machines break down"
+    note = f"Repair times uniform 5..35, resumed; seed {SEED}, stream `evaluate`. Rows were measured at {commits}.\n\n"
+    sections[0] = (note + sections[0][0], *sections[0][1:])
+    record.write("jobshop_disruptions", title, sections)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
+    for chosen in parser.parse_args().parts:
+        measure(chosen)
+    write()

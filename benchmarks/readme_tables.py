@@ -1,0 +1,72 @@
+"""Put measured tables into the README, so that no number in it is typed.
+
+    python benchmarks/readme_tables.py            rewrites the blocks of README.md
+    python benchmarks/readme_tables.py --check    exit code 1 if a block is not what its file says
+
+A block begins with one of these comments and ends with `<!-- end -->`; what is between comes from the file:
+
+    <!-- table: benchmarks/results/jobshop_rules.md 1 [rule, mean] -->    its first table; some columns, or all
+    <!-- text: benchmarks/results/solve_ft10.md -->                       its fenced block, indented
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(r"(<!-- (table|text): (\S+)(?: (\d+))?(?: \[(.*?)\])? -->\n).*?(<!-- end -->)", re.S)
+
+
+def filled(text: str, root: Path = ROOT) -> str:
+    """Return a page with its blocks filled anew from the files that they name."""
+
+    def block(found: re.Match[str]) -> str:
+        opening, kind, name, number, columns, closing = found.groups()
+        source = (root / name).read_text(encoding="utf-8")
+        body = table_of(source, int(number or 1), columns) if kind == "table" else indented(source)
+        return f"{opening}\n{body}\n\n{closing}"
+
+    return BLOCK.sub(block, text)
+
+
+def table_of(source: str, number: int, columns: str | None) -> str:
+    """Return a Markdown page's table, counted from 1, with the named columns or all."""
+    tables = re.findall(r"(?:^\|.*\n)+", source, re.M)
+    if number > len(tables):
+        raise SystemExit(f"there are {len(tables)} tables, not {number}.")
+    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in tables[number - 1].splitlines()]
+    names = [name.strip() for name in columns.split(",")] if columns else lines[0]
+    if missing := set(names) - set(lines[0]):
+        raise SystemExit(f"there is no column {', '.join(sorted(missing))}; known are: {', '.join(lines[0])}.")
+    places = [lines[0].index(name) for name in names]
+    rows = ["| " + " | ".join(line[place] for place in places) + " |" for line in (lines[0], *lines[2:])]
+    rule = "|" + "|".join("---:" if lines[1][place].endswith(":") else "---" for place in places) + "|"
+    return "\n".join([rows[0], rule, *rows[1:]])
+
+
+def indented(source: str) -> str:
+    """Return a Markdown page's first fenced block, indented by four."""
+    found = re.search(r"```\n(.*?)\n```", source, re.S)
+    if found is None:
+        raise SystemExit("there is no fenced block.")
+    return "\n".join(f"    {line}".rstrip() for line in found.group(1).splitlines())
+
+
+def main() -> int:
+    """Rewrite the README, or say whether that would change it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if something would change")
+    path = ROOT / "README.md"
+    old = path.read_text(encoding="utf-8")
+    new = filled(old)
+    if parser.parse_args().check:
+        return int(old != new)
+    path.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

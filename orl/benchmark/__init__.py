@@ -1,0 +1,13 @@
+"""Benchmarks: suites of runs, a runner that no run can bring down, statistics and tables as a paper wants them.
+
+suite.py       a TOML file, checked, becomes a list of runs
+batch.py       `run_bench`: runs go to an executor, rows into `runs.jsonl`
+worker.py      one child process an executor's thread: time-outs and crashes are rows
+child.py       what that process does; nothing outlives the batch
+measure.py     one run in the child: warmed up, timed, verified, its peak memory
+command.py     a user's own program as a method
+run_log.py     rows, appended durably
+statistics.py  gaps, paired differences, p-values, profiles, integrals
+tables.py      rows into tables and files
+picture.py     performance profiles drawn
+"""

@@ -1,0 +1,117 @@
+"""The method `rolling`: plan the rest with the family's constraint program, follow the plan, plan anew when disturbed.
+
+A plan takes the nominal future for granted (certainty equivalence): what is drawn takes its expected value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from orl.problem import Problem
+from orl.process import Observation
+from orl.solver import Control, Solver, Task
+
+MAX_THREADS = 512
+
+
+@dataclass(frozen=True)
+class RollingSettings:
+    """What `rolling` may be told.
+
+    Parameters
+    ----------
+    replan_time : float > 0
+        Seconds for each plan.
+    threads : int >= 0
+        Workers of CP-SAT; 0: all cores, but 4 at least.
+    """
+
+    replan_time: float = 1.0
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.replan_time < float("inf"):
+            raise ValueError(f"replan_time must be > 0 and finite, got {self.replan_time}.")
+        if not 0 <= self.threads <= MAX_THREADS:
+            raise ValueError(f"threads must be in 0..{MAX_THREADS}, got {self.threads}.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The instance that a plan was made for, and its solution."""
+
+    instance: Any
+    solution: Any
+
+
+RollingMemory = tuple[tuple[Any, Plan | None], ...]  # instance and plan of each environment
+
+
+@dataclass(frozen=True)
+class RollingPolicy:
+    """Follow a plan until it no longer holds.
+
+    Parameters
+    ----------
+    problem : Problem
+    settings : RollingSettings
+    seed : int
+    """
+
+    problem: Problem
+    settings: RollingSettings
+    seed: int
+    clairvoyant: bool = False
+
+    def start(self, instances: Sequence[Any], rng: np.random.Generator) -> RollingMemory:
+        return tuple((instance, None) for instance in instances)
+
+    def decide(self, observation: Observation, memory: RollingMemory) -> tuple[np.ndarray, RollingMemory]:
+        assert self.problem.follow is not None
+        actions = np.zeros(len(memory), dtype=np.int64)
+        plans = list(memory)
+        for env in np.flatnonzero(observation.legal.any(axis=-1)).tolist():
+            instance, plan = memory[env]
+            action = None
+            if plan is not None:
+                action = self.problem.follow(plan.instance, plan.solution, observation, env)
+            if action is None:
+                plan = self._plan(instance, observation, env)
+                plans[env] = (instance, plan)
+                action = self.problem.follow(plan.instance, plan.solution, observation, env)
+                assert action is not None, "a plan holds when it is made"
+            actions[env] = action
+        return actions, tuple(plans)
+
+    def _plan(self, instance: Any, observation: Observation, env: int) -> Plan:
+        from orl.cp_sat import solve_program
+        from orl.hindsight import solve_hindsight
+
+        problem, settings = self.problem, self.settings
+        assert problem.in_motion is not None and problem.nominal is not None
+        now = problem.in_motion(instance, observation, env)
+        task = Task(problem, now, problem.nominal(now), settings, self.seed, Control(settings.replan_time))
+
+        def solve(one: Task, program: Any, start: Any) -> Any:
+            return solve_program(program, one.control, start, threads=settings.threads, seed=self.seed)
+
+        outcome = solve_hindsight(task, "cp-sat", "best-rule", solve)
+        return Plan(now, outcome.solutions[0])
+
+
+def _fits(problem: Problem) -> bool:
+    has_model = problem.models is not None and "cp-sat" in problem.models
+    return has_model and None not in (problem.in_motion, problem.nominal, problem.follow)
+
+
+SOLVER = Solver(
+    name="rolling",
+    summary="a plan by CP-SAT, followed, and made anew at every disturbance",
+    settings=RollingSettings,
+    fits=_fits,
+    policy=lambda task: RollingPolicy(task.problem, task.settings, task.seed),
+)

@@ -1,0 +1,51 @@
+"""The examples run, from their folder, as a reader would run them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import orl
+import orl.problems.jobshop.instance
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*command: str) -> str:
+    done = subprocess.run([sys.executable, *command], cwd=ROOT / "examples", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_simpy_plant_is_dispatched_as_our_simulator_would():
+    """The plant of the example, dispatched by MWR, ends when the same shop ends in our simulator."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    try:
+        import simpy_plant
+    finally:
+        sys.path.pop(0)
+    names = list(dict.fromkeys(machine for route in simpy_plant.JOBS.values() for machine, _ in route))
+    shop = orl.problems.jobshop.instance.JobShop(
+        "plant",
+        machines=[[names.index(machine) for machine, _ in route] for route in simpy_plant.JOBS.values()],
+        durations=[[duration for _, duration in route] for route in simpy_plant.JOBS.values()],
+    )
+    for rule in ("mwr", "spt", "fifo"):
+        said = run("simpy_plant.py", rule)
+        assert int(said.splitlines()[-1].split()[0]) == orl.solve(shop, rule).value
+
+
+def test_a_rule_in_five_lines_is_compared_from_the_command_line():
+    command = ("../run.py", "compare", "jobshop/ft06", "--solvers", "my_rule:nearly_done,spt", "--json")
+    assert '"solver": "my_rule:nearly_done"' in run(*command)
+
+
+def test_the_readmes_python_for_embedding_runs_and_prints_what_it_says(capsys):
+    code = next(
+        block for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S) if "A7" in block
+    )
+    exec(code, {"orl": orl})
+    said = re.search(r"answered_by\)  # (.*)", code)
+    assert said and capsys.readouterr().out.strip() == said.group(1)

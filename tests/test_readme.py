@@ -1,0 +1,48 @@
+"""The README says what was measured and what there is: no number in it is typed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from orl import files, registry
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "benchmarks" / "readme_tables.py"
+
+
+def test_the_tables_are_those_of_the_committed_results():
+    """Else `python benchmarks/readme_tables.py` mends it."""
+    assert subprocess.run([sys.executable, SCRIPT, "--check"], check=False).returncode == 0
+
+
+def test_every_table_is_in_a_block():
+    """But for the two that hold no measurement: what there is, and the fields of a result."""
+    inside, loose = False, []
+    for line in (ROOT / "README.md").read_text().splitlines():
+        inside = line.startswith(("<!-- table:", "<!-- text:")) or (inside and line != "<!-- end -->")
+        if line.startswith("|---") and not inside:
+            loose.append(line)
+    assert len(loose) == 2
+
+
+def test_the_counts_are_right():
+    text = (ROOT / "README.md").read_text()
+    for name in registry.problem_names():
+        if rules := registry.rules_of(registry.find_problem(name)):
+            assert f"{len(rules)} dispatching rules" in text
+    assert f"{sum(1 for name in registry.problem_names() for _ in files.packaged_instances(name))} instances" in text
+
+
+def test_a_block_takes_the_columns_it_names(tmp_path):
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        import readme_tables
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
+    (tmp_path / "a.md").write_text("# a\n\n| x | y |\n|:--|--:|\n| 1 | 2 |\n\nand\n\n| z |\n|--:|\n| 3 |\n")
+    page = "<!-- table: a.md 1 [y] -->\nold\n<!-- end -->\n<!-- table: a.md 2 -->\n<!-- end -->\n"
+    once = readme_tables.filled(page, tmp_path)
+    assert "\n| y |\n|---:|\n| 2 |\n" in once
+    assert "\n| z |\n|---:|\n| 3 |\n" in once
+    assert "old" not in once
+    assert readme_tables.filled(once, tmp_path) == once
