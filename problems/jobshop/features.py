@@ -48,7 +48,14 @@ def flat(observation: Observation) -> np.ndarray:
     (num_envs, width), machines = observation.legal.shape, view["free_at"].shape[1]
     columns = width + kernels.NUM_GLOBAL + (width - 1) * kernels.NUM_BY_JOB + machines * kernels.NUM_BY_MACHINE
     out = np.empty((num_envs, columns), dtype=np.float32)
-    kernels.flat(*(view[name] for name in FLAT_ARRAYS), observation.sizes, observation.legal, observation.post, out)
+    kernels.flat(
+        *(view[name] for name in FLAT_ARRAYS),
+        observation.sizes,
+        observation.legal,
+        observation.post,
+        np.empty(machines, dtype=np.int64),
+        out,
+    )
     return out
 
 

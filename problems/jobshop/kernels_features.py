@@ -38,9 +38,10 @@ def flat(
     sizes,
     legal,
     is_post,
+    to_come,
     out,
 ):
-    """Fill `out` (num_envs, F) from the arrays of an observation."""
+    """Fill `out` (num_envs, F) from the arrays of an observation; `to_come` (machines,) is scratch space."""
     width = legal.shape[1]
     first_job = width + NUM_GLOBAL
     first_machine = first_job + (width - 1) * NUM_BY_JOB
@@ -62,7 +63,7 @@ def flat(
         row[width + 2] = num_done / num_jobs
         row[width + 3] = _squash(np.float64(now), mean_work)
 
-        # Waiting work and waiting jobs by machine: sums first, put to scale below.
+        # Work and jobs by machine: sums first, put to scale below.
         for m in range(num_machines):
             at = first_machine + m * NUM_BY_MACHINE
             is_up = down_since[env, m] < 0
@@ -72,6 +73,9 @@ def flat(
             free = free_at[env, m]
             row[at + 3] = 1 if free < 0 else _squash(np.float64(max(free - now, 0)), mean_duration)
             row[at + 4] = 0 if is_up else _squash(np.float64(now - down_since[env, m]), mean_duration)
+        machine_of, duration_of = op_machine[env], op_duration[env]
+        for m in range(num_machines):
+            to_come[m] = 0
         for job in range(num_jobs):
             op = candidate[env, job]
             if op < 0:
@@ -81,12 +85,12 @@ def flat(
                 row[at + 5] += op_duration[env, op]
                 row[at + 6] += 1
             for later in range(op, job_first[env, job + 1]):
-                row[first_machine + op_machine[env, later] * NUM_BY_MACHINE + 7] += op_duration[env, later]
+                to_come[machine_of[later]] += duration_of[later]
         for m in range(num_machines):
             at = first_machine + m * NUM_BY_MACHINE
             row[at + 5] = _squash(np.float64(row[at + 5]), mean_work)
             row[at + 6] /= num_jobs
-            row[at + 7] = _squash(np.float64(row[at + 7]), mean_work)
+            row[at + 7] = _squash(np.float64(to_come[m]), mean_work)
 
         for job in range(num_jobs):
             at = first_job + job * NUM_BY_JOB
