@@ -20,6 +20,7 @@ from shops import scenario_of, shops
 from test_motion import IN_MOTION, same_future, stopped
 
 import orl
+from orl.cp_sat import solve_program
 from orl.errors import InputError, Stopped
 from orl.exact import solve_model
 from orl.problem import Problem, Report
@@ -36,7 +37,6 @@ from orl.scenario import Purpose, Scenarios
 from orl.simulate import best_rule
 from orl.solver import Control, Outcome, Task
 from orl.solvers.cp_sat import SOLVER as CP_SAT
-from orl.solvers.cp_sat import solve_program
 from orl.solvers.exact import SOLVER as EXACT
 
 SOLVERS = pytest.mark.parametrize("solver", [EXACT, CP_SAT], ids=lambda solver: solver.name)
@@ -544,7 +544,7 @@ def test_no_rule_beats_the_optimum_of_a_shop_in_motion_and_no_schedule_the_bound
     for variable, number in model.start(process.solution(0)):
         model.program.add(variable == int(number))
     task = Task(problem(), shop, scenario, CP_SAT.settings(threads=1), 0, Control())
-    assert solve_program(task, model.program, ()).value == pytest.approx(cost)
+    assert solve_program(model.program, task.control, threads=task.settings.threads).value == pytest.approx(cost)
 
 
 @pytest.mark.parametrize("buffers", ["unlimited", "swap", "none"])
