@@ -207,8 +207,8 @@ def write():
              table(rows, [*rules, "rollout"], SOME, mode, SCENARIOS)[1]),
             (f"{few} {name}, the first {FEW_SCENARIOS} of these scenarios, with `rolling` (1 s a plan).", headers,
              table(rows, [*rules, "rollout", "rolling"], FEW, mode, FEW_SCENARIOS)[0]),
-            ("The same: mean proven bound in hindsight (CP-SAT, 20 s each; unproven ones enter by their bound), and the "
-             "excess over it.", headers, hindsight_table(rows, mode)),
+            ("The same: mean proven bound in hindsight (CP-SAT, 20 s each; unproven ones enter by their bound), and "
+             "the excess over it.", headers, hindsight_table(rows, mode)),
         ]  # fmt: skip
     sections.append(("Milliseconds a decision, mean.", ["method", "mode", *headers[1:]], pace(rows)))
     commits = ", ".join(dict.fromkeys(str(row.get("commit")) for row in rows))
