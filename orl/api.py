@@ -125,8 +125,8 @@ def make_policy(
         family = registry.find_problem(problem)
         methods = {name: registry.find_solver(name, family).settings for name in names}
         of_instance, of_method = params.split(settings or {}, family.name, family.settings(), methods)
-        given = params.make(family.settings(), of_instance, family.name)
-        options = params.make(methods[policy], of_method[policy], policy) if names else None  # type: ignore[type-var]
+        given: Any = params.make(family.settings(), of_instance, family.name)
+        options: Any = params.make(methods[policy], of_method[policy], policy) if names else None
         instance = None
     else:
         family, instance, prepared = prepare(problem, names, None, settings or {})

@@ -12,9 +12,9 @@ import numpy as np
 
 from orl.errors import InputError
 
+from .kernels_codes import NO_DUE_DATE
 from .state import ShopState, checked_state
 
-NO_DUE_DATE = np.iinfo(np.int64).max
 MAX_HORIZON = 2**40  # time units; keeps (time, job) packable into one integer and every time exact in a float
 MAX_JOBS = 2**19
 MAX_MACHINES = 2**17

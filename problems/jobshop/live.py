@@ -88,9 +88,9 @@ def _brought(settings: JobShopSettings, state: State) -> tuple[JobShop, dict[str
         machines=[[index[str(machine)] for machine, _ in route] for route in columns["operations"]],
         durations=[[duration for _, duration in route] for route in columns["operations"]],
         num_machines=len(index),
-        releases=[0 if release is None else release for release in columns["release"]],
-        due_dates=columns["due"],
-        weights=[1.0 if weight is None else weight for weight in columns["weight"]],
+        releases=_filled(columns["release"], 0),
+        due_dates=_filled(columns["due"], None),
+        weights=_filled(columns["weight"], 1.0),
         job_names=tuple(str(entry.get("job")) for entry in entries),
         machine_names=tuple(index),
         settings=settings,
@@ -100,6 +100,11 @@ def _brought(settings: JobShopSettings, state: State) -> tuple[JobShop, dict[str
     ]
     down = [{**entry, "machine": str(entry.get("machine"))} for entry in machines]
     return shop, {**state, "jobs": rest, "machines": down}
+
+
+def _filled(values: list[Any], default: Any) -> Any:
+    """Return values with a default where there is none; `JobShop` checks them."""
+    return [default if value is None else value for value in values]
 
 
 def answer(instance: JobShop, observation: Observation, action: int) -> tuple[dict[str, Any] | None, list[Any]]:

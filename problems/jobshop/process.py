@@ -11,18 +11,18 @@ from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule, call_table
 from orl.scenario import Scenarios
 
-from . import kernels
+from . import kernels, kernels_codes
 from .instance import MAX_TIME, JobShop, Schedule, with_history
 from .kernels_layout import WORD_BITS, layout
 from .scenario import downtime
 
-BUFFERS = {"unlimited": kernels.UNLIMITED, "swap": kernels.SWAP, "none": kernels.NO_BUFFERS}
+BUFFERS = {"unlimited": kernels_codes.UNLIMITED, "swap": kernels_codes.SWAP, "none": kernels_codes.NO_BUFFERS}
 OBJECTIVES = {
-    "makespan": kernels.MAKESPAN,
-    "flow-time": kernels.FLOW_TIME,
-    "weighted-tardiness": kernels.WEIGHTED_TARDINESS,
-    "max-lateness": kernels.MAX_LATENESS,
-    "tardy-jobs": kernels.TARDY_JOBS,
+    "makespan": kernels_codes.MAKESPAN,
+    "flow-time": kernels_codes.FLOW_TIME,
+    "weighted-tardiness": kernels_codes.WEIGHTED_TARDINESS,
+    "max-lateness": kernels_codes.MAX_LATENESS,
+    "tardy-jobs": kernels_codes.TARDY_JOBS,
 }
 MAX_FAILURES = 200_000  # of one machine in one episode, before a shop is taken to be unable to finish
 

@@ -15,12 +15,9 @@ from orl.process import Observation
 from orl.rule import Rule
 
 from .instance import NO_DUE_DATE, JobShop
+from .kernels_codes import ATC, ATC_LOOK_AHEAD, CR, FIFO, LIFO, MDD, RANDOM, SOPN, WINQ
 
 HAUPT = "Haupt 1989, doi 10.1007/BF01721162"
-FIFO, LIFO, WINQ, RANDOM, MDD, CR, SOPN, ATC = range(
-    1, 9
-)  # as in kernels, which are not imported: numba is slow to load
-ATC_LOOK_AHEAD = 2.0
 
 
 def choices(observation: Observation) -> np.ndarray:
@@ -97,7 +94,7 @@ def winq(observation: Observation) -> np.ndarray:
 
 def random(observation: Observation, seeds: np.ndarray) -> np.ndarray:
     """Random: every waiting job is as likely as another, drawn anew at every decision."""
-    from .kernels import hash_uniform_many
+    from .kernels_rules import hash_uniform_many
 
     scores = np.empty(observation.legal.shape)
     hash_uniform_many(seeds, observation.arrays["num_started"], scores)

@@ -15,6 +15,8 @@ from orl.errors import InputError, at
 from orl.files import read_text
 from orl.params import nearest
 
+from .kernels_codes import RUNNING
+
 if TYPE_CHECKING:
     from orl.process import Observation
 
@@ -306,9 +308,6 @@ def observed_state(shop: JobShop, observation: Observation, env: int) -> ShopSta
 def in_motion(shop: JobShop, observation: Observation, env: int) -> JobShop:
     """Return a shop as it goes on from an observation between two decisions."""
     return shop.in_motion(observed_state(shop, observation, env))
-
-
-RUNNING = 2  # as in kernels, which are not imported: numba is slow to load
 
 
 def _check_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:

@@ -81,7 +81,10 @@ class RolloutPolicy:
     def decide(self, observation: Observation, memory: RolloutMemory) -> tuple[np.ndarray, RolloutMemory]:
         actions, base = self.base.decide(observation, memory.base)
         actions = actions.copy()
-        envs, trials, futures, first = [], [], [], []  # of environments with something to choose, until there are many
+        envs: list[int] = []  # with something to choose, gathered until there are many trials
+        trials: list[tuple[Any, int]] = []
+        futures: list[Scenarios] = []
+        first: list[int] = []
         for env in np.flatnonzero(observation.legal.sum(axis=-1) > 1).tolist():
             envs.append(env)
             first.append(len(trials))
