@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orl.benchmark import picture, tables
@@ -30,6 +30,8 @@ def test_a_relative_difference_is_antisymmetric_and_bounded(a, b):
 
 
 @given(st.lists(st.lists(numbers, min_size=1, max_size=3), min_size=1, max_size=8), st.integers(0, 9))
+@example([[0.0], [0.0], [0.0], [0.0], [8.66e-147]], 0)
+@example([[0.0], [0.0], [0.0], [0.0], [5e-324]], 0)
 @settings(max_examples=40)
 def test_an_interval_holds_the_mean_and_repeats_with_its_seed(differences, seed):
     """The mean weighs instances alike; the same seed gives the same limits; few instances have none."""

@@ -84,18 +84,19 @@ def paired_difference_interval(
     return Interval(mean, float(limits[0]), float(limits[1]))
 
 
-def _bca(sample: np.ndarray, rng: np.random.Generator, level: float, resamples: int) -> Sequence[float]:
+def _bca(sample: np.ndarray, rng: np.random.Generator, level: float, resamples: int) -> np.ndarray:
     from scipy.stats import bootstrap
 
-    def interval(method: str) -> Sequence[float]:
+    def interval(method: str) -> np.ndarray:
         found = bootstrap(
-            (sample,), np.mean, confidence_level=level, n_resamples=resamples, method=method, rng=rng, batch=1000
+            (scaled,), np.mean, confidence_level=level, n_resamples=resamples, method=method, rng=rng, batch=1000
         )
-        return found.confidence_interval
+        return scale * np.asarray(found.confidence_interval)
 
+    scale = np.abs(sample).max()  # the cubes of tiny differences would underflow
+    scaled = sample / scale
     # Jackknife means that do not differ leave BCa without an acceleration; they cannot be told from noise then.
-    is_flat = np.ptp(sample) <= 1e-9 * np.abs(sample).max()
-    return interval("percentile" if is_flat else "BCa")
+    return interval("percentile" if np.ptp(scaled) <= 1e-9 else "BCa")
 
 
 def sign_flip_p_value(differences: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> float:
