@@ -92,8 +92,10 @@ class Problem:
         scenarios are futures that agree with what has been seen, its models plan the rest.
     nominal : callable (instance) -> Scenarios, or None
         The one scenario in which everything goes as expected, to plan with.
-    follow : callable (planned, solution, observation, env) -> action or None, or None
-        What a solution of the instance `planned` asks for now; None: something has happened that it did not foresee.
+    follow : callable (planned, solution, observation, env) -> action, or None
+        What a solution of the instance `planned` asks for now, as far as it is legal.
+    is_disturbed : callable (planned, observation, env) -> bool, or None
+        Whether something has happened that plans of the instance `planned` did not foresee.
     live : callable () -> Live, or None
         What those need who embed a policy, see `orl.embed`.
     models : name -> callable (instance, scenarios, upper_bound, should_stop) -> Model, or None
@@ -134,7 +136,8 @@ class Problem:
     draw: Callable[..., Any] | None = None
     in_motion: Callable[..., Any] | None = None
     nominal: Callable[[Any], Any] | None = None
-    follow: Callable[..., int | None] | None = None
+    follow: Callable[..., int] | None = None
+    is_disturbed: Callable[..., bool] | None = None
     live: Callable[[], Live] | None = None
     models: Mapping[str, Callable[..., Any]] | None = None
     stages: Callable[..., Any] | None = None

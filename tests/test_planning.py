@@ -13,7 +13,7 @@ from orl import registry
 from orl.errors import InputError
 from orl.problems.jobshop.instance import JobShop, JobShopSettings, Schedule
 from orl.problems.jobshop.process import JobShopProcess
-from orl.problems.jobshop.replanning import follow
+from orl.problems.jobshop.replanning import follow, is_disturbed
 from orl.problems.jobshop.scenario import nominal, sample
 from orl.problems.jobshop.state import observed_state, state_from
 from orl.scenario import Purpose, Scenarios
@@ -122,4 +122,14 @@ def test_a_plan_is_followed_in_its_order_and_given_up_when_a_machine_fails():
     failed = shop.in_motion(observed_state(shop, process.observe(), 0))
     state = failed.state
     down = type(state)(state.clock, state.ops_done, state.work_left, state.started, state.ready_at, [0, -1])
-    assert follow(shop.in_motion(down), plan, process.observe(), 0) is None
+    assert not is_disturbed(shop, process.observe(), 0)
+    assert is_disturbed(shop.in_motion(down), process.observe(), 0)
+
+
+@pytest.mark.parametrize("name", ["la01", "la05"])
+def test_rolling_is_never_worse_than_its_rules_where_nothing_is_random(name):
+    """The certificate refuses moves of the optimal schedule without swaps, so the plan cannot be followed as it is."""
+    shop = orl.load(f"jobshop/{name}", settings={"buffers": "none"})
+    rules = registry.rules_of(registry.find_problem("jobshop"))
+    best = min(orl.solve(shop, rule).value for rule in rules)
+    assert orl.solve(shop, "rolling", settings={"replan_time": 0.5}, time_limit=None).value <= best

@@ -57,6 +57,7 @@ PROBLEM = Problem(
     in_motion=lazy(f"{_HERE}.state:in_motion"),
     nominal=lazy(f"{_HERE}.scenario:nominal"),
     follow=lazy(f"{_HERE}.replanning:follow"),
+    is_disturbed=lazy(f"{_HERE}.replanning:is_disturbed"),
     live=_live,
     models={"exact": lazy(f"{_HERE}.exact:build"), "cp-sat": lazy(f"{_HERE}.cp_sat:build")},
     features=_features,

@@ -9,7 +9,22 @@ from orl.process import Observation
 from .instance import JobShop, Schedule
 
 
-def follow(planned: JobShop, schedule: Schedule, observation: Observation, env: int) -> int | None:
+def is_disturbed(planned: JobShop, observation: Observation, env: int) -> bool:
+    """Return whether another set of machines is down than when plans were made, or one has failed again.
+
+    What the calendar foresees is no disturbance.
+    """
+    down_since = observation.arrays["down_since"][env, : planned.num_machines]
+    calendar = {(machine, start) for machine, start, _ in planned.calendar}
+    before = np.full(planned.num_machines, -1) if planned.state is None else planned.state.down_since
+    for machine in np.flatnonzero(down_since != before).tolist():
+        known = [(machine, int(times[machine])) for times in (down_since, before) if times[machine] >= 0]
+        if any(one not in calendar for one in known):
+            return True
+    return False
+
+
+def follow(planned: JobShop, schedule: Schedule, observation: Observation, env: int) -> int:
     """Return the next move of a schedule: its order on each machine is kept, its times are not.
 
     Parameters
@@ -22,19 +37,11 @@ def follow(planned: JobShop, schedule: Schedule, observation: Observation, env: 
 
     Returns
     -------
-    int or None
+    int
         The job that is next on its machine, the one planned first if there are several, else `wait`. Where waiting is
-        illegal (nothing is to come), the legal job planned first: blocking may have made the order impossible. None:
-        another set of machines is down than when the schedule was made, or one has failed again.
+        illegal (nothing is to come), the legal job planned first: blocking may have made the order impossible.
     """
     view = {key: array[env] for key, array in observation.arrays.items()}
-    down_since = view["down_since"][: planned.num_machines]
-    calendar = {(machine, start) for machine, start, _ in planned.calendar}
-    before = np.full(planned.num_machines, -1) if planned.state is None else planned.state.down_since
-    for machine in np.flatnonzero(down_since != before).tolist():
-        known = [(machine, int(times[machine])) for times in (down_since, before) if times[machine] >= 0]
-        if any(one not in calendar for one in known):
-            return None
     start_of = np.full(planned.num_ops, np.iinfo(np.int64).max)
     start_of[planned.job_first[schedule.job] + schedule.position] = schedule.start
     candidate = view["candidate"][: planned.num_jobs]

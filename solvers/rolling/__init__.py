@@ -1,6 +1,7 @@
 """The method `rolling`: plan the rest with the family's constraint program, follow the plan, plan anew when disturbed.
 
-A plan takes the nominal future for granted (certainty equivalence): what is drawn takes its expected value.
+A plan takes the nominal future for granted (certainty equivalence): what is drawn takes its expected value. It is worth
+what following it costs there, which is more than it promises where policies may do less than models.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 
 from orl.problem import Problem
 from orl.process import Observation
+from orl.scenario import Scenarios
+from orl.simulate import best_rule, run_episodes
 from orl.solver import Control, Solver, Task
 
 MAX_THREADS = 512
@@ -71,41 +74,62 @@ class RollingPolicy:
         return tuple((instance, None) for instance in instances)
 
     def decide(self, observation: Observation, memory: RollingMemory) -> tuple[np.ndarray, RollingMemory]:
-        assert self.problem.follow is not None
+        assert self.problem.follow is not None and self.problem.is_disturbed is not None
         actions = np.zeros(len(memory), dtype=np.int64)
         plans = list(memory)
         for env in np.flatnonzero(observation.legal.any(axis=-1)).tolist():
             instance, plan = memory[env]
-            action = None
-            if plan is not None:
-                action = self.problem.follow(plan.instance, plan.solution, observation, env)
-            if action is None:
+            if plan is None or self.problem.is_disturbed(plan.instance, observation, env):
                 plan = self._plan(instance, observation, env)
                 plans[env] = (instance, plan)
-                action = self.problem.follow(plan.instance, plan.solution, observation, env)
-                assert action is not None, "a plan holds when it is made"
-            actions[env] = action
+            actions[env] = self.problem.follow(plan.instance, plan.solution, observation, env)
         return actions, tuple(plans)
 
     def _plan(self, instance: Any, observation: Observation, env: int) -> Plan:
         from orl.cp_sat import solve_program
-        from orl.hindsight import solve_hindsight
+        from orl.hindsight import is_met, solve_hindsight
 
         problem, settings = self.problem, self.settings
         assert problem.in_motion is not None and problem.nominal is not None
         now = problem.in_motion(instance, observation, env)
-        task = Task(problem, now, problem.nominal(now), settings, self.seed, Control(settings.replan_time))
+        future = problem.nominal(now)
+        task = Task(problem, now, future, settings, self.seed, Control(settings.replan_time))
 
         def solve(one: Task, program: Any, start: Any) -> Any:
             return solve_program(program, one.control, start, threads=settings.threads, seed=self.seed)
 
         outcome = solve_hindsight(task, "cp-sat", "best-rule", solve)
-        return Plan(now, outcome.solutions[0])
+        plans = [Plan(now, outcome.solutions[0])]
+        if not is_met(self._followed(plans[0], future), outcome.value):
+            rule = best_rule(problem, now, future, self.seed)
+            plans += [Plan(now, rule[2])] if rule else []
+        return min(plans, key=lambda plan: self._followed(plan, future))
+
+    def _followed(self, plan: Plan, future: Scenarios) -> float:
+        """Return what following a plan costs in the nominal future."""
+        process = self.problem.process([plan.instance], [future])
+        return float(run_episodes(process, _Follower(self.problem, plan), np.random.default_rng(0))[0][0])
+
+
+@dataclass(frozen=True)
+class _Follower:
+    """Follow one plan to the end."""
+
+    problem: Problem
+    plan: Plan
+    clairvoyant: bool = False
+
+    def start(self, instances: Sequence[Any], rng: np.random.Generator) -> None:
+        return None
+
+    def decide(self, observation: Observation, memory: None) -> tuple[np.ndarray, None]:
+        assert self.problem.follow is not None
+        return np.array([self.problem.follow(self.plan.instance, self.plan.solution, observation, 0)]), None
 
 
 def _fits(problem: Problem) -> bool:
     has_model = problem.models is not None and "cp-sat" in problem.models
-    return has_model and None not in (problem.in_motion, problem.nominal, problem.follow)
+    return has_model and None not in (problem.in_motion, problem.nominal, problem.follow, problem.is_disturbed)
 
 
 SOLVER = Solver(
