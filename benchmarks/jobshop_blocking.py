@@ -14,7 +14,7 @@ import orl
 from orl import files
 from orl.problems.jobshop.instance import Breakdowns, JobShopSettings
 from orl.problems.jobshop.process import JobShopProcess
-from orl.problems.jobshop.rules import RULES
+from orl.problems.jobshop.rules import DUE_DATE_RULES, RULES
 from orl.problems.jobshop.scenario import draw, sample
 from orl.scenario import Purpose, generator
 
@@ -22,7 +22,7 @@ PUBLISHED = {
     "swap": {"ft06": 63, "la01": 793, "la02": 793, "la03": 715, "la04": 743, "la05": 664},
     "none": {"ft06": 69, "la01": 881, "la02": 900, "la05": 732},
 }
-WITHOUT_DUE_DATES = [name for name in RULES if name not in ("edd", "mdd", "cr", "s/opn", "atc")]
+WITHOUT_DUE_DATES = [name for name in RULES if name not in DUE_DATE_RULES]
 SIZES = ((15, 15), (30, 15), (50, 20), (100, 20), (200, 20), (200, 50))
 
 

@@ -174,3 +174,5 @@ RULES: Mapping[str, Rule] = {
         Rule("random", score=random, compiled=RANDOM, source=HAUPT),
     )
 }
+
+DUE_DATE_RULES = ("edd", "mdd", "cr", "s/opn", "atc")  # which all go by job numbers where there are no due dates
