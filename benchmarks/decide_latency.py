@@ -73,7 +73,8 @@ def main():
         [
             ("Microseconds a decision, median and 99th percentile, all jobs waiting: a state of arrays; of "
              "dictionaries, for a shop that is known; of dictionaries that bring their jobs along.",
-             ["rule", "jobs", "machines", "arrays", "99 %", "dictionaries", "99 %", "with jobs", "99 %"], rules()),
+             ["rule", "jobs", "machines", "arrays", "arrays 99 %", "dictionaries", "dictionaries 99 %", "with jobs",
+              "with jobs 99 %"], rules()),
             ("A budget of 20 ms on a 15x15 shop, 50 questions: how many the policy answered itself (else MWR did), "
              "milliseconds.", ["policy", "answered itself", "median", "longest"], budgets()),
         ],

@@ -41,6 +41,8 @@ def table_of(source: str, number: int, columns: str | None) -> str:
     names = [name.strip() for name in columns.split(",")] if columns else lines[0]
     if missing := set(names) - set(lines[0]):
         raise SystemExit(f"there is no column {', '.join(sorted(missing))}; known are: {', '.join(lines[0])}.")
+    if doubled := {name for name in names if lines[0].count(name) > 1}:
+        raise SystemExit(f"{source.splitlines()[0]}: several columns are called {', '.join(sorted(doubled))}.")
     places = [lines[0].index(name) for name in names]
     rows = ["| " + " | ".join(line[place] for place in places) + " |" for line in (lines[0], *lines[2:])]
     rule = "|" + "|".join("---:" if lines[1][place].endswith(":") else "---" for place in places) + "|"

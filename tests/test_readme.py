@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from orl import files, registry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,3 +48,6 @@ def test_a_block_takes_the_columns_it_names(tmp_path):
     assert "\n| z |\n|---:|\n| 3 |\n" in once
     assert "old" not in once
     assert readme_tables.filled(once, tmp_path) == once
+    (tmp_path / "a.md").write_text("# a\n\n| x | x |\n|:--|--:|\n| 1 | 2 |\n")
+    with pytest.raises(SystemExit, match="several columns are called x"):
+        readme_tables.filled("<!-- table: a.md 1 -->\n<!-- end -->\n", tmp_path)
