@@ -460,7 +460,7 @@ def test_ctrl_c_leaves_a_usable_folder_and_says_how_to_go_on(tmp_path):
     wait_until(lambda: (out / "runs.jsonl").exists() and run_log.read_rows(out), 60)
     time.sleep(0.5)
     run.send_signal(signal.SIGINT)
-    _, error = run.communicate(timeout=30)
+    _, error = run.communicate(timeout=120)
     assert run.returncode == 130, error
     assert f"go on with: orl bench {path} --out {out} --resume" in error
     assert "Traceback" not in error
