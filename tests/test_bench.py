@@ -69,7 +69,13 @@ def wait_until(condition, seconds=20):
 def start_bench(*arguments):
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
     command = [sys.executable, ROOT / "run.py", "bench", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+    def heed_ctrl_c():  # a shell's background jobs ignore it, and so would their children
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_ctrl_c
+    )
 
 
 # Rows ---------------------------------------------------------------------------------------------------------------
@@ -460,7 +466,7 @@ def test_ctrl_c_leaves_a_usable_folder_and_says_how_to_go_on(tmp_path):
     wait_until(lambda: (out / "runs.jsonl").exists() and run_log.read_rows(out), 60)
     time.sleep(0.5)
     run.send_signal(signal.SIGINT)
-    _, error = run.communicate(timeout=120)
+    _, error = run.communicate(timeout=30)
     assert run.returncode == 130, error
     assert f"go on with: orl bench {path} --out {out} --resume" in error
     assert "Traceback" not in error
