@@ -77,8 +77,9 @@ class RulePolicy:
 
     def scores(self, observation: Observation, memory: RuleMemory) -> np.ndarray:
         """Return the score of each choice, of the shape of `legal`; those of what is no choice mean nothing."""
-        if memory.tables is None:
-            return call_score(self.rule, observation, memory.seeds)
+        if self.rule.score is not None:
+            return call_score(self.rule, observation, memory.seeds, memory.tables)
+        assert memory.tables is not None
         candidate = observation.arrays["candidate"]
         flat = candidate.reshape(len(candidate), -1)
         return np.take_along_axis(memory.tables, np.maximum(flat, 0), axis=1).reshape(candidate.shape)

@@ -153,6 +153,22 @@ class Result:
         return json.dumps(self.to_dict())
 
 
+def cvar(costs: Sequence[float], level: float) -> float:
+    """Return the conditional value at risk: the mean of the worst share `1 - level` of the costs, (num_scenarios,).
+
+    >>> cvar([1.0, 2.0, 3.0, 4.0], 0.5)
+    3.5
+    """
+    ordered = np.sort(np.asarray(costs, dtype=np.float64))
+    weight = (1 - level) * len(ordered)
+    whole = math.floor(weight + 1e-9)
+    worst = ordered[len(ordered) - whole :].sum()
+    rest = weight - whole
+    if rest > 1e-9:
+        worst += rest * ordered[len(ordered) - whole - 1]
+    return float(worst / weight)
+
+
 def _plain(x: Any) -> Any:
     """Return `x` in types that JSON knows; whole floats become integers, what is not finite becomes None."""
     if isinstance(x, Violation):

@@ -15,15 +15,17 @@ from orl.errors import InputError
 
 @dataclass(frozen=True)
 class Rule:
-    """A dispatching rule, as a table or as a score.
+    """A dispatching rule, as a table, as a score, or as a score with a table of parameters.
 
     Parameters
     ----------
     name : str
     table : callable (instance) -> ndarray (num_entries,), or None
-        Priorities computed once for an instance, not NaN; whole episodes then run in the family's kernel.
-    score : callable (observation) or (observation, seeds) -> ndarray of the shape of `observation.legal`, or None
-        Scores computed at every decision. `seeds` (num_envs,) uint64 tell random rules apart.
+        Priorities computed once for an instance, not NaN; whole episodes then run in the family's kernel. Beside a
+        score: the score's parameters.
+    score : callable (observation[, seeds][, parameters]) -> ndarray of the shape of `observation.legal`, or None
+        Scores computed at every decision. `seeds` (num_envs,) uint64 tell random rules apart; `parameters` (num_envs,
+        num_entries) is the table of each environment's instance.
     compiled : int
         The family's number of the same rule inside its kernel; 0: none.
     source : str
@@ -39,7 +41,7 @@ class Rule:
     @property
     def summary(self) -> str:
         """The first sentence of the rule's docstring."""
-        return (inspect.getdoc(self.table or self.score) or "").split("\n")[0]
+        return (inspect.getdoc(self.score or self.table) or "").split("\n")[0]
 
 
 def rule_from(function: Callable[..., np.ndarray], name: str = "") -> Rule:
@@ -83,11 +85,12 @@ def call_table(rule: Rule, instance: Any, num_entries: int | None = None) -> np.
     return priorities
 
 
-def call_score(rule: Rule, observation: Any, seeds: np.ndarray) -> np.ndarray:
+def call_score(rule: Rule, observation: Any, seeds: np.ndarray, parameters: np.ndarray | None = None) -> np.ndarray:
     """Return a score rule's scores, checked: the shape of the mask, no NaN where it counts."""
     assert rule.score is not None
-    takes_seeds = len(inspect.signature(rule.score).parameters) == 2
-    scores = _numbers(rule, rule.score, observation, *([seeds] if takes_seeds else []))
+    given = {"seeds": seeds, "parameters": parameters}
+    takes = [name for name in inspect.signature(rule.score).parameters if name in given]
+    scores = _numbers(rule, rule.score, observation, *(given[name] for name in takes))
     if scores.shape != observation.legal.shape:
         raise InputError(
             f"rule {rule.name!r} must return scores of shape {observation.legal.shape}, got {scores.shape}."

@@ -2,4 +2,5 @@
 
 PROBLEMS = {
     "jobshop": "orl.problems.jobshop:PROBLEM",
+    "lotsizing": "orl.problems.lotsizing:PROBLEM",
 }

@@ -18,7 +18,7 @@ PAIRS = [
         *registry.rules_of(registry.find_problem(problem)),
     ]
 ]
-SMALL = {"jobshop": "jobshop/ft06"}
+SMALL = {"jobshop": "jobshop/ft06", "lotsizing": "lotsizing/setting_2items_VI"}
 QUICK = {"best-of": {"runs": 20}}
 
 

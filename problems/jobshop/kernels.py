@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from orl.jit import kernel
+from orl.kernels_hash import hash_uniform
 
 from .kernels_active import mark_conflict_set, place
 from .kernels_certificate import is_safe, may_move
@@ -44,7 +45,7 @@ from .kernels_codes import (
 from .kernels_downtime import down_start, expect_failure, fail, repair
 from .kernels_moves import begin_work, complete, enter, move, swap, touch
 from .kernels_queues import before_in_queue, close, enqueue, next_time, pop_event, push_event
-from .kernels_rules import best_on, hash_uniform, score_of
+from .kernels_rules import best_on, score_of
 
 
 @kernel

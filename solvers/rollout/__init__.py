@@ -79,6 +79,8 @@ class RolloutPolicy:
         return RolloutMemory(instances, seeds, 0, self.base.start(instances, rng))
 
     def decide(self, observation: Observation, memory: RolloutMemory) -> tuple[np.ndarray, RolloutMemory]:
+        if observation.legal.ndim > 2:
+            raise InputError("rollout tries single choices, not joint ones of all machines: set decision=machine.")
         actions, base = self.base.decide(observation, memory.base)
         actions = actions.copy()
         envs: list[int] = []  # with something to choose, gathered until there are many trials
