@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from orl.embed import Live
     from orl.features import Features
     from orl.rule import Rule
+    from orl.tabular import Tabular
 
 Solution = Any  # a family's record of executed decisions
 Columns = Mapping[str, Sequence[Any]]  # a solution as a table: column name -> entries
@@ -103,6 +104,8 @@ class Problem:
         what is left to decide. `upper_bound` is the cost of a known solution; the model may leave out whatever costs
         more, never what costs as much. A large model asks `should_stop()` from time to time as it is built, and raises
         `Stopped`. All but the first: keywords.
+    tabular : callable (instance) -> Tabular, or None
+        A small instance written out for dynamic programming, see `orl.tabular`; raises `InputError` if it is too large.
     stages : or None
         A graph of linear stages.
     features : callable () -> Features, or None
@@ -140,6 +143,7 @@ class Problem:
     is_disturbed: Callable[..., bool] | None = None
     live: Callable[[], Live] | None = None
     models: Mapping[str, Callable[..., Any]] | None = None
+    tabular: Callable[[Any], Tabular] | None = None
     stages: Callable[..., Any] | None = None
     features: Callable[[], Features] | None = None
     plot: Callable[..., None] | None = None

@@ -15,7 +15,7 @@ from orl.problem import Problem, Report, Violation
 from orl.result import Result, Status, mean_interval, relative_gap
 from orl.scenario import Purpose, Scenarios
 from orl.simulate import simulate
-from orl.solver import Control, Outcome, Solver, Task
+from orl.solver import Certificate, Control, Outcome, Solver, Task
 from orl.versions import versions
 
 DEFAULT_SCENARIOS = 100  # of an instance in which something is random
@@ -76,11 +76,14 @@ def run_method(
             status = Status.FEASIBLE if run.solutions else Status.NO_SOLUTION
             status = Status.INTERRUPTED if control.is_interrupted else status
             pace = run.seconds_per_decision
+            proven = method.certificate(policy) if method.certificate is not None else Certificate(None, "none", {})
             outcome = Outcome(
                 status,
                 run.solutions,
                 value=float(run.costs.mean()) if run.solutions else None,
-                metrics={} if pace is None else {"seconds_per_decision": pace},
+                bound=proven.bound,
+                bound_kind=proven.bound_kind,
+                metrics={**({} if pace is None else {"seconds_per_decision": pace}), **proven.metrics},
             )
         seconds = control.seconds
     if len(outcome.solutions) > len(rows):
@@ -157,7 +160,8 @@ def _best_bound(
     if outcome.status in (Status.INFEASIBLE, Status.UNBOUNDED):
         return None, "none"
     bound, kind = (outcome.bound, outcome.bound_kind) if outcome.bound is not None else (None, "none")
-    if family.bound is not None:
+    speaks_of_sample = kind in ("none", "proven", "hindsight-mean")  # a bound on the expected cost is another thing
+    if family.bound is not None and speaks_of_sample:
         count = max(count, 1)
         cheap = float(np.mean([family.bound(instance, scenarios[i]) for i in range(min(count, len(scenarios)))]))
         if bound is None or cheap > bound:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from orl.problem import Problem, Solution
 
@@ -149,7 +149,7 @@ class Outcome:
     bound : float or None
         A proven lower bound on the mean cost, or None.
     bound_kind : str
-        'proven', 'hindsight-mean', 'sddp' or 'none'.
+        'proven', 'hindsight-mean', 'dp' (proven, on the expected cost), 'sddp' or 'none'.
     value : float or None
         What the method believes its solutions cost; a difference from `verify` is an error.
     metrics : name -> float
@@ -161,6 +161,14 @@ class Outcome:
     bound_kind: str = "none"
     value: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Certificate(NamedTuple):
+    """What making a policy has proven of its problem: a bound on the expected cost, its kind, and figures."""
+
+    bound: float | None
+    bound_kind: str
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -177,6 +185,8 @@ class Solver:
     solve : callable (Task) -> Outcome, or None
     policy : callable (Task) -> Policy, or None
         A policy that needs no training does not look at the task's instance, which is then None in `orl.make_policy`.
+    certificate : callable (Policy) -> Certificate, or None
+        What making the policy has proven, for the instance that it was made for.
     needs_determinism : bool
         Whether the method is only for instances in which nothing is random.
     """
@@ -187,4 +197,5 @@ class Solver:
     fits: Callable[[Problem], bool]
     solve: Callable[[Task], Outcome] | None = None
     policy: Callable[[Task], Any] | None = None
+    certificate: Callable[[Any], Certificate] | None = None
     needs_determinism: bool = False

@@ -33,6 +33,8 @@ class Tabular:
     discount : float in (0, 1]
     periods : int or None
         None: for ever, and nothing depends on the period.
+    episode : int
+        Number of periods of an episode, after which an infinite horizon is cut off.
     start : ndarray (num_states,)
         Probabilities of the first state.
     state_of : callable (observation) -> int ndarray (num_envs,)
@@ -50,6 +52,7 @@ class Tabular:
     expect: Callable[[np.ndarray, int], np.ndarray]
     discount: float
     periods: int | None
+    episode: int
     start: np.ndarray
     state_of: Callable[[Observation], np.ndarray]
     period_of: Callable[[Observation], np.ndarray]

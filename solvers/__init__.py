@@ -3,6 +3,7 @@
 SOLVERS = {
     "cp-sat": "orl.solvers.cp_sat:SOLVER",
     "exact": "orl.solvers.exact:SOLVER",
+    "dp": "orl.solvers.dp:SOLVER",
     "rollout": "orl.solvers.rollout:SOLVER",
     "rolling": "orl.solvers.rolling:SOLVER",
     "best-of": "orl.solvers.rules:BEST_OF",

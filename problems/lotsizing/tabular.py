@@ -39,14 +39,16 @@ def tabular(instance: LotSizing) -> Tabular:
         raise InputError(f"{instance.name}: backlog has no limit; dynamic programming needs a finite horizon.")
     space = _Space(instance)
     periods = None if settings.is_infinite else instance.periods_left
-    laws = [_laws(instance, instance.first_period + t, space) for t in range(1 if periods is None else periods)]
+    laws = [_laws(instance, instance.first_period + t) for t in range(1 if periods is None else periods)]
+    steps = _Steps(space, laws)
     return Tabular(
         successor=space.successor(),
         cost=space.cost(),
-        post_cost=lambda period: _post_cost(instance, space, laws[0 if periods is None else period]),
-        expect=lambda values, period: _expect(space, laws[0 if periods is None else period], values),
+        post_cost=steps.post_cost,
+        expect=steps.expect,
         discount=settings.discount,
         periods=periods,
+        episode=instance.periods_left,
         start=space.start(),
         state_of=space.state_of,
         period_of=lambda observation: observation.arrays["period"],
@@ -175,7 +177,7 @@ def _most(instance: LotSizing) -> np.ndarray:
     raise InputError(f"{instance.name}: Poisson demand has no limit, so backlog has none; use unmet=lost.")
 
 
-def _laws(instance: LotSizing, period: int, space: _Space) -> Laws:
+def _laws(instance: LotSizing, period: int) -> Laws:
     """Return the law of each item's demand in a period; what lost sales cannot tell apart is still told apart."""
     law = instance.demand
     if isinstance(law, PathDemand):
@@ -192,8 +194,34 @@ def _laws(instance: LotSizing, period: int, space: _Space) -> Laws:
     return laws
 
 
-def _post_cost(instance: LotSizing, space: _Space, laws: Laws) -> np.ndarray:
-    """Return what holding and shortage cost in the mean after each post-decision state, (num_posts,)."""
+class _Steps:
+    """What a period brings after each post-decision state, in the mean; laws that return are worked out once."""
+
+    def __init__(self, space: _Space, laws: Sequence[Laws]):
+        self._space, self._laws = space, laws
+        self._known: dict[bytes, tuple[np.ndarray, list[np.ndarray]]] = {}
+
+    def post_cost(self, period: int) -> np.ndarray:
+        """Return the mean cost of holding and shortage, (num_posts,)."""
+        return self._of(period)[0]
+
+    def expect(self, values: np.ndarray, period: int) -> np.ndarray:
+        """Return the mean value of the next state, (num_posts,), from values (num_states,)."""
+        tensor = values.reshape(len(self._space.configurations), *self._space.levels)
+        for axis, matrix in enumerate(self._of(period)[1], start=1):
+            tensor = np.moveaxis(np.tensordot(matrix, tensor, axes=(1, axis)), 0, axis)
+        return tensor.ravel()
+
+    def _of(self, period: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        laws = self._laws[min(period, len(self._laws) - 1)]
+        key = b"|".join(part.tobytes() for law in laws for part in law)
+        if key not in self._known:
+            self._known[key] = _mean_costs(self._space, laws), _transitions(self._space, laws)
+        return self._known[key]
+
+
+def _mean_costs(space: _Space, laws: Laws) -> np.ndarray:
+    instance = space.instance
     total = np.zeros(space.post_levels)
     for item, (demand, probabilities) in enumerate(laws):
         stock = space.low[item] + np.arange(space.post_levels[item])
@@ -206,20 +234,18 @@ def _post_cost(instance: LotSizing, space: _Space, laws: Laws) -> np.ndarray:
     return np.tile(total.ravel(), len(space.configurations))
 
 
-def _expect(space: _Space, laws: Laws, values: np.ndarray) -> np.ndarray:
-    """Return the mean value of the state after each post-decision state, (num_posts,)."""
-    instance = space.instance
-    tensor = values.reshape(len(space.configurations), *space.levels)
+def _transitions(space: _Space, laws: Laws) -> list[np.ndarray]:
+    """Return of each item the probabilities of its stock after demand, (stock after production, stock)."""
+    instance, matrices = space.instance, []
     for item, (demand, probabilities) in enumerate(laws):
         stock = space.low[item] + np.arange(space.post_levels[item])
         left = np.minimum(stock[:, None] - demand, instance.stock_limits[item])
         floor = 0 if instance.settings.unmet == "lost" else space.low[item]
         place = np.maximum(left, floor) - space.low[item]
         matrix = np.zeros((len(stock), space.levels[item]))
-        for column in range(len(demand)):
-            np.add.at(matrix, (np.arange(len(stock)), place[:, column]), probabilities[column])
-        tensor = np.moveaxis(np.tensordot(matrix, tensor, axes=(1, item + 1)), 0, item + 1)
-    return tensor.ravel()
+        np.add.at(matrix, (np.arange(len(stock))[:, None], place), probabilities)
+        matrices.append(matrix)
+    return matrices
 
 
 def _actions_of(choices: np.ndarray, actions: np.ndarray, observation: Observation) -> np.ndarray:
