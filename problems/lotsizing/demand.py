@@ -52,7 +52,8 @@ class IndependentDemand:
             raise InputError(f"demand must be at most {MAX_DEMAND} units, got {max(map(len, rows)) - 1}.")
         table = np.zeros((len(rows), max(map(len, rows))))
         for item, row in enumerate(rows):
-            table[item, : len(row)] = row / row.sum()
+            # Sums that are 1 but for rounding stay as they are, so that what is written reads back the same.
+            table[item, : len(row)] = row if abs(row.sum() - 1) < 1e-14 else row / row.sum()
         _freeze(self, "probabilities", table)
 
     @property

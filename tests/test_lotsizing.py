@@ -1,0 +1,174 @@
+"""Lot sizing: kernels equal to the SimPy twin, honest verifier, blind masks, laws as stated, files refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from lots import lots
+
+import orl
+from orl import registry, testing
+from orl.problems.lotsizing.demand import binomial
+from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
+from orl.problems.lotsizing.process import LotSizingProcess
+from orl.problems.lotsizing.rules import RULES
+from orl.problems.lotsizing.scenario import draw, realise, sample
+from orl.problems.lotsizing.simpy_twin import simulate
+from orl.problems.lotsizing.verify import Ledger, verify
+from orl.scenario import Purpose
+
+LOTSIZING = registry.find_problem("lotsizing")
+
+
+def scenario_of(instance, seed=0):
+    return sample(instance, seed, Purpose.EVALUATE, 1)[0]
+
+
+@given(lots(), st.sampled_from(sorted(RULES)), st.integers(0, 3))
+@profile(max_examples=150)
+def test_an_episode_of_a_rule_is_that_of_the_twin(instance, rule, seed):
+    scenario = scenario_of(instance, seed)
+    process = LotSizingProcess([instance], [scenario])
+    cost = process.run(RULES[rule], np.array([seed], dtype=np.uint64))[0]
+    plan = process.solution(0)
+    twin_cost, twin_plan = simulate(instance, scenario, lambda plant: int(plan.choices[plant.period, len(plant.told)]))
+    assert (twin_plan.choices == plan.choices).all()
+    assert cost == pytest.approx(twin_cost, rel=1e-9, abs=1e-9)
+    report = verify(instance, scenario, plan)
+    assert report.is_feasible and report.cost == pytest.approx(twin_cost, rel=1e-9, abs=1e-9)
+
+
+@given(lots(), st.integers(0, 2**32))
+@profile(max_examples=150)
+def test_masks_and_states_are_those_of_the_twin(instance, seed):
+    """The twin leads with random choices; the process follows, machine by machine."""
+    instance = replace(instance, settings=replace(instance.settings, decision="machine"))
+    scenario, rng = scenario_of(instance), np.random.default_rng(seed)
+    process = LotSizingProcess([instance], [scenario])
+    paid, weight = 0.0, 1.0
+
+    def follow(plant):
+        nonlocal paid, weight
+        observation = process.observe()
+        assert np.flatnonzero(observation.legal[0]).tolist() == plant.legal()
+        assert observation.arrays["stock"][0].tolist() == plant.stock
+        assert observation.arrays["setup"][0].tolist() == plant.setup
+        choice = int(rng.choice(plant.legal()))
+        paid += weight * process.decide(np.array([choice]))[0]
+        revealed = process.reveal()
+        paid += weight * revealed.cost[0]
+        weight *= revealed.discount[0]
+        return choice
+
+    cost, _ = simulate(instance, scenario, follow)
+    assert paid == pytest.approx(cost, rel=1e-9, abs=1e-9)
+
+
+@given(lots())
+@profile(max_examples=30)
+def test_lot_sizing_keeps_the_contract_on_drawn_instances(instance):
+    family = LOTSIZING if instance.state is None else replace(LOTSIZING, save=None)  # states are not written
+    testing.check_problem(family, instance)
+
+
+@given(lots(), st.integers(0, 2**32))
+@profile(max_examples=60)
+def test_stock_balances(instance, seed):
+    scenario, rng = scenario_of(instance), np.random.default_rng(seed)
+    _, plan = simulate(instance, scenario, lambda plant: int(rng.choice(plant.legal())))
+    books = Ledger(instance, scenario)
+    first = sum(books.stock)
+    for period, row in enumerate(plan.choices.tolist()):
+        assert not list(books.play(period, row))
+    lost = books.short if instance.settings.unmet == "lost" else 0
+    assert first + books.produced - books.demanded + lost - books.discarded == sum(books.stock)
+    assert books.total == pytest.approx(books.setup_cost + books.holding_cost + books.shortage_cost)
+
+
+@pytest.mark.parametrize(
+    ("kind", "choices", "settings"),
+    [
+        ("impossible", [[2, 0]], {}),
+        ("machines", [[1, 1]], {"item_machines": "one"}),
+        ("overflow", [[1, 1]], {"overflow": "forbid"}),
+        ("unknown", [[3, 0]], {}),
+        ("shape", [[1]], {}),
+    ],
+)
+def test_the_verifier_names_what_is_wrong(kind, choices, settings):
+    limits, law = [3, 9], binomial(2, 1, 0.5)
+    one = LotSizing("two", [[2, 0], [2, 2]], [1, 1], [1, 1], limits, law, 1, settings=LotSizingSettings(**settings))
+    report = verify(one, scenario_of(one), LotPlan(choices))
+    assert kind in [violation.kind for violation in report.violations]
+    assert verify(one, scenario_of(one), LotPlan([[1, 2]])).is_feasible
+
+
+def test_masks_do_not_see_the_future():
+    instance = draw(np.random.default_rng(1), 4, 2, settings=LotSizingSettings(overflow="forbid"))
+    rows = sample(instance, 5, Purpose.EVALUATE, 2)
+    process = LotSizingProcess([instance, instance], [rows[0], rows[1]])
+    observation = process.observe()
+    assert (realise(instance, rows[0]).demand != realise(instance, rows[1]).demand).any()
+    assert (observation.legal[0] == observation.legal[1]).all()
+    assert all((array[0] == array[1]).all() for array in observation.arrays.values())
+
+
+@given(lots())
+@profile(max_examples=30)
+def test_a_scenario_does_not_depend_on_how_many_are_drawn(instance):
+    if instance.is_random:
+        few, many = sample(instance, 3, Purpose.SELECT, 2), sample(instance, 3, Purpose.SELECT, 5)
+        assert (realise(instance, few[1]).demand == realise(instance, many[1]).demand).all()
+
+
+def test_demand_and_start_follow_their_laws():
+    instance = draw(np.random.default_rng(2), 5, 2, settings=LotSizingSettings(start="random"))
+    seen = [realise(instance, row) for row in sample(instance, 0, Purpose.EVALUATE, 400)]
+    demand = np.concatenate([one.demand for one in seen])
+    error = np.sqrt(20 * 0.4 * 0.6 / len(demand))
+    assert (np.abs(demand.mean(axis=0) - 8) < 5 * error).all()
+    assert demand.var(axis=0) == pytest.approx(np.full(5, 4.8), rel=0.1)
+    stock = np.array([one.stock for one in seen])
+    assert np.abs(stock.mean() - 50) < 5 * np.sqrt(101**2 / 12 / stock.size)
+    for machine in range(2):
+        assert {int(one.setup[machine]) for one in seen} == set(np.flatnonzero(instance.possible[machine]).tolist())
+
+
+GOOD = """problem = "lotsizing"
+periods = 4
+rates = [[2, 0]]
+holding_costs = [1, 1]
+shortage_costs = [5, 5]
+stock_limits = [9, 9]
+[demand]
+law = "pmf"
+values = [0, 1]
+probabilities = [0.5, 0.5]
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("[0.5, 0.5]", "[0.5, -0.5]", "probabilit"),
+        ("periods = 4", "periods = 0", "num_periods"),
+        ("rates = [[2, 0]]", "rates = [[2, 0.5]]", "rates must be whole"),
+        ("rates = [[2, 0]]", "", "rates"),
+        ("stock_limits = [9, 9]", "stock_limits = [9]", "stock_limits must have shape"),
+        ('law = "pmf"', 'law = "guess"', "law"),
+        ("holding_costs = [1, 1]", "holding_costs = [1, nan]", "holding_costs must be >= 0"),
+        ("holding_costs = [1, 1]", "holding = [1, 1]", "holding"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path, before, after, words):
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text(GOOD)
+    assert orl.load(good).num_items == 2
+    assert before in GOOD
+    bad.write_text(GOOD.replace(before, after))
+    with pytest.raises(orl.InputError, match=words) as refused:
+        orl.load(bad, problem="lotsizing")
+    assert "bad.toml" in str(refused.value) and "\n" not in str(refused.value)
