@@ -12,13 +12,14 @@ from orl import params
 from orl.errors import InputError
 from orl.hindsight import is_met
 from orl.problem import Problem, Report, Violation
-from orl.result import Result, Status, mean_interval, relative_gap
+from orl.result import Result, Status, cvar, mean_interval, relative_gap
 from orl.scenario import Purpose, Scenarios
 from orl.simulate import simulate
 from orl.solver import Certificate, Control, Outcome, Solver, Task
 from orl.versions import versions
 
 DEFAULT_SCENARIOS = 100  # of an instance in which something is random
+MIN_FOR_SPREAD = 20  # scenarios, below which a 95 % quantile is the worst one
 
 
 def sample(family: Problem, instance: Any, seed: int, purpose: Purpose | str, count: int | None) -> Scenarios:
@@ -134,6 +135,7 @@ def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_cla
         violations=report.violations,
         metrics={
             **(_mean_metrics(family, instance, scenarios, outcome.solutions) if report.is_feasible else {}),
+            **_spread(costs),
             **outcome.metrics,
         },
         trace=control.trace,
@@ -167,6 +169,14 @@ def _best_bound(
         if bound is None or cheap > bound:
             bound, kind = cheap, "proven" if len(scenarios) == 1 else "hindsight-mean"
     return bound, kind
+
+
+def _spread(costs: Sequence[float]) -> dict[str, float]:
+    """Return what the worse scenarios cost: median, 95 % quantile, and the mean of the worst 5 %."""
+    if len(costs) < MIN_FOR_SPREAD:
+        return {}
+    median, high = (float(q) for q in np.quantile(costs, (0.5, 0.95)))
+    return {"cost_median": median, "cost_q95": high, "cost_cvar95": cvar(costs, 0.95)}
 
 
 def _mean_metrics(family: Problem, instance: Any, scenarios: Scenarios, solutions: Sequence[Any]) -> dict[str, float]:

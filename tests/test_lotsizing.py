@@ -11,8 +11,9 @@ from lots import lots
 
 import orl
 from orl import registry, testing
-from orl.problems.lotsizing.demand import binomial
+from orl.problems.lotsizing.demand import PathDemand, binomial
 from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
+from orl.problems.lotsizing.metrics import metrics
 from orl.problems.lotsizing.process import LotSizingProcess
 from orl.problems.lotsizing.rules import RULES
 from orl.problems.lotsizing.scenario import draw, realise, sample
@@ -172,3 +173,29 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, before, after, words):
     with pytest.raises(orl.InputError, match=words) as refused:
         orl.load(bad, problem="lotsizing")
     assert "bad.toml" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_key_figures_on_paper():
+    """Demand 1, 2; 3 made once at a set-up cost of 5, then idle: nothing short, 2 held, then none."""
+    path = PathDemand([[1], [2]])
+    one = LotSizing("one", [[3]], [1.0], [10.0], [10], path, 2, [[5.0]])
+    figures = metrics(one, scenario_of(one), LotPlan([[1], [0]]))
+    assert figures == {
+        "setup_cost": 5,
+        "holding_cost": 2,
+        "shortage_cost": 0,
+        "fill_rate": 1,
+        "setups_per_period": 0.5,
+        "utilisation": 0.5,
+        "discarded_units": 0,
+    }
+    backlog = replace(one, settings=replace(one.settings, unmet="backlog"))
+    figures = metrics(backlog, scenario_of(one), LotPlan([[0], [0]]))
+    assert (figures["fill_rate"], figures["shortage_cost"]) == (0, 10 + 30), "each unit is short once, and waits on"
+
+
+def test_results_tell_the_spread_of_costs():
+    result = orl.solve("lotsizing/setting_2items_VI", "idle", settings={"horizon": "10"}, scenarios=200)
+    costs = np.sort(result.costs)
+    assert result.metrics["cost_cvar95"] == pytest.approx(costs[-10:].mean())
+    assert result.metrics["cost_median"] <= result.metrics["cost_q95"] <= result.metrics["cost_cvar95"]

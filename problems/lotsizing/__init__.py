@@ -41,6 +41,7 @@ PROBLEM = Problem(
     bound=lazy(f"{_HERE}.scenario:bound"),
     draw=lazy(f"{_HERE}.scenario:draw"),
     in_motion=lazy(f"{_HERE}.state:in_motion"),
+    metrics=lazy(f"{_HERE}.metrics:metrics"),
     tabular=lazy(f"{_HERE}.tabular:tabular"),
     features=lambda: resolve(f"{_HERE}.features:FEATURES"),
     save=lazy(f"{_HERE}.formats:save"),
