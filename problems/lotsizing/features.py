@@ -90,15 +90,13 @@ def graph(observation: Observation) -> Mapping[str, np.ndarray]:
     pair = first_pair + np.arange(machines * choices).reshape(machines, choices)
     machine = np.broadcast_to(items + np.arange(machines)[:, None], pair.shape)
     item = np.broadcast_to(np.arange(-1, items), pair.shape)
-    ends = [
-        (pair, machine, slice(0, None)),
-        (machine, pair, slice(0, None)),
-        (pair, item, slice(1, None)),
-        (item, pair, slice(1, None)),
-    ]
-    is_edge = np.concatenate([is_pair[:, :, which].reshape(num_envs, -1) for *_, which in ends], axis=1)
-    sides = [np.concatenate([end[side][:, end[2]].ravel() for end in ends]) for side in (0, 1)]
-    kinds = np.repeat(np.eye(4, dtype=np.float32), [end[0][:, end[2]].size for end in ends], axis=0)
+    ends = [(pair, machine), (machine, pair), (pair[:, 1:], item[:, 1:]), (item[:, 1:], pair[:, 1:])]
+    is_edge = np.concatenate(
+        [is_pair[:, :, -one.shape[1] :].reshape(num_envs, -1) for one, _ in ends],
+        axis=1,
+    )
+    sides = [np.concatenate([end[side].ravel() for end in ends]) for side in (0, 1)]
+    kinds = np.repeat(np.eye(4, dtype=np.float32), [one.size for one, _ in ends], axis=0)
     return {
         "nodes": np.where(is_node[:, :, None], nodes, 0),
         "is_node": is_node,

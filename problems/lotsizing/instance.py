@@ -354,10 +354,10 @@ class LotSizing:
         object.__setattr__(self, key, names)
 
     def _check_start(self) -> None:
-        for machine, setup in enumerate(self.initial_setup.tolist()):  # type: ignore[union-attr]
+        for machine, setup in enumerate(np.asarray(self.initial_setup).tolist()):
             if setup > self.num_items:
                 raise self._error(f"initial_setup must be in 0..{self.num_items}, got {setup} at {machine}.")
-        over = self.initial_stock > self.stock_limits  # type: ignore[operator]
+        over = self.initial_stock > self.stock_limits
         if over.any():
             item = int(over.argmax())
             raise self._error(

@@ -104,8 +104,7 @@ class LotSizingProcess:
         self._cycle = max(_base(one).shape[0] for one in known)
         self._has_noise = any(one.settings.cost_noise > 0 for one in known)
         width = self._items + 1
-        kind = "per_machine" if self._is_joint else "choice"
-        self.decision = Decision(kind, width, self._machines if self._is_joint else 1)
+        self.decision = Decision("per_machine", width, self._machines) if self._is_joint else Decision("choice", width)
         self._slots = self.decision.machines
         self._legal = np.zeros((self.num_envs, self._slots, width), dtype=bool)
         self._no_legal = _view(np.zeros_like(self._shaped(self._legal)))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import simpy
 
 from orl.errors import IllegalAction
@@ -110,7 +111,7 @@ def simulate(instance: LotSizing, scenario: Scenarios, choose: Callable[[Plant],
     environment.process(_planner(environment, plant, orders, done, choose))
     environment.process(_market(environment, plant, brings))
     environment.run(until=instance.periods_left)
-    return plant.cost, LotPlan(plant.log)
+    return plant.cost, LotPlan(np.array(plant.log))
 
 
 def _weight(plant: Plant, brings: Realised, item: int) -> float:

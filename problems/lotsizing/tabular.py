@@ -250,9 +250,9 @@ def _transitions(space: _Space, laws: Laws) -> list[np.ndarray]:
 
 def _actions_of(choices: np.ndarray, actions: np.ndarray, observation: Observation) -> np.ndarray:
     """Return the choices that actions mean for the machine that is due, or for all, in the form of the decision."""
-    by_machine = np.zeros(observation.arrays["setup"].shape, dtype=np.int64)
+    envs, machines = observation.arrays["setup"].shape
+    by_machine = np.zeros((envs, machines), dtype=np.int64)
     by_machine[:, : choices.shape[1]] = choices[actions]
     if observation.legal.ndim == 3:
         return by_machine
-    machine = np.minimum(observation.arrays["machine"], by_machine.shape[1] - 1)
-    return by_machine[np.arange(len(machine)), machine]
+    return by_machine[np.arange(envs), np.minimum(observation.arrays["machine"], machines - 1)]

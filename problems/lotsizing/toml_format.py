@@ -74,8 +74,8 @@ def _instance(path: Path, data: dict[str, Any], settings: Mapping[str, Any]) -> 
         raise InputError(f"name must be text, got {name!r}.")
     return LotSizing(
         name,
-        rates=rates,
-        **{key: _spread(data[key], items) for key in _BY_ITEM if key in data},  # type: ignore[arg-type]
+        rates=rates,  # type: ignore[arg-type]
+        **{key: _spread(data[key], items) for key in _BY_ITEM if key in data},
         demand=demand,
         num_periods=periods,
         **{key: data[key] for key in _TABLES if key in data and key != "rates"},
