@@ -81,7 +81,7 @@ def solve_model(
     _listen(highs, control)
     _run(highs, control)
     is_milp = any(not variable.is_continuous() for variable in form.columns)
-    return _read(highs, control, column_of, is_milp)
+    return _read(highs, control, column_of, is_milp, float(form.c_offset[0]))
 
 
 def _linear_program(form: Any) -> highspy.HighsLp:
@@ -119,7 +119,9 @@ def _run(highs: highspy.Highs, control: Control) -> None:
         raise RuntimeError(f"HiGHS failed: {highs.modelStatusToString(highs.getModelStatus())}.")
 
 
-def _read(highs: highspy.Highs, control: Control, column_of: dict[int, int], is_milp: bool) -> Solved:
+def _read(
+    highs: highspy.Highs, control: Control, column_of: dict[int, int], is_milp: bool, constant: float
+) -> Solved:
     info = highs.getInfo()
     nodes = max(0, int(info.mip_node_count))
     status = _STATUS.get(highs.getModelStatus())
@@ -128,7 +130,8 @@ def _read(highs: highspy.Highs, control: Control, column_of: dict[int, int], is_
     if status in (Status.INFEASIBLE, Status.UNBOUNDED):
         return Solved(status, None, None, None, nodes)
     is_feasible = not column_of or info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    value = float(info.objective_function_value) if is_feasible else None
+    objective = float(info.objective_function_value) if column_of else constant  # HiGHS says 0 of an empty model
+    value = objective if is_feasible else None
     lp_bound = value if status == Status.OPTIMAL else None
     bound = _finite(info.mip_dual_bound) if is_milp else lp_bound
     if status == Status.OPTIMAL and not is_met(value, bound):  # HiGHS calls a gap within the setting optimal

@@ -42,6 +42,7 @@ PROBLEM = Problem(
     draw=lazy(f"{_HERE}.scenario:draw"),
     in_motion=lazy(f"{_HERE}.state:in_motion"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
+    models={"exact": lazy(f"{_HERE}.exact:build")},
     tabular=lazy(f"{_HERE}.tabular:tabular"),
     features=lambda: resolve(f"{_HERE}.features:FEATURES"),
     save=lazy(f"{_HERE}.formats:save"),

@@ -1,0 +1,97 @@
+"""The mixed-integer models of lot sizing, against every plan there is and against dynamic programming."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import settings as profile
+from lots import lots
+
+import orl
+from orl.exact import solve_model
+from orl.problems.lotsizing import exact
+from orl.problems.lotsizing.demand import IndependentDemand
+from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
+from orl.problems.lotsizing.rules import RULES
+from orl.problems.lotsizing.scenario import sample
+from orl.problems.lotsizing.verify import verify
+from orl.result import Status
+from orl.scenario import Purpose, Scenarios
+from orl.solver import Control
+
+FORMS = ("plain", "flow", "facility-location")
+
+
+def least_cost(instance, scenario):
+    """Return the least cost of all plans, by trying them."""
+    slots = instance.periods_left * instance.num_machines
+    shape = instance.periods_left, instance.num_machines
+    plans = (LotPlan(np.reshape(choices, shape)) for choices in product(range(instance.num_items + 1), repeat=slots))
+    reports = (verify(instance, scenario, plan) for plan in plans)
+    return min(report.cost for report in reports if report.is_feasible)
+
+
+def solved(instance, scenarios, form="plain", start=None):
+    model = exact.build(instance, scenarios, form=form)
+    found = solve_model(model.program, Control(), () if start is None else model.start(start))
+    assert found.value - found.bound <= 1e-5  # HiGHS calls what is as near optimal
+    return found.value, model.read(found.of)
+
+
+@given(lots())
+@profile(max_examples=60)
+def test_the_optimum_in_hindsight_is_the_least_of_all_plans(instance):
+    assume((instance.num_items + 1) ** (instance.periods_left * instance.num_machines) <= 1100)
+    scenario = sample(instance, 0, Purpose.EVALUATE, 1)[0]
+    least = least_cost(instance, scenario)
+    for form in FORMS[: 2 if instance.settings.unmet == "backlog" else 3]:
+        value, plan = solved(instance, scenario, form)
+        report = verify(instance, scenario, plan)
+        assert report.is_feasible
+        assert value == pytest.approx(report.cost, abs=1e-5) == pytest.approx(least, abs=1e-5)
+
+
+@given(lots())
+@profile(max_examples=60)
+def test_a_plan_of_a_rule_is_a_solution_of_its_cost(instance):
+    """The starting solution is complete, and worth what it costs."""
+    scenario = sample(instance, 0, Purpose.EVALUATE, 1)[0]
+    process = orl.registry.find_problem("lotsizing").process([instance], [scenario])
+    process.run(RULES["random"], np.array([3], dtype=np.uint64))
+    plan = process.solution(0)
+    for form in FORMS[: 2 if instance.settings.unmet == "backlog" else 3]:
+        model = exact.build(instance, scenario, form=form)
+        for variable, number in model.start(plan):
+            variable.fix(number)
+        found = solve_model(model.program, Control())
+        assert found.status == Status.OPTIMAL
+        assert found.value == pytest.approx(verify(instance, scenario, plan).cost, abs=1e-6)
+
+
+@pytest.mark.parametrize("unmet", ["lost", "backlog"])
+@pytest.mark.parametrize("decision", ["machine", "joint"])
+def test_the_tree_of_all_paths_is_worth_what_dynamic_programming_says(unmet, decision):
+    instance = LotSizing(
+        "tiny",
+        rates=[[2, 3]],
+        holding_costs=[0.5, 0.25],
+        shortage_costs=[4.0, 3.0],
+        stock_limits=[3, 4],
+        demand=IndependentDemand(np.array([[0.5, 0, 0.5], [0.5, 0.5, 0]])),
+        num_periods=4,
+        setup_costs=[[1.0, 1.5]],
+        setup_losses=[[1, 0]],
+        settings=LotSizingSettings(unmet=unmet, decision=decision, horizon="file"),
+    )
+    cases = list(product([0.25, 0.75], repeat=2 * 4))
+    rows = {row: np.reshape(case, (4, 1, 2)) for row, case in enumerate(cases)}
+    scenarios = Scenarios(0, Purpose.EVALUATE, tuple(rows), draw=lambda rng, block: None)
+    scenarios._blocks.update({(row, 0): values for row, values in rows.items()})
+    value, plans = solved(instance, scenarios)
+    dp = orl.solve(instance, "dp").bound
+    assert value == pytest.approx(dp, abs=1e-6)
+    costs = [verify(instance, one, plan).cost for one, plan in zip(scenarios, plans, strict=True)]
+    assert np.mean(costs) == pytest.approx(value, abs=1e-6)
+    hindsight = np.mean([solved(instance, one)[0] for one in scenarios])
+    assert hindsight < value - 0.1
