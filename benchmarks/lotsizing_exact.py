@@ -58,8 +58,8 @@ def row(name, form):
 if __name__ == "__main__":
     rows = [row(name, form) for name in INSTANCES for form in FORMS]
     text = (
-        "Scenario 0 of `evaluate`, seed 0. Bound of the linear relaxation, and the seconds it takes; bound, best solution "
-        f"and gap of HiGHS after {SECONDS} s on one thread, started from the best rule."
+        "Scenario 0 of `evaluate`, seed 0. Bound of the linear relaxation, and the seconds it takes; bound, best "
+        f"solution and gap of HiGHS after {SECONDS} s on one thread, started from the best rule."
     )
     headers = ["instance", "form", "variables", "relaxation", "s", "bound", "best", "gap", "best rule", "its cost"]
     record.write("lotsizing_exact", "Lot sizing in hindsight: formulations", [(text, headers, rows)])

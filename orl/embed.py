@@ -183,7 +183,7 @@ class LivePolicy:
         """Decide as in a simulation that has just come to this state."""
         problem, policy = self.problem, self.policy
         instance = self._live.read(self.instance, state)
-        ahead = problem.nominal(instance) if problem.nominal else problem.sample(instance, 0, Purpose.TRAIN, 1)
+        ahead = problem.nominal(instance)[1] if problem.nominal else problem.sample(instance, 0, Purpose.TRAIN, 1)
         observation = problem.process([instance], [ahead]).observe()
         memory = policy.start([instance], np.random.default_rng(self.seed))
         if not observation.legal.any():

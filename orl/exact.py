@@ -119,9 +119,7 @@ def _run(highs: highspy.Highs, control: Control) -> None:
         raise RuntimeError(f"HiGHS failed: {highs.modelStatusToString(highs.getModelStatus())}.")
 
 
-def _read(
-    highs: highspy.Highs, control: Control, column_of: dict[int, int], is_milp: bool, constant: float
-) -> Solved:
+def _read(highs: highspy.Highs, control: Control, column_of: dict[int, int], is_milp: bool, constant: float) -> Solved:
     info = highs.getInfo()
     nodes = max(0, int(info.mip_node_count))
     status = _STATUS.get(highs.getModelStatus())

@@ -91,8 +91,11 @@ class Problem:
     in_motion : callable (instance, observation, env) -> instance, or None
         The instance as it goes on from what an observation between two decisions shows of one environment. Its
         scenarios are futures that agree with what has been seen, its models plan the rest.
-    nominal : callable (instance) -> Scenarios, or None
-        The one scenario in which everything goes as expected, to plan with.
+    shortened : callable (instance, periods) -> instance, or None
+        The instance that ends after so many further periods, if it does not end before.
+    nominal : callable (instance) -> (instance, Scenarios), or None
+        To plan with: an instance, the same or one of expected values, and the one scenario in which everything goes as
+        expected.
     follow : callable (planned, solution, observation, env) -> action, or None
         What a solution of the instance `planned` asks for now, as far as it is legal.
     is_disturbed : callable (planned, observation, env) -> bool, or None
@@ -138,8 +141,9 @@ class Problem:
     randomise: Callable[..., tuple[float, Solution]] | None = None
     draw: Callable[..., Any] | None = None
     in_motion: Callable[..., Any] | None = None
-    nominal: Callable[[Any], Any] | None = None
-    follow: Callable[..., int] | None = None
+    shortened: Callable[..., Any] | None = None
+    nominal: Callable[[Any], tuple[Any, Any]] | None = None
+    follow: Callable[..., Any] | None = None
     is_disturbed: Callable[..., bool] | None = None
     live: Callable[[], Live] | None = None
     models: Mapping[str, Callable[..., Any]] | None = None

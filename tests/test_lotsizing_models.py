@@ -6,20 +6,26 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import settings as profile
+from hypothesis import strategies as st
 from lots import lots
 
 import orl
+from orl import registry
+from orl.errors import InputError
 from orl.exact import solve_model
-from orl.problems.lotsizing import exact
+from orl.problems.lotsizing import exact, planning
 from orl.problems.lotsizing.demand import IndependentDemand
 from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
 from orl.problems.lotsizing.rules import RULES
 from orl.problems.lotsizing.scenario import sample
 from orl.problems.lotsizing.verify import verify
 from orl.result import Status
+from orl.rule import call_table
 from orl.scenario import Purpose, Scenarios
+from orl.simulate import rule_policy, simulate
 from orl.solver import Control
 
+LOTSIZING = registry.find_problem("lotsizing")
 FORMS = ("plain", "flow", "facility-location")
 
 
@@ -57,7 +63,7 @@ def test_the_optimum_in_hindsight_is_the_least_of_all_plans(instance):
 def test_a_plan_of_a_rule_is_a_solution_of_its_cost(instance):
     """The starting solution is complete, and worth what it costs."""
     scenario = sample(instance, 0, Purpose.EVALUATE, 1)[0]
-    process = orl.registry.find_problem("lotsizing").process([instance], [scenario])
+    process = LOTSIZING.process([instance], [scenario])
     process.run(RULES["random"], np.array([3], dtype=np.uint64))
     plan = process.solution(0)
     for form in FORMS[: 2 if instance.settings.unmet == "backlog" else 3]:
@@ -95,3 +101,46 @@ def test_the_tree_of_all_paths_is_worth_what_dynamic_programming_says(unmet, dec
     assert np.mean(costs) == pytest.approx(value, abs=1e-6)
     hindsight = np.mean([solved(instance, one)[0] for one in scenarios])
     assert hindsight < value - 0.1
+
+
+@given(lots())
+@profile(max_examples=25)
+def test_a_rolling_horizon_over_what_is_known_is_optimal(instance):
+    """Every plan is optimal and none is disturbed by surprise, so following them costs what the first one promises."""
+    assume((instance.num_items + 1) ** (instance.periods_left * instance.num_machines) <= 300)
+    ahead, known = planning.nominal(instance)
+    rolling = orl.solve(ahead, "rolling", settings={"replan_time": 60.0}, time_limit=None)
+    assert rolling.verified
+    assert rolling.value == pytest.approx(least_cost(ahead, known), abs=1e-4)
+
+
+@given(lots(), st.integers(1, 4))
+@profile(max_examples=60)
+def test_expected_demand_loses_no_unit_on_the_way(instance, periods):
+    near = planning.shortened(instance, periods)
+    assert near.periods_left == min(periods, instance.periods_left)
+    ahead, _ = planning.nominal(near)
+    path = ahead.demand.path[near.first_period :]
+    last = None if instance.state is None else instance.state.last_demand
+    means = []
+    for period in range(near.first_period, near.first_period + near.periods_left):
+        last = instance.expected_demand(period, last)
+        means.append(last)
+    assert (abs(path.cumsum(axis=0) - np.cumsum(means, axis=0)) <= 0.5 + 1e-9).all()
+
+
+def test_rolling_looks_ahead_as_far_as_it_is_told():
+    instance = orl.load("lotsizing/setting_2items_VI", settings={"horizon": "12"})
+    near = orl.solve(instance, "rolling", settings={"horizon": 1}, scenarios=20, time_limit=None)
+    far = orl.solve(instance, "rolling", settings={"horizon": 8}, scenarios=20, time_limit=None)
+    assert near.verified and far.verified and far.value < near.value
+    with pytest.raises(InputError, match="jobshop does not count periods"):
+        orl.solve("jobshop/ft06", "rolling", settings={"horizon": 3})
+
+
+def test_rules_are_tuned_to_the_instance_and_not_to_what_is_left_of_it():
+    instance = orl.load("lotsizing/setting_2items_VI", settings={"horizon": "12"})
+    ahead, known = planning.nominal(planning.shortened(instance, 2))
+    simulate(LOTSIZING, ahead, rule_policy(LOTSIZING, RULES["s-S"]), known)
+    fresh = orl.load("lotsizing/setting_2items_VI", settings={"horizon": "12"})
+    assert (call_table(RULES["s-S"], instance) == call_table(RULES["s-S"], fresh)).all()

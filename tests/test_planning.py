@@ -84,7 +84,7 @@ def test_futures_agree_with_what_is_seen():
     assert (rest[:, 0] == 0).all()
     assert rest[:, 1].min() == 1 and rest[:, 1].max() == 15
     assert (abs(np.bincount(rest[:, 1])[1:] / 3000 - 1 / 15) < 0.02).all()
-    assert nominal(moving).values(0, 1)[0, 2].tolist() == [0, 8]
+    assert nominal(moving)[1].values(0, 1)[0, 2].tolist() == [0, 8]
 
 
 @pytest.mark.parametrize("settings", [{}, {"buffers": "swap"}, {"buffers": "none"}], ids=["classic", "swap", "none"])

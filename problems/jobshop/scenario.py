@@ -49,13 +49,13 @@ def sample(instance: JobShop, seed: int, purpose: Purpose, n: int) -> Scenarios:
     return Scenarios(seed, purpose, tuple(range(n)), draw_block)
 
 
-def nominal(instance: JobShop) -> Scenarios:
-    """Return the scenario in which no machine fails any more, and one that is down comes back after the mean of what
-    its repair may still take, rounded up.
+def nominal(instance: JobShop) -> tuple[JobShop, Scenarios]:
+    """Return the shop, and the scenario in which no machine fails any more, and one that is down comes back after the
+    mean of what its repair may still take, rounded up.
     """
     is_failed, elapsed = _failed(instance)
     if not is_failed.any():
-        return Scenarios.deterministic()
+        return instance, Scenarios.deterministic()
     law, low, high = instance.settings.breakdowns.repair_law
     rest = np.full(instance.num_machines, low)
     if law != "geometric":
@@ -68,7 +68,7 @@ def nominal(instance: JobShop) -> Scenarios:
             gaps[0, is_failed] = np.stack([np.zeros_like(rest), np.ceil(rest)], axis=-1)[is_failed]
         return gaps
 
-    return Scenarios(0, Purpose.EVALUATE, (0,), draw_block)
+    return instance, Scenarios(0, Purpose.EVALUATE, (0,), draw_block)
 
 
 def _failed(instance: JobShop) -> tuple[np.ndarray, np.ndarray]:

@@ -312,14 +312,20 @@ class LotSizing:
 
     @cached_property
     def tuned(self) -> dict[str, np.ndarray]:
-        """Parameters that rules have been tuned to, by rule; filled by `tuning`."""
+        """Parameters that rules have been tuned to, by rule; filled by `tuning`, of an `origin` only."""
         return {}
 
-    def in_motion(self, state: LotState | None) -> LotSizing:
-        """Return the instance as it goes on from a state; rules keep the parameters that they were tuned to."""
-        moved = replace(self, state=state)
-        moved.__dict__["tuned"] = self.tuned
-        return moved
+    @property
+    def origin(self) -> LotSizing:
+        """The instance that this one was derived from on the way; rules are tuned to that."""
+        origin: LotSizing = self.__dict__.get("_origin", self)
+        return origin
+
+    def derived(self, **changes: Any) -> LotSizing:
+        """Return the instance with some fields changed, for which rules keep the parameters that they are tuned to."""
+        instance = replace(self, **changes)
+        instance.__dict__["_origin"] = self.origin
+        return instance
 
     # private
 

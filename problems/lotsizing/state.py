@@ -12,8 +12,8 @@ def in_motion(instance: LotSizing, observation: Observation, env: int) -> LotSiz
     view = {key: observation.arrays[key][env] for key in ("setup", "stock", "last_demand", "factors")}
     machines, items = instance.num_machines, instance.num_items
     last = view["last_demand"][:items]
-    return instance.in_motion(
-        LotState(
+    return instance.derived(
+        state=LotState(
             period=instance.first_period + int(observation.arrays["period"][env]),
             setup=view["setup"][:machines],
             stock=view["stock"][:items],

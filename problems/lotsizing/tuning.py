@@ -21,9 +21,10 @@ SEED = 0  # of the select stream, whatever the seed of the run
 
 def tuned(instance: LotSizing, name: str, search: Callable[[Trial], np.ndarray], code: int) -> np.ndarray:
     """Return a rule's parameters for an instance, searched for once and then remembered with the instance."""
-    if name not in instance.tuned:
-        instance.tuned[name] = search(Trial(instance, code))
-    return instance.tuned[name]
+    origin = instance.origin
+    if name not in origin.tuned:
+        origin.tuned[name] = search(Trial(origin, code))
+    return origin.tuned[name]
 
 
 class Trial:

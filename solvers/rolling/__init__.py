@@ -1,4 +1,4 @@
-"""The method `rolling`: plan the rest with the family's constraint program, follow the plan, plan anew when disturbed.
+"""The method `rolling`: plan what is ahead with a model of the family, follow the plan, plan anew when disturbed.
 
 A plan takes the nominal future for granted (certainty equivalence): what is drawn takes its expected value. It is worth
 what following it costs there, which is more than it promises where policies may do less than models.
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from orl.errors import InputError
 from orl.problem import Problem
 from orl.process import Observation
 from orl.scenario import Scenarios
@@ -29,16 +30,21 @@ class RollingSettings:
     ----------
     replan_time : float > 0
         Seconds for each plan.
+    horizon : int >= 0
+        Periods that a plan looks ahead, in families that count periods; 0: to the end.
     threads : int >= 0
-        Workers of CP-SAT; 0: all cores, but 4 at least.
+        Of the solver; 0: all cores, of CP-SAT 4 at least.
     """
 
     replan_time: float = 1.0
+    horizon: int = 0
     threads: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.replan_time < float("inf"):
             raise ValueError(f"replan_time must be > 0 and finite, got {self.replan_time}.")
+        if self.horizon < 0:
+            raise ValueError(f"horizon must be >= 0, got {self.horizon}.")
         if not 0 <= self.threads <= MAX_THREADS:
             raise ValueError(f"threads must be in 0..{MAX_THREADS}, got {self.threads}.")
 
@@ -75,9 +81,9 @@ class RollingPolicy:
 
     def decide(self, observation: Observation, memory: RollingMemory) -> tuple[np.ndarray, RollingMemory]:
         assert self.problem.follow is not None and self.problem.is_disturbed is not None
-        actions = np.zeros(len(memory), dtype=np.int64)
+        actions = np.zeros(observation.legal.shape[:-1], dtype=np.int64)
         plans = list(memory)
-        for env in np.flatnonzero(observation.legal.any(axis=-1)).tolist():
+        for env in np.flatnonzero(observation.legal.reshape(len(memory), -1).any(axis=1)).tolist():
             instance, plan = memory[env]
             if plan is None or self.problem.is_disturbed(plan.instance, observation, env):
                 plan = self._plan(instance, observation, env)
@@ -86,23 +92,22 @@ class RollingPolicy:
         return actions, tuple(plans)
 
     def _plan(self, instance: Any, observation: Observation, env: int) -> Plan:
-        from orl.cp_sat import solve_program
         from orl.hindsight import is_met, solve_hindsight
 
         problem, settings = self.problem, self.settings
         assert problem.in_motion is not None and problem.nominal is not None
-        now = problem.in_motion(instance, observation, env)
-        future = problem.nominal(now)
-        task = Task(problem, now, future, settings, self.seed, Control(settings.replan_time))
-
-        def solve(one: Task, program: Any, start: Any) -> Any:
-            return solve_program(program, one.control, start, threads=settings.threads, seed=self.seed)
-
-        outcome = solve_hindsight(task, "cp-sat", "best-rule", solve)
-        plans = [Plan(now, outcome.solutions[0])]
+        ahead = problem.in_motion(instance, observation, env)
+        if settings.horizon:
+            assert problem.shortened is not None
+            ahead = problem.shortened(ahead, settings.horizon)
+        ahead, future = problem.nominal(ahead)
+        task = Task(problem, ahead, future, settings, self.seed, Control(settings.replan_time))
+        model = _model_of(problem)
+        outcome = solve_hindsight(task, model, "best-rule", _solve_program if model == "cp-sat" else _solve_model)
+        plans = [Plan(ahead, outcome.solutions[0])]
         if not is_met(self._followed(plans[0], future), outcome.value):
-            rule = best_rule(problem, now, future, self.seed)
-            plans += [Plan(now, rule[2])] if rule else []
+            rule = best_rule(problem, ahead, future, self.seed)
+            plans += [Plan(ahead, rule[2])] if rule else []
         return min(plans, key=lambda plan: self._followed(plan, future))
 
     def _followed(self, plan: Plan, future: Scenarios) -> float:
@@ -127,15 +132,38 @@ class _Follower:
         return np.array([self.problem.follow(self.plan.instance, self.plan.solution, observation, 0)]), None
 
 
+def _solve_program(task: Task, program: Any, start: Any) -> Any:
+    from orl.cp_sat import solve_program
+
+    return solve_program(program, task.control, start, threads=task.settings.threads, seed=task.seed)
+
+
+def _solve_model(task: Task, program: Any, start: Any) -> Any:
+    from orl.exact import solve_model
+
+    return solve_model(program, task.control, start, threads=task.settings.threads, seed=task.seed)
+
+
+def _model_of(problem: Problem) -> str | None:
+    """Return the name of the model to plan with: CP-SAT finds good plans of schedules sooner than HiGHS."""
+    return next((name for name in ("cp-sat", "exact") if name in (problem.models or ())), None)
+
+
+def _policy(task: Task) -> RollingPolicy:
+    if task.settings.horizon and task.problem.shortened is None:
+        raise InputError(f"horizon: {task.problem.name} does not count periods; plans go to the end.")
+    return RollingPolicy(task.problem, task.settings, task.seed)
+
+
 def _fits(problem: Problem) -> bool:
-    has_model = problem.models is not None and "cp-sat" in problem.models
-    return has_model and None not in (problem.in_motion, problem.nominal, problem.follow, problem.is_disturbed)
+    hooks = (problem.in_motion, problem.nominal, problem.follow, problem.is_disturbed)
+    return _model_of(problem) is not None and None not in hooks
 
 
 SOLVER = Solver(
     name="rolling",
-    summary="a plan by CP-SAT, followed, and made anew at every disturbance",
+    summary="a plan by CP-SAT or HiGHS, followed, and made anew at every disturbance",
     settings=RollingSettings,
     fits=_fits,
-    policy=lambda task: RollingPolicy(task.problem, task.settings, task.seed),
+    policy=_policy,
 )
