@@ -14,7 +14,7 @@ from orl.problem import Problem, Report, Violation
 from orl.result import Result
 from orl.rule import Rule, rule_from
 from orl.run import run_method, sample, verify_all
-from orl.scenario import Purpose
+from orl.scenario import Purpose, Scenarios
 from orl.simulate import rule_policy
 from orl.solver import Control, Solver, Task
 
@@ -62,18 +62,24 @@ def save(instance: Any, path: str | Path) -> None:
     family.save(instance, Path(path))
 
 
-def plot(instance: Any, solution: Any, path: str | Path, bound: float | None = None) -> None:
+def plot(
+    instance: Any, solution: Any, path: str | Path, bound: float | None = None, scenario: Scenarios | None = None
+) -> None:
     """Draw a solution of one scenario to a .png, .svg or (interactive, self-contained) .html file.
 
     Parameters
     ----------
     bound : float or None
         A proven lower bound to draw beside the solution.
+    scenario : Scenarios or None
+        What the solution went through, one row; None: the first of `evaluate`, seed 0.
     """
     family = problem_of(instance)
     if family.plot is None:
         raise InputError(f"{family.name} has no pictures yet.")
-    family.plot(instance, solution, files.check_writable(path, PICTURES), bound)
+    path = files.check_writable(path, PICTURES)
+    seen = family.sample(instance, 0, Purpose.EVALUATE, 1) if scenario is None else scenario
+    family.plot(instance, solution, path, bound, seen[0])
 
 
 def problem_of(instance: Any) -> Problem:

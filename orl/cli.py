@@ -107,6 +107,7 @@ def _instances(options: argparse.Namespace) -> list[str]:
 def _solve(options: argparse.Namespace) -> int:
     from orl import api, files, params
     from orl.run import run_method
+    from orl.scenario import Purpose
 
     out = files.check_writable(options.out, api.TABLES) if options.out else None
     plot = files.check_writable(options.plot, api.PICTURES) if options.plot else None
@@ -132,7 +133,9 @@ def _solve(options: argparse.Namespace) -> int:
         if out:
             api.save_result(instance, result, out)
         if plot and result.solutions:
-            api.plot(instance, result.solutions[0], plot, result.bound if result.bound_kind == "proven" else None)
+            bound = result.bound if result.bound_kind == "proven" else None
+            seen = family.sample(instance, options.seed, Purpose.EVALUATE, 1)
+            api.plot(instance, result.solutions[0], plot, bound, seen)
     finally:  # whatever becomes of the files, and of the reader of a pipe, neither costs the other the result
         print(result.to_json() if options.json else _summary(result), flush=True)
     return SOLVED if result.verified else NO_SOLUTION

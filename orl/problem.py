@@ -113,7 +113,7 @@ class Problem:
         A graph of linear stages.
     features : callable () -> Features, or None
         What a network reads of an observation, as one vector and as a graph; see `orl.features`.
-    plot : callable (instance, solution, path, bound) -> None, or None
+    plot : callable (instance, solution, path, bound, scenario) -> None, or None
     save : callable (instance, path) -> None, or None
     env_name : str
         The family in the ids of Gymnasium environments: 'JobShop' in 'orl/JobShop-v0'; empty: none is registered.

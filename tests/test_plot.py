@@ -11,9 +11,10 @@ import pytest
 from matplotlib.collections import PolyCollection
 from shops import AT_6, BEFORE_6, FROM_6, STATE_AT_6, scenario_of, schedule_of
 
+from orl.colours import distinct_colours
 from orl.errors import InputError
 from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings, Schedule
-from orl.problems.jobshop.plot import SUFFIXES, gantt, interactive_gantt, job_colours, plot
+from orl.problems.jobshop.plot import SUFFIXES, gantt, interactive_gantt, plot
 from orl.problems.jobshop.simpy_twin import SCORES, rule_choice, simulate
 
 EVIL = "<script>alert('job')</script>"
@@ -189,8 +190,8 @@ def test_the_same_schedule_makes_the_same_picture(drawn: tuple[JobShop, Schedule
 
 
 def test_colours_are_distinct_and_begin_again_after_a_hundred() -> None:
-    colours = job_colours(130)
+    colours = distinct_colours(130)
     assert len(set(colours)) == 100 and colours[100:] == colours[:30]
-    assert job_colours(9) == colours[:9]
+    assert distinct_colours(9) == colours[:9]
     parts = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours])
     assert parts.max(axis=1).min() > 80 and parts.min(axis=1).max() < 250  # neither ink nor paper

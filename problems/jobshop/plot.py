@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orl.colours import GRID, INK, SIGNAL, distinct_colours, text_colour
 from orl.files import check_writable, write_atomically
 from orl.result import relative_gap
 from orl.scenario import Scenarios
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg", ".html")
 BAR_HEIGHT = 0.82  # of a machine's row
-INK, GRID, SIGNAL, DOWN = "#222222", "#dddddd", "#b00020", "#c4c4c4"
+DOWN = "#c4c4c4"
 PALE = 0.35  # how much of its colour a job keeps while it blocks a machine
-MAX_COLOURS = 100  # more than anyone can tell apart; further jobs begin again
 MAX_LEGEND_COLUMNS = 2  # beyond, the labels in the bars must do
 MAX_LABEL = 24  # characters
 
@@ -102,73 +102,8 @@ def _time_axis(instance: JobShop) -> str:
     return f"time ({instance.time_unit})" if instance.time_unit else "time"
 
 
-# Colours ------------------------------------------------------------------------------------------------------------
-
-# Wong (2011), doi 10.1038/nmeth.1618, without black, and grey: a palette made for all kinds of colour vision.
-_WONG = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
-
-# How colours look, as linear RGB, to the normal eye and in protanopia and deuteranopia: Machado, Oliveira and
-# Fernandes (2009), doi 10.1109/TVCG.2009.113, severity 1.
-_VISION = np.array(
-    [
-        [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    ]
-)
-# Oklab, a space in which distance is roughly difference seen: Ottosson (2020), bottosson.github.io/posts/oklab.
-_TO_CONES = np.array(
-    [
-        [0.4122214708, 0.5363325363, 0.0514459929],
-        [0.2119034982, 0.6806995451, 0.1073969566],
-        [0.0883024619, 0.2817188376, 0.6299787005],
-    ]
-)
-_TO_OKLAB = np.array(
-    [
-        [0.2104542553, 0.7936177850, -0.0040720468],
-        [1.9779984951, -2.4285922050, 0.4505937099],
-        [0.0259040371, 0.7827717662, -0.8086757660],
-    ]
-)
-
-
-def _seen(rgb: np.ndarray) -> np.ndarray:
-    """Return colours (n, 3), sRGB in 0..1, as each kind of vision sees them, in Oklab (3 visions, n, 3)."""
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    eyes = np.clip(np.einsum("vij,nj->vni", _VISION, linear), 0, 1)
-    return np.cbrt(eyes @ _TO_CONES.T) @ _TO_OKLAB.T
-
-
-def job_colours(num_jobs: int) -> list[str]:
-    """Return a colour for each job as '#rrggbb': each as far as can be, for all kinds of vision, from those before."""
-    levels = np.linspace(0, 1, 14)
-    rgb = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
-    lightness, *hue = _seen(rgb)[0].T
-    rgb = rgb[(lightness > 0.42) & (lightness < 0.92) & (np.hypot(*hue) < 0.17)]  # neither paper, ink nor neon
-    wong = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in _WONG])
-    rgb = np.concatenate([wong, rgb])
-    seen = _seen(rgb)
-    chosen: list[int] = []
-    distance = np.full(len(rgb), np.inf)
-    for index in range(min(num_jobs, MAX_COLOURS)):
-        chosen.append(index if index < len(_WONG) else int(distance.argmax()))
-        to_new = np.linalg.norm(seen - seen[:, chosen[-1], None], axis=-1).min(axis=0)  # to the eye that sees it least
-        distance = np.minimum(distance, to_new)
-    colours = ["#" + "".join(f"{round(255 * part):02x}" for part in rgb[index]) for index in chosen]
-    return [colours[job % len(colours)] for job in range(num_jobs)]
-
-
 def _pale(colour: str) -> str:
     return "#" + "".join(f"{round(255 - PALE * (255 - int(colour[i : i + 2], 16))):02x}" for i in (1, 3, 5))
-
-
-def _text_colour(colour: str) -> str:
-    rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]])
-    return INK if _seen(rgb)[0, 0, 0] > 0.62 else "white"
-
-
-# matplotlib ---------------------------------------------------------------------------------------------------------
 
 
 def _boxes(machine: np.ndarray, start: np.ndarray, end: np.ndarray, height: float = BAR_HEIGHT) -> list[np.ndarray]:
@@ -193,7 +128,7 @@ def gantt(
     width, height = 14.0, max(1.5 + row_height * instance.num_machines, 2.6)
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    colours = job_colours(instance.num_jobs)
+    colours = distinct_colours(instance.num_jobs)
     is_makespan = instance.settings.objective == "makespan"
     low = _first(instance, schedule)
     high = max(schedule.makespan, (bound or 0) if is_makespan else 0, low + 1)
@@ -235,7 +170,7 @@ def gantt(
 
     size = min(8.0, 72 * row_height * BAR_HEIGHT * 0.7)
     labels = [_short(instance.job_label(job)) for job in range(instance.num_jobs)]
-    inks = [_text_colour(colour) for colour in colours]
+    inks = [text_colour(colour) for colour in colours]
     for job, machine, start, duration in zip(
         *(c.tolist() for c in (schedule.job, schedule.machine, schedule.start, durations)), strict=True
     ):
@@ -295,7 +230,7 @@ def interactive_gantt(
     down = _down(instance, schedule, scenario)
     traces = [_down_trace(machines, *down)] if len(down[0]) else []  # behind all others
     blocked = blocked_times(instance, schedule)
-    for job, colour in enumerate(job_colours(instance.num_jobs)):
+    for job, colour in enumerate(distinct_colours(instance.num_jobs)):
         rows = np.flatnonzero(schedule.job == job)
         machine, start, end = (column[rows].tolist() for column in (schedule.machine, schedule.start, schedule.end))
         label = escape(str(instance.job_label(job)))
@@ -325,7 +260,7 @@ def interactive_gantt(
                 "textposition": "inside",
                 "insidetextanchor": "middle",
                 "textangle": 0,
-                "textfont": {"color": _text_colour(colour)},
+                "textfont": {"color": text_colour(colour)},
                 "hovertext": hover,
                 "hoverinfo": "text",
             }

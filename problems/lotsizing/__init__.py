@@ -49,6 +49,7 @@ PROBLEM = Problem(
     models={"exact": lazy(f"{_HERE}.exact:build")},
     tabular=lazy(f"{_HERE}.tabular:tabular"),
     features=lambda: resolve(f"{_HERE}.features:FEATURES"),
+    plot=lazy(f"{_HERE}.plot:plot"),
     save=lazy(f"{_HERE}.formats:save"),
     env_name="LotSizing",
 )

@@ -62,14 +62,15 @@ class Ledger:
 
     def play(self, period: int, row: list[int]) -> Iterator[Violation]:
         """Play one period and yield what is not allowed in it."""
-        found = list(self._make(period, row))
-        self._sell(period)
+        found = list(self.make(period, row))
+        self.sell(period)
         return iter(found)
 
     def _factor(self, period: int, item: int) -> float:
         return 1.0 if self.factors is None else self.factors[period][item]
 
-    def _make(self, period: int, row: list[int]) -> Iterator[Violation]:
+    def make(self, period: int, row: list[int]) -> Iterator[Violation]:
+        """Set machines up and add what they make to stock; yield what is not allowed."""
         one, settings = self.instance, self.instance.settings
         weight = settings.discount**period
         booked = one.state.booked.tolist() if one.state is not None and period == 0 else []
@@ -114,7 +115,8 @@ class Ledger:
                     f"its limit is {one.stock_limits[item]}.",
                 )
 
-    def _sell(self, period: int) -> None:
+    def sell(self, period: int) -> None:
+        """Meet demand, and pay for shortage and for what is left."""
         one, settings = self.instance, self.instance.settings
         weight = settings.discount**period
         for item, demand in enumerate(self.demand[period]):
