@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orl.process import Observation
+from orl.scenario import Scenarios
 
 MAX_ENTRIES = 20_000_000  # states times actions
 
@@ -44,6 +45,8 @@ class Tabular:
         Whether the decision that is due is the first of its period.
     actions_of : callable (actions (num_envs,), observation) -> ndarray
         What an action means for the process, now: in the form of its decision.
+    realised : callable (scenario) -> Tabular
+        The same with nothing random: what one scenario brings, over the periods of an episode.
     """
 
     successor: np.ndarray
@@ -58,6 +61,7 @@ class Tabular:
     period_of: Callable[[Observation], np.ndarray]
     is_first: Callable[[Observation], np.ndarray]
     actions_of: Callable[[np.ndarray, Observation], np.ndarray]
+    realised: Callable[[Scenarios], Tabular]
 
     @property
     def num_states(self) -> int:

@@ -5,18 +5,29 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
+from lots import lots
 
 import orl
 from orl import registry
-from orl.problems.lotsizing.demand import PathDemand, binomial
+from orl.errors import InputError
+from orl.exact import solve_model
+from orl.problems.lotsizing import exact
+from orl.problems.lotsizing.demand import PathDemand, SeasonalDemand, binomial
 from orl.problems.lotsizing.instance import LotSizing, LotSizingSettings, LotState
 from orl.problems.lotsizing.process import LotSizingProcess
+from orl.problems.lotsizing.rules import RULES
+from orl.problems.lotsizing.scenario import sample
 from orl.problems.lotsizing.tabular import tabular
-from orl.scenario import Scenarios
+from orl.scenario import Purpose, Scenarios
+from orl.simulate import rule_policy, simulate
+from orl.solver import Control
+from orl.solvers.dp.relaxation import hindsight, optimal_values, penalised
 from orl.solvers.dp.values import average, backward_induction, discounted
+
+LOTSIZING = registry.find_problem("lotsizing")
 
 # V*(set-up; stock of both items), found by policy iteration of an independent code.
 VALUES = [
@@ -165,3 +176,43 @@ def test_what_is_too_large_is_refused_in_one_line():
     with pytest.raises(orl.InputError, match="too many to write out"):
         orl.solve("lotsizing/15x5-a", "dp")
     assert "dp" in registry.solver_names(registry.find_problem("lotsizing"))
+
+
+@given(lots())
+@profile(max_examples=40)
+def test_penalties_of_the_optimal_values_close_the_gap_of_hindsight(instance):
+    """In every scenario: penalised hindsight costs the optimal value, and hindsight no more than any policy."""
+    instance = replace(instance, settings=replace(instance.settings, cost_noise=0.0, start="file"))
+    assume(not (instance.settings.is_infinite and instance.settings.unmet == "backlog"))
+    assume(getattr(instance.demand, "autocorrelation", 0.0) == 0)
+    assume(not (instance.settings.unmet == "backlog" and isinstance(instance.demand, SeasonalDemand)))
+    try:
+        table = tabular(instance)
+    except InputError:
+        assume(False)
+    assume(table.num_states * table.successor.shape[1] * table.episode < 2_000_000)
+    scenarios = sample(instance, 0, Purpose.EVALUATE, 8 if instance.is_random else 1)
+    values = optimal_values(table)
+    optimum = float(table.start @ values[0])
+    for scenario in scenarios:
+        assert penalised(table, scenario, values) == pytest.approx(optimum, rel=1e-9, abs=1e-9)
+        least = hindsight(table, scenario)
+        if instance.periods_left * instance.num_machines <= 4:
+            program = exact.build(instance, scenario).program
+            assert solve_model(program, Control()).value == pytest.approx(least, abs=1e-5)
+        for rule in ("greedy", "random"):
+            run = simulate(LOTSIZING, instance, rule_policy(LOTSIZING, RULES[rule]), scenario)
+            assert run.costs[0] >= least - 1e-9
+
+
+def test_the_relaxation_is_weak_without_penalties_and_a_bound_with_any():
+    instance = orl.load("lotsizing/setting_2items_VI", settings={"horizon": "12"})
+    table, scenarios = tabular(instance), sample(instance, 1, Purpose.EVALUATE, 2000)
+    values = optimal_values(table)
+    optimum = float(table.start @ values[0])
+    free = np.array([hindsight(table, scenario) for scenario in scenarios])
+    rough = np.array([penalised(table, scenario, 0.8 * values) for scenario in scenarios])
+    error = 4 * rough.std() / len(scenarios) ** 0.5
+    assert free.mean() < rough.mean() <= optimum + error
+    policy = simulate(LOTSIZING, instance, rule_policy(LOTSIZING, RULES["greedy"]), scenarios)
+    assert policy.costs.mean() >= optimum - 4 * policy.costs.std() / len(scenarios) ** 0.5

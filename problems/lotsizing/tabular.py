@@ -9,16 +9,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from orl.errors import InputError
 from orl.process import Observation
+from orl.scenario import Scenarios
 from orl.tabular import MAX_ENTRIES, Tabular
 
 from .demand import IndependentDemand, PathDemand
 from .instance import LotSizing
+from .scenario import realise
 
 
 def tabular(instance: LotSizing) -> Tabular:
@@ -41,7 +44,14 @@ def tabular(instance: LotSizing) -> Tabular:
     periods = None if settings.is_infinite else instance.periods_left
     laws = [_laws(instance, instance.first_period + t) for t in range(1 if periods is None else periods)]
     steps = _Steps(space, laws)
-    return Tabular(
+
+    def realised(scenario: Scenarios) -> Tabular:
+        seen = realise(instance, scenario)
+        known = _Steps(space, [[(np.array([d]), np.ones(1)) for d in row] for row in seen.demand.tolist()])
+        start = space.at(seen.setup, seen.stock)
+        return replace(table, post_cost=known.post_cost, expect=known.expect, periods=table.episode, start=start)
+
+    table = Tabular(
         successor=space.successor(),
         cost=space.cost(),
         post_cost=steps.post_cost,
@@ -54,7 +64,9 @@ def tabular(instance: LotSizing) -> Tabular:
         period_of=lambda observation: observation.arrays["period"],
         is_first=lambda observation: observation.arrays["machine"] == 0,
         actions_of=partial(_actions_of, np.array(space.actions)),
+        realised=realised,
     )
+    return table
 
 
 class _Space:
@@ -146,8 +158,12 @@ class _Space:
             return probabilities
         setup = one.initial_setup if one.state is None else one.state.setup
         stock = one.initial_stock if one.state is None else one.state.stock
+        return self.at(np.asarray(setup), np.asarray(stock))
+
+    def at(self, setup: np.ndarray, stock: np.ndarray) -> np.ndarray:
+        """Return 1 for one state, else 0."""
         probabilities = np.zeros(len(self.configurations) * math.prod(self.levels))
-        probabilities[self._index(np.array([setup]), np.array([stock]))] = 1.0
+        probabilities[self._index(setup[None], stock[None])] = 1.0
         return probabilities
 
     def _index(self, setup: np.ndarray, stock: np.ndarray) -> np.ndarray:
