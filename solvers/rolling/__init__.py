@@ -103,6 +103,7 @@ class RollingPolicy:
         ahead, future = problem.nominal(ahead)
         task = Task(problem, ahead, future, settings, self.seed, Control(settings.replan_time))
         model = _model_of(problem)
+        assert model is not None
         outcome = solve_hindsight(task, model, "best-rule", _solve_program if model == "cp-sat" else _solve_model)
         plans = [Plan(ahead, outcome.solutions[0])]
         if not is_met(self._followed(plans[0], future), outcome.value):
