@@ -216,3 +216,11 @@ def test_the_relaxation_is_weak_without_penalties_and_a_bound_with_any():
     assert free.mean() < rough.mean() <= optimum + error
     policy = simulate(LOTSIZING, instance, rule_policy(LOTSIZING, RULES["greedy"]), scenarios)
     assert policy.costs.mean() >= optimum - 4 * policy.costs.std() / len(scenarios) ** 0.5
+
+
+@pytest.mark.parametrize("mean", [0.01, 0.5, 8.0, 200.0])
+def test_poisson_demand_is_cut_where_nothing_is_left(mean):
+    rates, limit = [[1]], [2]
+    instance = LotSizing("one", rates, [0.0], [1.0], limit, SeasonalDemand([mean], [1.0], 0.0), 1)
+    idle = tabular(instance).post_cost(0)[0]
+    assert idle == pytest.approx(mean, rel=1e-12)  # all of it is lost

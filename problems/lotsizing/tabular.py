@@ -36,6 +36,8 @@ def tabular(instance: LotSizing) -> Tabular:
     if settings.cost_noise > 0 or getattr(instance.demand, "autocorrelation", 0.0) > 0:
         what = "cost_noise" if settings.cost_noise > 0 else "autocorrelated demand"
         raise InputError(f"{instance.name}: dynamic programming does not have {what} in its state.")
+    if instance.state is not None and len(instance.state.booked):
+        raise InputError(f"{instance.name}: dynamic programming begins with a period; some of its choices are booked.")
     if settings.is_infinite and len(getattr(instance.demand, "season", (1,))) > 1:
         raise InputError(f"{instance.name}: dynamic programming over an infinite horizon needs demand without season.")
     if settings.is_infinite and settings.unmet == "backlog":
@@ -204,7 +206,8 @@ def _laws(instance: LotSizing, period: int) -> Laws:
 
     laws = []
     for mean in (law.means * law.season[period % len(law.season)]).tolist():
-        last = int(poisson.isf(1e-18, mean)) if mean > 0 else 0
+        levels = np.arange(int(mean + 20 * math.sqrt(mean)) + 40)  # `isf` is nan at 1e-18 in some versions of SciPy
+        last = int((poisson.sf(levels, mean) <= 1e-18).argmax())
         probabilities = poisson.pmf(np.arange(last + 1), mean)
         laws.append((np.arange(last + 1), probabilities / probabilities.sum()))
     return laws
