@@ -66,6 +66,3 @@ def text_colour(colour: str) -> str:
     """Return the ink that can be read on a colour."""
     rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]])
     return INK if _seen(rgb)[0, 0, 0] > 0.62 else "white"
-
-
-# matplotlib ---------------------------------------------------------------------------------------------------------

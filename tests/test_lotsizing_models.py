@@ -106,7 +106,7 @@ def test_the_tree_of_all_paths_is_worth_what_dynamic_programming_says(unmet, dec
 @given(lots())
 @profile(max_examples=25)
 def test_a_rolling_horizon_over_what_is_known_is_optimal(instance):
-    """Every plan is optimal and none is disturbed by surprise, so following them costs what the first one promises."""
+    """Each period plans anew, optimally for what is left, so following the plans costs what the first promises."""
     assume((instance.num_items + 1) ** (instance.periods_left * instance.num_machines) <= 300)
     ahead, known = planning.nominal(instance)
     rolling = orl.solve(ahead, "rolling", settings={"replan_time": 60.0}, time_limit=None)

@@ -113,6 +113,9 @@ def _boxes(machine: np.ndarray, start: np.ndarray, end: np.ndarray, height: floa
     return list(np.stack([x, y], axis=2))
 
 
+# matplotlib ---------------------------------------------------------------------------------------------------------
+
+
 def gantt(
     instance: JobShop, schedule: Schedule, bound: float | None = None, scenario: Scenarios | None = None
 ) -> Figure:

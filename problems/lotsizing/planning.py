@@ -41,7 +41,7 @@ def nominal(instance: LotSizing) -> tuple[LotSizing, Scenarios]:
 
 
 def is_disturbed(planned: LotSizing, observation: Observation, env: int) -> bool:
-    """Return whether a period has gone by since the plan: demand is never quite what was expected."""
+    """Return whether a period has gone by since the plan, whatever it brought: a horizon then reaches one further."""
     return _period(observation, env) != planned.first_period
 
 

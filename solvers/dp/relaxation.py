@@ -26,14 +26,13 @@ import numpy as np
 from orl.scenario import Scenarios
 from orl.tabular import Tabular
 
+from .values import backward_induction, improve, post_values
+
 
 def hindsight(tabular: Tabular, scenario: Scenarios) -> float:
     """Return the least cost of a scenario that is known beforehand."""
     known = tabular.realised(scenario)
-    values = np.zeros(known.num_states)
-    for period in reversed(range(known.episode)):
-        values = best(known, known.post_cost(period) + known.discount * known.expect(values, period))
-    return float(known.start @ values)
+    return float(known.start @ backward_induction(known, lambda _: None).low)
 
 
 def penalised(tabular: Tabular, scenario: Scenarios, values: np.ndarray) -> float:
@@ -51,8 +50,8 @@ def penalised(tabular: Tabular, scenario: Scenarios, values: np.ndarray) -> floa
     least = np.zeros(known.num_states)
     for period in reversed(range(known.episode)):
         after = values[period + 1]
-        mean = tabular.post_cost(period) + known.discount * tabular.expect(after, period)
-        least = best(known, mean + known.discount * known.expect(least - after, period))
+        surprise = known.discount * known.expect(least - after, period)
+        least, _ = improve(known, post_values(tabular, after, period) + surprise)
     return float(known.start @ least)
 
 
@@ -60,12 +59,5 @@ def optimal_values(tabular: Tabular) -> np.ndarray:
     """Return the optimal cost from each period of an episode on, (episode + 1, num_states)."""
     values = np.zeros((tabular.episode + 1, tabular.num_states))
     for period in reversed(range(tabular.episode)):
-        after = tabular.post_cost(period) + tabular.discount * tabular.expect(values[period + 1], period)
-        values[period] = best(tabular, after)
+        values[period], _ = improve(tabular, post_values(tabular, values[period + 1], period))
     return values
-
-
-def best(tabular: Tabular, after: np.ndarray) -> np.ndarray:
-    """Return the value of each state from those of post-decision states, (num_posts,)."""
-    value = np.where(tabular.successor >= 0, tabular.cost + after[tabular.successor], np.inf)
-    return value.min(axis=1)

@@ -46,7 +46,7 @@ def backward_induction(tabular: Tabular, report: Callable[[int], None]) -> Value
     values = np.zeros(tabular.num_states)
     actions = np.empty((tabular.periods, tabular.num_states), dtype=np.int32)
     for period in reversed(range(tabular.periods)):
-        values, actions[period] = _improve(tabular, values, period)
+        values, actions[period] = improve(tabular, post_values(tabular, values, period))
         report(tabular.periods - period)
     return Values(values, values, actions, tabular.periods)
 
@@ -58,7 +58,7 @@ def discounted(tabular: Tabular, tolerance: float, report: Callable[[int], None]
     gamma, sweeps = tabular.discount, 0
     values = np.zeros(tabular.num_states)
     while True:
-        better, actions = _improve(tabular, values, 0)
+        better, actions = improve(tabular, post_values(tabular, values, 0))
         sweeps += 1
         change = better - values
         weight = gamma / (1 - gamma)
@@ -80,7 +80,7 @@ def average(tabular: Tabular, tolerance: float, report: Callable[[int], None]) -
     tabular = replace(tabular, discount=1.0)
     values, sweeps = np.zeros(tabular.num_states), 0
     while True:
-        better, actions = _improve(tabular, values, 0)
+        better, actions = improve(tabular, post_values(tabular, values, 0))
         change = better - values
         sweeps += 1
         report(sweeps)
@@ -90,9 +90,11 @@ def average(tabular: Tabular, tolerance: float, report: Callable[[int], None]) -
         values -= values[0]
 
 
-def _improve(tabular: Tabular, values: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the best one-step values of states, and the actions that reach them; of equal ones the first."""
-    after = _after(tabular, values, period)
+def improve(tabular: Tabular, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best values of states, and the actions that reach them, of equal ones the first.
+
+    `after` (num_posts,) holds the values of post-decision states.
+    """
     states, options = tabular.successor.shape
     best, actions = np.empty(states), np.empty(states, dtype=np.int32)
     step = max(1, CHUNK // options)
@@ -110,9 +112,10 @@ def _evaluate(tabular: Tabular, values: np.ndarray, actions: np.ndarray, sweeps:
     states = np.arange(tabular.num_states)
     successor, cost = tabular.successor[states, actions], tabular.cost[states, actions]
     for _ in range(sweeps):
-        values = cost + _after(tabular, values, 0)[successor]
+        values = cost + post_values(tabular, values, 0)[successor]
     return values
 
 
-def _after(tabular: Tabular, values: np.ndarray, period: int) -> np.ndarray:
+def post_values(tabular: Tabular, values: np.ndarray, period: int) -> np.ndarray:
+    """Return the values of post-decision states, (num_posts,), from those of the next states, (num_states,)."""
     return tabular.post_cost(period) + tabular.discount * tabular.expect(values, period)
