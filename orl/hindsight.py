@@ -7,7 +7,6 @@ scenario that is not solved to the end enters by its proven bound.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,6 +44,30 @@ class Solved:
 
 
 @dataclass(frozen=True, eq=False)
+class Attempt:
+    """What a method makes of one scenario's hindsight problem.
+
+    Parameters
+    ----------
+    status : Status
+    solution : Solution or None
+    bound : float or None
+        Proven.
+    nodes : int
+        Branch-and-bound nodes.
+    """
+
+    status: Status
+    solution: Solution | None
+    bound: float | None
+    nodes: int = 0
+
+
+# (task of one scenario, the best solution known, its cost) -> what came of it, None if there was no time
+Try = Callable[[Task, Solution | None, float | None], Attempt | None]
+
+
+@dataclass(frozen=True, eq=False)
 class _Found:
     """What is known of one scenario's hindsight problem."""
 
@@ -63,7 +86,31 @@ class _Share(Control):
         self._stop = whole._stop
 
 
-def solve_hindsight(task: Task, model: str, start: str, solve: Callable[[Task, Any, Start], Solved]) -> Outcome:
+def with_model(model: str, solve: Callable[[Task, Any, Start], Solved]) -> Try:
+    """Return the attempt to solve a model of the family.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model among `problem.models`.
+    solve : callable (task, program, start) -> Solved
+        The task is that of one scenario.
+    """
+
+    def attempt(task: Task, solution: Solution | None, cost: float | None) -> Attempt | None:
+        assert task.problem.models is not None
+        build, control = task.problem.models[model], task.control
+        try:  # large models take their time to build
+            made = build(task.instance, task.scenarios, upper_bound=cost, should_stop=lambda: control.should_stop)
+        except Stopped:
+            return None
+        solved = solve(task, made.program, made.start(solution) if solution is not None else ())
+        return Attempt(solved.status, made.read(solved.of) if solved.of else None, solved.bound, solved.nodes)
+
+    return attempt
+
+
+def solve_hindsight(task: Task, start: str, attempt: Try) -> Outcome:
     """Solve the hindsight problem of each scenario of a task; of a deterministic instance that is the instance.
 
     Several scenarios share the time: each may take what is left, divided by how many are left. Values and bounds of one
@@ -72,12 +119,9 @@ def solve_hindsight(task: Task, model: str, start: str, solve: Callable[[Task, A
     Parameters
     ----------
     task : Task
-    model : str
-        Name of the model among `task.problem.models`.
     start : 'best-rule' or 'none'
         The starting solution. What is found is never worse than it.
-    solve : callable (task, program, start) -> Solved
-        The task is that of one scenario.
+    attempt : callable (task of one scenario, solution, cost) -> Attempt or None
 
     Returns
     -------
@@ -85,9 +129,7 @@ def solve_hindsight(task: Task, model: str, start: str, solve: Callable[[Task, A
         The bound is the mean of the scenarios' proven bounds, None unless each has one. `proven_scenarios` counts those
         that are solved to the end.
     """
-    assert task.problem.models is not None
-    build = task.problem.models[model]
-    found = list(_solve_scenarios(task, build, start, solve))
+    found = list(_solve_scenarios(task, start, attempt))
     solutions = [one.solution for one in found if one.solution is not None]
     costs = [one.cost for one in found if one.cost is not None]
     bounds = [one.bound for one in found if one.bound is not None]
@@ -115,25 +157,21 @@ _GRAVEST_FIRST = (
 )
 
 
-def _solve_scenarios(
-    task: Task, build: Callable[..., Any], start: str, solve: Callable[[Task, Any, Start], Solved]
-) -> Iterator[_Found]:
+def _solve_scenarios(task: Task, start: str, attempt: Try) -> Iterator[_Found]:
     count = len(task.scenarios)
     if count == 1:
-        yield _solve_scenario(task, build, start, solve)
+        yield _solve_scenario(task, start, attempt)
         return
     with task.control.progress(count, "scenarios") as bar:
         for index, scenario in enumerate(task.scenarios):
             share = _Share(task.control, 1 / (count - index))
-            yield _solve_scenario(replace(task, scenarios=scenario, control=share), build, start, solve)
+            yield _solve_scenario(replace(task, scenarios=scenario, control=share), start, attempt)
             bar.update(1)
             if task.control.is_interrupted:  # what is solved by now is the answer: value and bound of these scenarios
                 return
 
 
-def _solve_scenario(
-    task: Task, build: Callable[..., Any], start: str, solve: Callable[[Task, Any, Start], Solved]
-) -> _Found:
+def _solve_scenario(task: Task, start: str, attempt: Try) -> _Found:
     problem, instance, scenario, control = task.problem, task.instance, task.scenarios, task.control
     bound = float(problem.bound(instance, scenario)) if problem.bound else None
     rule = best_rule(problem, instance, scenario, task.seed) if start == "best-rule" else None
@@ -141,20 +179,17 @@ def _solve_scenario(
     control.report(cost, bound)
     solved = None
     if not (control.should_stop or is_met(cost, bound)):
-        with suppress(Stopped):  # large models take their time to build
-            model = build(instance, scenario, upper_bound=cost, should_stop=lambda: control.should_stop)
-            solved = solve(task, model.program, model.start(solution) if solution is not None else ())
+        solved = attempt(task, solution, cost)
     if solved is not None and solved.bound is not None:
         bound = solved.bound if bound is None else max(bound, solved.bound)
-    if solved is not None and solved.of is not None:
-        candidate = model.read(solved.of)
-        report = problem.verify(instance, scenario, candidate)
+    if solved is not None and solved.solution is not None:
+        report = problem.verify(instance, scenario, solved.solution)
         is_better = cost is None or (report.cost is not None and report.cost < cost)
         if is_better and (cost is None or report.is_feasible):  # a broken one is handed on only for want of another
-            solution, cost = candidate, report.cost
+            solution, cost = solved.solution, report.cost
     if solved is not None and solved.status in (Status.INFEASIBLE, Status.UNBOUNDED):
         if solution is not None and solved.status == Status.INFEASIBLE:
-            raise RuntimeError(f"{instance.name}: a model claims to be infeasible, but a rule found a solution.")
+            raise RuntimeError(f"{instance.name}: a method claims to be infeasible, but a rule found a solution.")
         status: Status = solved.status
         bound = None
     elif is_met(cost, bound):

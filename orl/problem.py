@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from orl.decomposition import Decomposition
     from orl.embed import Live
     from orl.features import Features
     from orl.rule import Rule
@@ -109,6 +110,8 @@ class Problem:
         `Stopped`. All but the first: keywords.
     tabular : callable (instance) -> Tabular, or None
         A small instance written out for dynamic programming, see `orl.tabular`; raises `InputError` if it is too large.
+    decomposition : callable (instance) -> Decomposition, or None
+        An instance whose parts are solved alone once what they share has a price, see `orl.decomposition`.
     stages : or None
         A graph of linear stages.
     features : callable () -> Features, or None
@@ -148,6 +151,7 @@ class Problem:
     live: Callable[[], Live] | None = None
     models: Mapping[str, Callable[..., Any]] | None = None
     tabular: Callable[[Any], Tabular] | None = None
+    decomposition: Callable[[Any], Decomposition] | None = None
     stages: Callable[..., Any] | None = None
     features: Callable[[], Features] | None = None
     plot: Callable[..., None] | None = None

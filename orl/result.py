@@ -89,7 +89,8 @@ class Result:
     bound : float or None
         Of the same stages, horizon and scenarios as `value`.
     bound_kind : str
-        'proven', 'hindsight-mean', 'dp' (proven, on the expected cost), 'sddp' or 'none'.
+        'proven', 'hindsight-mean', 'dp' or 'lagrangian' (proven, on the expected cost), 'penalised-mean' (mean over the
+        scenarios of bounds that information relaxation gives), 'sddp' or 'none'.
     gap : float or None
         (value - bound) / max(|value|, 1e-9).
     best_known : float or None

@@ -77,7 +77,8 @@ def run_method(
             status = Status.FEASIBLE if run.solutions else Status.NO_SOLUTION
             status = Status.INTERRUPTED if control.is_interrupted else status
             pace = run.seconds_per_decision
-            proven = method.certificate(policy) if method.certificate is not None else Certificate(None, "none", {})
+            nothing = Certificate(None, "none", {})
+            proven = method.certificate(policy, task) if method.certificate is not None else nothing
             outcome = Outcome(
                 status,
                 run.solutions,

@@ -149,7 +149,8 @@ class Outcome:
     bound : float or None
         A proven lower bound on the mean cost, or None.
     bound_kind : str
-        'proven', 'hindsight-mean', 'dp' (proven, on the expected cost), 'sddp' or 'none'.
+        'proven', 'hindsight-mean', 'dp' or 'lagrangian' (proven, on the expected cost), 'penalised-mean' (mean over the
+        scenarios of bounds that information relaxation gives), 'sddp' or 'none'.
     value : float or None
         What the method believes its solutions cost; a difference from `verify` is an error.
     metrics : name -> float
@@ -185,8 +186,8 @@ class Solver:
     solve : callable (Task) -> Outcome, or None
     policy : callable (Task) -> Policy, or None
         A policy that needs no training does not look at the task's instance, which is then None in `orl.make_policy`.
-    certificate : callable (Policy) -> Certificate, or None
-        What making the policy has proven, for the instance that it was made for.
+    certificate : callable (Policy, Task) -> Certificate, or None
+        What making the policy has proven of the task's instance; asked after the simulation, it may use scenarios.
     needs_determinism : bool
         Whether the method is only for instances in which nothing is random.
     """
@@ -197,5 +198,5 @@ class Solver:
     fits: Callable[[Problem], bool]
     solve: Callable[[Task], Outcome] | None = None
     policy: Callable[[Task], Any] | None = None
-    certificate: Callable[[Any], Certificate] | None = None
+    certificate: Callable[[Any, Task], Certificate] | None = None
     needs_determinism: bool = False

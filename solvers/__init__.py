@@ -4,6 +4,8 @@ SOLVERS = {
     "cp-sat": "orl.solvers.cp_sat:SOLVER",
     "exact": "orl.solvers.exact:SOLVER",
     "dp": "orl.solvers.dp:SOLVER",
+    "lagrangian": "orl.solvers.lagrangian:SOLVER",
+    "lagrangian-hindsight": "orl.solvers.lagrangian:HINDSIGHT",
     "rollout": "orl.solvers.rollout:SOLVER",
     "rolling": "orl.solvers.rolling:SOLVER",
     "best-of": "orl.solvers.rules:BEST_OF",

@@ -205,6 +205,22 @@ def test_penalties_of_the_optimal_values_close_the_gap_of_hindsight(instance):
             assert run.costs[0] >= least - 1e-9
 
 
+def test_no_item_is_made_onto_stock_above_its_limit():
+    """A shop in motion may hold more than the limit; where overflow is forbidden nothing is then added to it."""
+    instance = LotSizing(
+        "above",
+        rates=[[1]],
+        holding_costs=[0.0],
+        shortage_costs=[1.0],
+        stock_limits=[0],
+        demand=PathDemand([[0], [2]]),
+        num_periods=2,
+        settings=LotSizingSettings(overflow="forbid"),
+        state=LotState(0, [0], [1], []),
+    )
+    assert orl.solve(instance, "dp").value == orl.solve(instance, "dp").bound == 2.0
+
+
 def test_the_relaxation_is_weak_without_penalties_and_a_bound_with_any():
     instance = orl.load("lotsizing/setting_2items_VI", settings={"horizon": "12"})
     table, scenarios = tabular(instance), sample(instance, 1, Purpose.EVALUATE, 2000)

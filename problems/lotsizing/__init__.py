@@ -48,6 +48,7 @@ PROBLEM = Problem(
     metrics=lazy(f"{_HERE}.metrics:metrics"),
     models={"exact": lazy(f"{_HERE}.exact:build")},
     tabular=lazy(f"{_HERE}.tabular:tabular"),
+    decomposition=lazy(f"{_HERE}.decomposition:ItemDecomposition"),
     features=lambda: resolve(f"{_HERE}.features:FEATURES"),
     plot=lazy(f"{_HERE}.plot:plot"),
     save=lazy(f"{_HERE}.formats:save"),

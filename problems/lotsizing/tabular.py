@@ -21,6 +21,7 @@ from orl.tabular import MAX_ENTRIES, Tabular
 
 from .demand import IndependentDemand, PathDemand
 from .instance import LotSizing
+from .laws import Laws, laws_of
 from .scenario import realise
 
 
@@ -44,7 +45,7 @@ def tabular(instance: LotSizing) -> Tabular:
         raise InputError(f"{instance.name}: backlog has no limit; dynamic programming needs a finite horizon.")
     space = _Space(instance)
     periods = None if settings.is_infinite else instance.periods_left
-    laws = [_laws(instance, instance.first_period + t) for t in range(1 if periods is None else periods)]
+    laws = [laws_of(instance.demand, instance.first_period + t) for t in range(1 if periods is None else periods)]
     steps = _Steps(space, laws)
 
     def realised(scenario: Scenarios) -> Tabular:
@@ -128,11 +129,15 @@ class _Space:
         grid = np.indices(self.levels).reshape(len(self.levels), -1)  # (num_items, stocks), from `low`
         num_stocks, num_posts = grid.shape[1], math.prod(self.post_levels)
         table = np.empty((len(self.configurations), num_stocks, len(self.actions)), dtype=np.int32)
+        room = np.array(self.post_levels)
+        if self.instance.settings.overflow == "forbid":  # what is there may lie above the limit, what is made may not
+            room = self.instance.stock_limits - self.low + 1
         for number, setup in enumerate(self.configurations):
             for a, action in enumerate(self.actions):
                 after, made, _ = self._after(setup, action)
                 stock = grid + made[:, None]
-                fits = (stock < np.array(self.post_levels)[:, None]).all(axis=0)
+                is_made = np.isin(np.arange(len(made)) + 1, action)
+                fits = (stock < room[:, None])[is_made].all(axis=0)
                 place = np.ravel_multi_index(tuple(np.where(fits, stock, 0)), self.post_levels)
                 table[number, :, a] = np.where(fits, self._number[after] * num_posts + place, -1)
         return table.reshape(-1, len(self.actions))
@@ -182,9 +187,6 @@ class _Space:
         return self._index(setup, stock)
 
 
-Laws = list[tuple[np.ndarray, np.ndarray]]  # of each item: demand, and its probability
-
-
 def _most(instance: LotSizing) -> np.ndarray:
     """Return the largest possible demand of each item in a period."""
     if isinstance(instance.demand, PathDemand):
@@ -193,24 +195,6 @@ def _most(instance: LotSizing) -> np.ndarray:
         table = instance.demand.probabilities
         return table.shape[1] - 1 - (table[:, ::-1] > 0).argmax(axis=1)
     raise InputError(f"{instance.name}: Poisson demand has no limit, so backlog has none; use unmet=lost.")
-
-
-def _laws(instance: LotSizing, period: int) -> Laws:
-    """Return the law of each item's demand in a period; what lost sales cannot tell apart is still told apart."""
-    law = instance.demand
-    if isinstance(law, PathDemand):
-        return [(np.array([d]), np.ones(1)) for d in law.path[period].tolist()]
-    if isinstance(law, IndependentDemand):
-        return [(np.flatnonzero(row), row[row > 0]) for row in law.probabilities]
-    from scipy.stats import poisson
-
-    laws = []
-    for mean in (law.means * law.season[period % len(law.season)]).tolist():
-        levels = np.arange(int(mean + 20 * math.sqrt(mean)) + 40)  # `isf` is nan at 1e-18 in some versions of SciPy
-        last = int((poisson.sf(levels, mean) <= 1e-18).argmax())
-        probabilities = poisson.pmf(np.arange(last + 1), mean)
-        laws.append((np.arange(last + 1), probabilities / probabilities.sum()))
-    return laws
 
 
 class _Steps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from orl.problem import Problem
 from orl.solver import Outcome, Solver, Task
@@ -44,17 +44,14 @@ def _fits(problem: Problem) -> bool:
 
 def _solve(task: Task) -> Outcome:
     from orl.cp_sat import solve_program
-    from orl.hindsight import solve_hindsight
+    from orl.hindsight import solve_hindsight, with_model
 
     settings = task.settings
-    return solve_hindsight(
-        task,
-        "cp-sat",
-        settings.start,
-        lambda one, program, start: solve_program(
-            program, one.control, start, settings.gap, settings.threads, task.seed
-        ),
-    )
+
+    def solve(one: Task, program: Any, start: Any) -> Any:
+        return solve_program(program, one.control, start, settings.gap, settings.threads, task.seed)
+
+    return solve_hindsight(task, settings.start, with_model("cp-sat", solve))
 
 
 SOLVER = Solver(

@@ -74,7 +74,7 @@ class DpPolicy:
         return self.tabular.actions_of(actions, observation), actions
 
 
-def certificate(policy: DpPolicy) -> Certificate:
+def certificate(policy: DpPolicy, task: Task) -> Certificate:
     """Return the proven lower bound on the expected cost of an episode.
 
     An infinite horizon is cut off after N periods; what comes later weighs at most discount^N times the greatest value.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from orl.problem import Problem
 from orl.solver import Outcome, Solver, Task
@@ -42,15 +42,14 @@ def _fits(problem: Problem) -> bool:
 
 def _solve(task: Task) -> Outcome:
     from orl.exact import solve_model
-    from orl.hindsight import solve_hindsight
+    from orl.hindsight import solve_hindsight, with_model
 
     settings = task.settings
-    return solve_hindsight(
-        task,
-        "exact",
-        settings.start,
-        lambda one, program, start: solve_model(program, one.control, start, settings.gap, settings.threads, task.seed),
-    )
+
+    def solve(one: Task, program: Any, start: Any) -> Any:
+        return solve_model(program, one.control, start, settings.gap, settings.threads, task.seed)
+
+    return solve_hindsight(task, settings.start, with_model("exact", solve))
 
 
 SOLVER = Solver(

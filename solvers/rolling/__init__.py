@@ -92,7 +92,7 @@ class RollingPolicy:
         return actions, tuple(plans)
 
     def _plan(self, instance: Any, observation: Observation, env: int) -> Plan:
-        from orl.hindsight import is_met, solve_hindsight
+        from orl.hindsight import is_met, solve_hindsight, with_model
 
         problem, settings = self.problem, self.settings
         assert problem.in_motion is not None and problem.nominal is not None
@@ -104,7 +104,8 @@ class RollingPolicy:
         task = Task(problem, ahead, future, settings, self.seed, Control(settings.replan_time))
         model = _model_of(problem)
         assert model is not None
-        outcome = solve_hindsight(task, model, "best-rule", _solve_program if model == "cp-sat" else _solve_model)
+        attempt = with_model(model, _solve_program if model == "cp-sat" else _solve_model)
+        outcome = solve_hindsight(task, "best-rule", attempt)
         plans = [Plan(ahead, outcome.solutions[0])]
         if not is_met(self._followed(plans[0], future), outcome.value):
             rule = best_rule(problem, ahead, future, self.seed)

@@ -1,0 +1,201 @@
+"""The methods `lagrangian` and `lagrangian-hindsight`: what parts of a problem share has a price instead of a limit.
+
+`lagrangian` is a policy with a proven bound on the expected cost of all policies; `lagrangian-hindsight` solves each
+scenario, known beforehand, approximately and with a proven bound. See README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from orl.decomposition import Decomposition
+from orl.errors import InputError
+from orl.hindsight import Attempt, is_met, solve_hindsight
+from orl.policy import Memory
+from orl.problem import Problem, Solution
+from orl.process import Observation
+from orl.result import Status, mean_interval
+from orl.solver import Certificate, Outcome, Solver, Task
+
+from .ascent import Ascent, ascend
+
+TIME_SHARE = 0.6  # of the time, for the search for prices; the rest is for deciding
+FRESH_REPAIRS = 10
+SCENARIO_STEP = 0.1  # first step of prices of a scenario, which begin at those of the process
+
+
+@dataclass(frozen=True)
+class LagrangianSettings:
+    """What `lagrangian` may be told.
+
+    Parameters
+    ----------
+    iterations : int >= 1
+        Steps of the search for prices; a time limit may end it before.
+    scenario_iterations : int >= 0
+        0: the bound is that of the process, proven, on the expected cost. Else so many steps for each scenario, known
+        beforehand and made to pay for what it knows: a better bound, whose mean over the scenarios is an estimate.
+    """
+
+    iterations: int = 150
+    scenario_iterations: int = 0
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ValueError(f"iterations must be >= 1, got {self.iterations}.")
+        if self.scenario_iterations < 0:
+            raise ValueError(f"scenario_iterations must be >= 0, got {self.scenario_iterations}.")
+
+
+@dataclass(frozen=True)
+class LagrangianHindsightSettings:
+    """What `lagrangian-hindsight` may be told.
+
+    Parameters
+    ----------
+    iterations : int >= 1
+        Steps of the search for prices, in each scenario.
+    repairs : int >= 0
+        How many solutions are made from the prices, the first ten afresh, the others near the best so far.
+    """
+
+    iterations: int = 150
+    repairs: int = 200
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ValueError(f"iterations must be >= 1, got {self.iterations}.")
+        if self.repairs < 0:
+            raise ValueError(f"repairs must be >= 0, got {self.repairs}.")
+
+
+@dataclass(frozen=True, eq=False)
+class LagrangianPolicy:
+    """Decide by the values of the parts.
+
+    Parameters
+    ----------
+    decomposition : Decomposition
+    ascent : Ascent
+        Prices, and the bound that they prove.
+    values : what the family makes of the prices
+    """
+
+    decomposition: Decomposition
+    ascent: Ascent
+    values: Any
+    clairvoyant: bool = False
+
+    def start(self, instances: Sequence[Any], rng: np.random.Generator) -> None:
+        return None
+
+    def decide(self, observation: Observation, memory: Memory) -> tuple[np.ndarray, Memory]:
+        return self.decomposition.decide(self.values, observation), memory
+
+
+def _decomposition(task: Task) -> Decomposition:
+    if task.instance is None:
+        raise InputError("lagrangian makes a policy for one instance; none is given.")
+    assert task.problem.decomposition is not None
+    return task.problem.decomposition(task.instance)
+
+
+def _policy(task: Task) -> LagrangianPolicy:
+    decomposition, control = _decomposition(task), task.control
+    relaxation = decomposition.expected()
+
+    def is_late() -> bool:
+        is_out_of_time = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit
+        return control.is_interrupted or is_out_of_time
+
+    with control.progress(task.settings.iterations, "prices") as bar:
+
+        def report(done: int, value: float) -> None:
+            bar.update(min(done, bar.total) - bar.n)
+            control.report(bound=value)
+
+        ascent = ascend(relaxation, task.settings.iterations, is_late, report=report)
+    return LagrangianPolicy(decomposition, ascent, decomposition.values(ascent.prices))
+
+
+def certificate(policy: LagrangianPolicy, task: Task) -> Certificate:
+    """Return the bound at the prices or, if `scenario_iterations` asks for it, the mean of bounds of the scenarios."""
+    figures = {"price_iterations": float(policy.ascent.iterations), "expected_bound": policy.ascent.value}
+    plain = Certificate(policy.ascent.value, "lagrangian" if task.scenarios.is_random else "proven", figures)
+    if not task.settings.scenario_iterations or not task.scenarios.is_random:
+        return plain
+    prices = policy.ascent.prices
+    penalties = policy.decomposition.penalties(prices)
+    bounds = []
+    with task.control.progress(len(task.scenarios), "bounds") as bar:
+        for scenario in task.scenarios:
+            if task.control.should_stop:
+                return plain  # a mean over the first few would not be of the same scenarios as the value
+            relaxation = policy.decomposition.penalised(scenario, penalties)
+            found = ascend(
+                relaxation,
+                task.settings.scenario_iterations,
+                lambda: task.control.should_stop,
+                prices,
+                first_step=SCENARIO_STEP,
+            )
+            bounds.append(found.value)
+            bar.update(1)
+    if len(bounds) > 1:
+        interval = mean_interval(bounds)
+        figures = {**figures, "bound_low": interval.low, "bound_high": interval.high}
+    return Certificate(float(np.mean(bounds)), "penalised-mean", figures)
+
+
+def _solve(task: Task) -> Outcome:
+    decomposition = _decomposition(task)
+
+    def attempt(one: Task, solution: Solution | None, cost: float | None) -> Attempt:
+        control = one.control
+        relaxation = decomposition.known(one.scenarios)
+
+        def is_late() -> bool:
+            is_out_of_time = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit
+            return control.is_interrupted or is_out_of_time
+
+        found = ascend(
+            relaxation, task.settings.iterations, is_late, report=lambda _, value: control.report(bound=value)
+        )
+        best, rng = None, np.random.default_rng(task.seed)
+        for number in range(task.settings.repairs):
+            if control.should_stop or is_met(cost, found.value):
+                break
+            trial = relaxation.repair(found.prices, rng, best if number >= FRESH_REPAIRS else None)
+            checked = one.problem.verify(one.instance, one.scenarios, trial)
+            if checked.is_feasible and (cost is None or checked.cost < cost):
+                best, cost = trial, checked.cost
+                control.report(cost)
+        return Attempt(Status.FEASIBLE, best, found.value, found.iterations)
+
+    return solve_hindsight(task, "best-rule", attempt)
+
+
+def _fits(problem: Problem) -> bool:
+    return problem.decomposition is not None
+
+
+SOLVER = Solver(
+    name="lagrangian",
+    summary="parts of a problem solved alone at prices for what they share; a policy, and a bound on all policies",
+    settings=LagrangianSettings,
+    fits=_fits,
+    policy=_policy,
+    certificate=certificate,
+)
+
+HINDSIGHT = Solver(
+    name="lagrangian-hindsight",
+    summary="the same for each scenario, known beforehand: a solution, and a proven bound",
+    settings=LagrangianHindsightSettings,
+    fits=_fits,
+    solve=_solve,
+)
