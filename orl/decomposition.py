@@ -33,7 +33,7 @@ class Relaxation(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Of the prices, all >= 0."""
 
-    def relax(self, prices: np.ndarray) -> Relaxed:
+    def relax(self, prices: np.ndarray, threads: int = 1) -> Relaxed:
         """Return the least cost at some prices, less what the resources are worth."""
 
 

@@ -24,6 +24,7 @@ Research 58(4). doi 10.1287/opre.1090.0796
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,7 +36,7 @@ from orl.scenario import Scenarios
 
 from . import kernels_bids, kernels_codes, kernels_items
 from .instance import LotPlan, LotSizing
-from .items import Nature, Part, expected_parts, known_natures, known_parts, start_at
+from .items import Nature, Part, Room, expected_parts, known_natures, known_parts, start_at
 from .scenario import realise
 
 
@@ -76,26 +77,35 @@ class ItemRelaxation:
         """Number of machines that have been told what to do in the first period."""
         return 0 if self.instance.state is None else len(self.instance.state.booked)
 
-    def relax(self, prices: np.ndarray) -> Relaxed:
+    def relax(self, prices: np.ndarray, threads: int = 1) -> Relaxed:
         """Return the bound at prices (periods, num_machines), and the expected use of the machines less 1."""
-        use = np.zeros(self.shape)
-        value = sum(self._relax_part(number, prices, use) for number in range(len(self.parts)))
+        use, value = np.zeros(self.shape), 0.0
+        largest_first = sorted(range(len(self.parts)), key=lambda number: -self.parts[number].start.size)
+        with ThreadPoolExecutor(threads) as pool:
+            for cost, of_part in pool.map(lambda number: self._relax_part(number, prices), largest_first):
+                value += cost
+                use += of_part
         charged = prices.copy()
         charged[0, : self.booked] = 0.0
         excess = use - 1
         excess[0, : self.booked] = 0.0
         return Relaxed(float(value - charged.sum()), excess)
 
-    def _relax_part(self, number: int, prices: np.ndarray, use: np.ndarray) -> float:
-        part = self.parts[number]
+    def _relax_part(self, number: int, prices: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return an item's least cost, and how likely it takes each machine, of the shape of the prices."""
+        part, use = self.parts[number], np.zeros(self.shape)
         room, choices = part.room(), part.choices()
         value = self._backward(number, prices, room, choices)
+        self._use(part, part.nature, choices, room, use)
+        return value, use
+
+    def _use(self, part: Part, nature: Nature, choices: np.ndarray, room: Room, use: np.ndarray) -> None:
+        """Add how likely an item takes each machine, from its start."""
         room.now[:] = 0.0
         room.now[0, :, : part.start.shape[1]] = part.start
-        kernels_items.forward(part.item, part.nature, self.booked_of(part), choices, room, use)
-        return value
+        kernels_items.forward(part.item, nature, self.booked_of(part), choices, room, use)
 
-    def _backward(self, number: int, prices: np.ndarray, room: object, choices: np.ndarray) -> float:
+    def _backward(self, number: int, prices: np.ndarray, room: Room, choices: np.ndarray) -> float:
         """Fill the choices of an item and return its least cost."""
         part = self.parts[number]
         values, posts = np.empty((1, *part.start.shape)), np.empty((1, len(part.start), part.num_posts))
@@ -171,16 +181,14 @@ class PenalisedItems(ItemRelaxation):
     natures: Sequence[Nature]
     values: Sequence[np.ndarray]
 
-    def _relax_part(self, number: int, prices: np.ndarray, use: np.ndarray) -> float:
-        part, known = self.parts[number], self.natures[number]
+    def _relax_part(self, number: int, prices: np.ndarray) -> tuple[float, np.ndarray]:
+        part, known, use = self.parts[number], self.natures[number], np.zeros(self.shape)
         room, choices, values = part.room(), part.choices(), np.empty((1, *part.start.shape))
         kernels_items.backward_penalised(
             part.item, part.nature, known, self.values[number], prices, self.booked_of(part), room, values, choices
         )
-        room.now[:] = 0.0
-        room.now[0, :, : part.start.shape[1]] = part.start
-        kernels_items.forward(part.item, known, self.booked_of(part), choices, room, use)
-        return float((values[0] * part.start).sum())
+        self._use(part, known, choices, room, use)
+        return float((values[0] * part.start).sum()), use
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ scenario, known beforehand, approximately and with a proven bound. See README.md
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +20,19 @@ from orl.policy import Memory
 from orl.problem import Problem, Solution
 from orl.process import Observation
 from orl.result import Status, mean_interval
-from orl.solver import Certificate, Outcome, Solver, Task
+from orl.solver import Certificate, Control, Outcome, Solver, Task
 
 from .ascent import Ascent, ascend
 
 TIME_SHARE = 0.6  # of the time, for the search for prices; the rest is for deciding
 FRESH_REPAIRS = 10
+MAX_THREADS = 512
 SCENARIO_STEP = 0.1  # first step of prices of a scenario, which begin at those of the process
+
+
+def _check_threads(threads: int) -> None:
+    if not 0 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads must be in 0..{MAX_THREADS}, got {threads}.")
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,16 @@ class LagrangianSettings:
     scenario_iterations : int >= 0
         0: the bound is that of the process, proven, on the expected cost. Else so many steps for each scenario, known
         beforehand and made to pay for what it knows: a better bound, whose mean over the scenarios is an estimate.
+    threads : int >= 0
+        That parts are solved in; 0: all cores. The result is the same.
     """
 
     iterations: int = 150
     scenario_iterations: int = 0
+    threads: int = 0
 
     def __post_init__(self) -> None:
+        _check_threads(self.threads)
         if self.iterations < 1:
             raise ValueError(f"iterations must be >= 1, got {self.iterations}.")
         if self.scenario_iterations < 0:
@@ -61,12 +72,16 @@ class LagrangianHindsightSettings:
         Steps of the search for prices, in each scenario.
     repairs : int >= 0
         How many solutions are made from the prices, the first ten afresh, the others near the best so far.
+    threads : int >= 0
+        That parts are solved in; 0: all cores. The result is the same.
     """
 
     iterations: int = 150
     repairs: int = 200
+    threads: int = 0
 
     def __post_init__(self) -> None:
+        _check_threads(self.threads)
         if self.iterations < 1:
             raise ValueError(f"iterations must be >= 1, got {self.iterations}.")
         if self.repairs < 0:
@@ -104,13 +119,20 @@ def _decomposition(task: Task) -> Decomposition:
     return task.problem.decomposition(task.instance)
 
 
+def _spent(control: Control) -> float:
+    """Return the share of the time for prices that is gone; above 1: stop."""
+    if control.is_interrupted:
+        return 2.0
+    return 0.0 if control.time_limit is None else control.seconds / (TIME_SHARE * control.time_limit)
+
+
+def _threads(task: Task) -> int:
+    return task.settings.threads or os.cpu_count() or 1
+
+
 def _policy(task: Task) -> LagrangianPolicy:
     decomposition, control = _decomposition(task), task.control
     relaxation = decomposition.expected()
-
-    def is_late() -> bool:
-        is_out_of_time = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit
-        return control.is_interrupted or is_out_of_time
 
     with control.progress(task.settings.iterations, "prices") as bar:
 
@@ -118,7 +140,9 @@ def _policy(task: Task) -> LagrangianPolicy:
             bar.update(min(done, bar.total) - bar.n)
             control.report(bound=value)
 
-        ascent = ascend(relaxation, task.settings.iterations, is_late, report=report)
+        ascent = ascend(
+            relaxation, task.settings.iterations, lambda: _spent(control), report=report, threads=_threads(task)
+        )
     return LagrangianPolicy(decomposition, ascent, decomposition.values(ascent.prices))
 
 
@@ -139,9 +163,10 @@ def certificate(policy: LagrangianPolicy, task: Task) -> Certificate:
             found = ascend(
                 relaxation,
                 task.settings.scenario_iterations,
-                lambda: task.control.should_stop,
+                lambda: 2.0 if task.control.should_stop else 0.0,
                 prices,
                 first_step=SCENARIO_STEP,
+                threads=_threads(task),
             )
             bounds.append(found.value)
             bar.update(1)
@@ -158,12 +183,12 @@ def _solve(task: Task) -> Outcome:
         control = one.control
         relaxation = decomposition.known(one.scenarios)
 
-        def is_late() -> bool:
-            is_out_of_time = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit
-            return control.is_interrupted or is_out_of_time
-
         found = ascend(
-            relaxation, task.settings.iterations, is_late, report=lambda _, value: control.report(bound=value)
+            relaxation,
+            task.settings.iterations,
+            lambda: _spent(control),
+            report=lambda _, value: control.report(bound=value),
+            threads=_threads(task),
         )
         best, rng = None, np.random.default_rng(task.seed)
         for number in range(task.settings.repairs):

@@ -36,22 +36,25 @@ class Ascent(NamedTuple):
 def ascend(
     relaxation: Relaxation,
     iterations: int,
-    should_stop: Callable[[], bool],
+    spent: Callable[[], float] = lambda: 0.0,
     start: np.ndarray | None = None,
     report: Callable[[int, float], None] = lambda done, value: None,
     first_step: float = FIRST_STEP,
+    threads: int = 1,
 ) -> Ascent:
     """Return prices, the best of `iterations` and of a search for their level.
 
     Parameters
     ----------
+    spent : callable () -> float
+        Share of the time that is gone; the search ends at 1, its steps having shrunk by then.
     start : ndarray or None
         Prices to begin with; None: 0, and their level is searched for.
     report : callable (iterations, best value)
     first_step : float
         Share of the price level.
     """
-    search = _Search(relaxation, should_stop, report)
+    search = _Search(relaxation, threads, spent, report)
     prices = np.zeros(relaxation.shape) if start is None else start.copy()
     excess = search.relax(prices)
     if start is None and not _is_optimal(prices, excess):
@@ -60,13 +63,14 @@ def ascend(
     level = float(prices.mean()) or 1.0
     mean, square = np.zeros(prices.shape), np.zeros(prices.shape)
     for step in range(1, iterations + 1):
-        if should_stop() or _is_optimal(prices, excess):
+        gone = max(step / iterations, spent())
+        if gone > 1 or _is_optimal(prices, excess):
             break
         downhill = (prices <= 0) & (excess < 0)  # where a price cannot fall any more
         gradient = np.where(downhill, 0.0, excess)
         mean = MEMORY * mean + (1 - MEMORY) * gradient
         square = SQUARED_MEMORY * square + (1 - SQUARED_MEMORY) * gradient**2
-        size = level * first_step * (LAST_STEP / FIRST_STEP) ** (step / iterations)
+        size = level * first_step * (LAST_STEP / FIRST_STEP) ** gone
         direction = (mean / (1 - MEMORY**step)) / (np.sqrt(square / (1 - SQUARED_MEMORY**step)) + 1e-9)
         prices = np.maximum(prices + size * direction, 0.0)
         excess = search.relax(prices)
@@ -76,12 +80,14 @@ def ascend(
 class _Search:
     """Solves the relaxation, and keeps the best prices."""
 
-    def __init__(self, relaxation: Relaxation, should_stop: Callable[[], bool], report: Callable[[int, float], None]):
-        self._relaxation, self._should_stop, self._report = relaxation, should_stop, report
+    def __init__(
+        self, relaxation: Relaxation, threads: int, spent: Callable[[], float], report: Callable[[int, float], None]
+    ):
+        self._relaxation, self._threads, self._spent, self._report = relaxation, threads, spent, report
         self.best = Ascent(np.zeros(relaxation.shape), -np.inf, 0)
 
     def relax(self, prices: np.ndarray) -> np.ndarray:
-        value, excess = self._relaxation.relax(prices)
+        value, excess = self._relaxation.relax(prices, self._threads)
         done = self.best.iterations + 1
         self.best = Ascent(prices, value, done) if value > self.best.value else self.best._replace(iterations=done)
         self._report(done, self.best.value)
@@ -94,7 +100,7 @@ class _Search:
         self.relax(np.full(self._relaxation.shape, price))
         factor = 2.0 if self.best.value > at_zero else 0.5
         for _ in range(min(MAX_DOUBLINGS, iterations)):
-            if self._should_stop():
+            if self._spent() > 0.3:
                 break
             before, price = self.best.value, price * factor
             self.relax(np.full(self._relaxation.shape, price))
