@@ -79,7 +79,9 @@ def test_any_prices_bound_every_policy(instance, seed):
     assert at.value <= optimum + 1e-9 * max(1.0, optimum)
     others = drawn_prices(relaxation, seed + 100)
     assert relaxation.relax(others).value <= at.value + (at.excess * (others - prices)).sum() + 1e-9
-    if instance.num_items == 1:  # nothing is shared: without prices nothing is relaxed
+    # With one item nothing is shared, so without prices nothing is relaxed; but idle machines stay set up, while the
+    # item alone may give a set-up away.
+    if instance.num_items == 1 and instance.settings.idle == "loses-setup":
         assert relaxation.relax(np.zeros(relaxation.shape)).value == pytest.approx(optimum, abs=1e-9)
 
 
@@ -239,5 +241,5 @@ def test_every_choice_is_tried():
         process.reset()
         cost = process.decide(np.array([choices[0]]))[0]
         stock = int(process.observe().arrays["stock"][0, 0])
-        costs.append(cost + values.posts[0][0][choices[0], stock])
+        costs.append(cost + values.posts[choices[0] * values.levels[0] + stock])
     assert action == int(np.argmin(costs))

@@ -10,8 +10,8 @@ machines are set up for it, so its minimum is a small dynamic program (`kernels_
 a supergradient of L. The same holds of one scenario known beforehand; demand is then a path. Set-ups must not depend on
 what was made before.
 
-Deciding: machine m goes to the item whose cost its time lowers most, what comes after it being paid for at the prices,
-and what comes after the period being worth what the item's values say (`kernels_bids`).
+Deciding: the machines are assigned so that the cost of set-ups, and what the items' values say of the state after it,
+are least together; a local optimum of that (`kernels_assign`). Prices matter through the values alone.
 
 References
 ----------
@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,25 +35,59 @@ from orl.decomposition import Relaxed
 from orl.process import Observation
 from orl.scenario import Scenarios
 
-from . import kernels_bids, kernels_codes, kernels_items
+from . import kernels_assign, kernels_codes, kernels_items
 from .instance import LotPlan, LotSizing
 from .items import Nature, Part, Room, expected_parts, known_natures, known_parts, start_at
 from .scenario import realise
 
 
-@dataclass(frozen=True, eq=False)
-class ItemValues:
-    """Values of the items at some prices.
+class ItemTable(NamedTuple):
+    """Values of the items after a decision, at some prices, for kernels.
 
     Parameters
     ----------
-    prices : ndarray (periods, num_machines)
-    posts : list of float32 ndarray (periods, masks, levels after production)
-        Of each item, after a decision, discounted to the beginning; of an infinite horizon, the first half.
+    bit : int ndarray (items, machines)
+        Of a machine in the masks of an item; 0: it cannot make it.
+    made_fresh, made_more, setup_cost : ndarray (items, machines)
+        As in `Item`.
+    empty, full, masks, levels : int ndarray (items,)
+        As in `Item`; numbers of masks and of levels after production.
+    first : int ndarray (items + 1,)
+        Where the values of each item begin in the following.
+    posts : float32 ndarray
+        Values by item, period, mask and level, discounted to the beginning; of an infinite horizon, the first half.
+    weight : ndarray (periods,)
+    forbids, keeps, is_alone : bool
+    tolerance : float
+        Differences below it are rounding.
     """
 
-    prices: np.ndarray
-    posts: list[np.ndarray]
+    bit: np.ndarray
+    made_fresh: np.ndarray
+    made_more: np.ndarray
+    setup_cost: np.ndarray
+    empty: np.ndarray
+    full: np.ndarray
+    masks: np.ndarray
+    levels: np.ndarray
+    first: np.ndarray
+    posts: np.ndarray
+    weight: np.ndarray
+    forbids: bool
+    keeps: bool
+    is_alone: bool
+    tolerance: float
+
+
+class AssignRoom(NamedTuple):
+    """What `kernels_assign` keeps of every item and machine: (items,), and `told` (machines,)."""
+
+    mask: np.ndarray
+    level: np.ndarray
+    makers: np.ndarray
+    paid: np.ndarray
+    worth: np.ndarray
+    told: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,11 +255,35 @@ class ItemDecomposition:
     def known(self, scenario: Scenarios) -> KnownItems:
         return KnownItems(self.instance, known_parts(self.instance, realise(self.instance, scenario)))
 
-    def values(self, prices: np.ndarray) -> ItemValues:
+    def values(self, prices: np.ndarray) -> ItemTable:
         """Return the values of all items after a decision, period by period."""
-        kept = self._periods_kept
-        posts = [self._tables(number, prices)[1][:kept].astype(np.float32) for number in range(len(self.parts))]
-        return ItemValues(prices[:kept], posts)
+        one, parts, kept = self.instance, self.parts, self._periods_kept
+        by_machine = np.zeros((4, one.num_items, one.num_machines))
+        for number, part in enumerate(parts):
+            item = part.item
+            columns = 1 << np.arange(len(item.machine)), item.made_fresh, item.made_more, item.setup_cost
+            by_machine[:, number, item.machine] = columns
+        masks = np.array([len(part.start) for part in parts])
+        levels = np.array([part.num_posts for part in parts])
+        posts = np.empty(int((masks * levels).sum()) * kept, dtype=np.float32)
+        first = np.cumsum([0, *(masks * levels * kept)])
+        for number in range(len(parts)):
+            posts[first[number] : first[number + 1]] = self._tables(number, prices)[1][:kept].ravel()
+        return ItemTable(
+            *by_machine[:3].astype(np.int64),
+            setup_cost=by_machine[3],
+            empty=np.array([part.item.empty for part in parts]),
+            full=np.array([part.item.full for part in parts]),
+            masks=masks,
+            levels=levels,
+            first=first,
+            posts=posts,
+            weight=parts[0].nature.weight,
+            forbids=one.settings.overflow == "forbid",
+            keeps=one.settings.idle == "keeps-setup",
+            is_alone=one.settings.item_machines == "one",
+            tolerance=1e-6 * max(1.0, float(abs(posts[:: max(1, len(posts) // 1000)]).max())),
+        )
 
     def penalties(self, prices: np.ndarray) -> list[np.ndarray]:
         """Return the values of all items before a decision, (periods + 1, masks, levels) each."""
@@ -238,31 +297,24 @@ class ItemDecomposition:
         ]
         return PenalisedItems(self.instance, parts, known_natures(self.instance, seen), penalties)
 
-    def decide(self, values: ItemValues, observation: Observation) -> np.ndarray:
+    def decide(self, values: ItemTable, observation: Observation) -> np.ndarray:
         one, seen = self.instance, observation.arrays
-        envs, machines = len(observation.legal), one.num_machines
-        setup, stock, choice = (seen[key].copy() for key in ("setup", "stock", "choice"))
-        periods = seen["period"] + seen["sizes"][:, kernels_codes.FIRST_PERIOD] - one.first_period
+        envs, machines, choices = len(observation.legal), one.num_machines, one.num_items + 1
         is_over = ~observation.legal.reshape(envs, -1).any(axis=1)
-        periods = np.where(is_over, 0, np.minimum(periods, len(values.prices) - 1))
-        if observation.legal.ndim == 2:
-            actions = np.zeros(envs, dtype=np.int64)
-            for machine in np.unique(seen["machine"][~is_over]).tolist():
-                is_due = ~is_over & (seen["machine"] == machine)
-                costs = self._costs(values, machine, periods, ~is_due, setup, stock, choice)
-                actions[is_due] = _least(costs, observation.legal)[is_due]
-            return actions
-        actions = np.zeros(observation.legal.shape[:2], dtype=np.int64)
-        for machine in range(machines):
-            costs = self._costs(values, machine, periods, is_over, setup, stock, choice)
-            told = _least(costs, observation.legal[:, machine])
-            actions[:, machine] = np.where(is_over, 0, told)
-            for env in np.flatnonzero(told > 0).tolist():
-                stock[env, told[env] - 1] += one.output[machine, setup[env, machine], told[env]]
-            is_lost = (told == 0) & (one.settings.idle == "loses-setup")
-            setup[:, machine] = np.where((told > 0) | is_lost, told, setup[:, machine])
-            choice[:, machine] = told
-        return actions
+        periods = seen["period"] + seen["sizes"][:, kernels_codes.FIRST_PERIOD] - one.first_period
+        periods = np.where(is_over, 0, np.minimum(periods, self._periods_kept - 1))
+        options = np.repeat(one.possible[None], envs, axis=0)
+        is_joint = observation.legal.ndim == 3
+        first = np.zeros(envs, dtype=np.int64) if is_joint else np.where(is_over, 0, seen["machine"])
+        if is_joint:
+            options &= observation.legal[:, :machines, :choices]
+        else:
+            options[np.arange(envs), first] &= observation.legal[:, :choices]
+        told = np.zeros((envs, seen["setup"].shape[1]), dtype=np.int64)
+        room = AssignRoom(*np.zeros((3, one.num_items), dtype=np.int64), *np.zeros((2, one.num_items)), told[0].copy())
+        state = seen["setup"], seen["stock"], seen["choice"]
+        kernels_assign.assign(values, options, periods, is_over, first, *state, room, told)
+        return told if is_joint else told[np.arange(envs), first]
 
     # private
 
@@ -280,49 +332,3 @@ class ItemDecomposition:
         booked = self.expected().booked_of(part)
         kernels_items.backward(part.item, part.nature, prices, booked, part.room(), values, posts, part.choices())
         return values, posts
-
-    def _costs(
-        self,
-        values: ItemValues,
-        machine: int,
-        periods: np.ndarray,
-        is_skipped: np.ndarray,
-        setup: np.ndarray,
-        stock: np.ndarray,
-        choice: np.ndarray,
-    ) -> np.ndarray:
-        """Return what each choice of a machine adds to the cost of all, (envs, choices)."""
-        costs = np.full((len(setup), stock.shape[1] + 1), np.inf)
-        costs[:, 0] = 0.0
-        hold = np.empty(len(setup))
-        for number, part in enumerate(self.parts):
-            own = np.flatnonzero(part.item.machine == machine)
-            if not len(own):
-                continue
-            make = costs[:, number + 1].copy()
-            kernels_bids.bids(
-                part.item,
-                number + 1,
-                int(own[0]),
-                periods,
-                is_skipped,
-                values.prices,
-                part.nature.weight,
-                values.posts[number],
-                setup,
-                np.ascontiguousarray(stock[:, number]),
-                choice,
-                make,
-                hold,
-            )
-            costs[:, number + 1] = make
-            if part.item.keeps:
-                costs[:, 0] += np.where(setup[:, machine] == number + 1, hold, 0.0)
-        return costs
-
-
-def _least(costs: np.ndarray, legal: np.ndarray) -> np.ndarray:
-    """Return the legal choice of least cost, of equal ones the first."""
-    rounded = np.where(legal[:, : costs.shape[1]], costs, np.inf)
-    least = rounded.min(axis=1, keepdims=True)
-    return (rounded <= least + 1e-9 * np.maximum(1.0, np.abs(least))).argmax(axis=1)
