@@ -1,6 +1,6 @@
 """Lot sizing: `lagrangian` beside rules and `rolling`, and how far the best policy can be from the optimum.
 
-python benchmarks/lotsizing_bounds.py policies hindsight penalised rolling     measure (each part goes on where it was)
+python benchmarks/lotsizing_bounds.py policies hindsight penalised tiny rolling measure (each part goes on where it was)
 python benchmarks/lotsizing_bounds.py                                          write the tables from what is measured
 """
 
@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 import numpy as np
 import record
 from tqdm import tqdm
 
 import orl
+from orl import registry
+from orl.problems.lotsizing.scenario import sample
 from orl.result import mean_interval, paired_difference
+from orl.scenario import Purpose
+from orl.solvers.dp.relaxation import hindsight as free
+from orl.solvers.dp.relaxation import optimal_values
+from orl.solvers.dp.relaxation import penalised as paying
 
 SIZES = ("15x5", "20x10", "25x10", "25x15")
 RULES = ("idle", "keep", "fixed", "greedy")
@@ -49,10 +56,28 @@ def rolling(name):
     yield "rolling", orl.solve(f"lotsizing/{name}", "rolling", settings=settings, scenarios=FEWER, time_limit=None)
 
 
+def tiny(name):
+    """Yield what is exact on an instance that can be written out, and information relaxation with its values."""
+    instance, discount = name.split("@")
+    one = orl.load(f"lotsizing/{instance}", settings={"discount": float(discount), "horizon": "file"})
+    table = registry.find_problem("lotsizing").tabular(one)
+    scenarios = sample(one, SEED, Purpose.EVALUATE, FEW)
+    values = optimal_values(table)
+    for method in ("dp", "lagrangian", "greedy"):
+        yield method, orl.solve(one, method, scenarios=SCENARIOS, time_limit=None)
+    known = orl.solve(one, "exact", scenarios=FEW, time_limit=None)
+    assert np.allclose(known.costs, [free(table, scenario) for scenario in scenarios], atol=1e-5)
+    yield "hindsight", known
+    yield "paying", replace(known, costs=[paying(table, scenario, values) for scenario in scenarios])
+
+
+TINY = [f"{name}@{discount}" for name in ("setting_2items_VI", "setting_2items_VI_binomial_1",
+        "setting_2items_VI_binomial_3") for discount in (0.9, 0.99)]  # fmt: skip
 PARTS = {
     "policies": (policies, ALL),
     "hindsight": (hindsight, [*ALL[:3], "20x10-a", "25x10-a"]),
     "penalised": (penalised, [*ALL[:3], "20x10-a"]),
+    "tiny": (tiny, TINY),
     "rolling": (rolling, [f"{size}-a" for size in SIZES]),
 }
 
@@ -82,7 +107,15 @@ def measure(part):
             file.write("".join(lines))
 
 
-KEPT = ("seconds_per_decision", "price_iterations", "expected_bound", "bound_low", "bound_high", "fill_rate")
+KEPT = (
+    "optimal_cost",
+    "seconds_per_decision",
+    "price_iterations",
+    "expected_bound",
+    "bound_low",
+    "bound_high",
+    "fill_rate",
+)
 
 
 def raw():
@@ -144,6 +177,26 @@ def of_bounds(rows):
     return table
 
 
+def of_tiny(rows):
+    """Return a row an instance: exact value, bounds on it, policies."""
+    table = []
+    for name in TINY:
+        of = {row["method"]: row for row in rows if row["part"] == "tiny" and row["instance"] == name}
+        if of:
+            optimum = of["dp"]["metrics"]["optimal_cost"]
+            spread = np.ptp(of["paying"]["costs"])
+            table.append([
+                *name.split("@"),
+                f"{optimum:.4f}",
+                f"{np.mean(of['hindsight']['costs']):.4f}",
+                f"{np.mean(of['paying']['costs']):.4f}",
+                f"{spread:.0e}",
+                f"{of['lagrangian']['bound']:.4f}",
+                *(f"{np.mean(of[method]['costs']):.4f}" for method in ("dp", "lagrangian", "greedy")),
+            ])  # fmt: skip
+    return table
+
+
 def percent(cost, bound):
     return f"{100 * (cost - bound) / cost:.1f}"
 
@@ -184,6 +237,11 @@ def write():
             (f"`rolling` (8 periods of expected demand, 0.5 s a plan) on the first {FEWER} scenarios, others on the "
              "same; seconds a decision.",
              ["instance", "rolling", "fixed", "greedy", "lagrangian", "s"], of_rolling(rows)),
+            (f"Two items, one machine, 100 periods, file's start: the optimum by dynamic programming; mean over {FEW} "
+             "scenarios of hindsight, and of hindsight that pays penalties of the optimal values, with its range over "
+             f"scenarios; the bound of `lagrangian`; mean costs of policies over {SCENARIOS} scenarios.",
+             ["instance", "discount", "optimum", "hindsight", "with penalties", "range", "lagrangian bound", "dp",
+              "lagrangian", "greedy"], of_tiny(rows)),
         ],
     )  # fmt: skip
 

@@ -108,6 +108,8 @@ class Problem:
         what is left to decide. `upper_bound` is the cost of a known solution; the model may leave out whatever costs
         more, never what costs as much. A large model asks `should_stop()` from time to time as it is built, and raises
         `Stopped`. All but the first: keywords.
+    has_trees : bool
+        Whether the model 'exact' takes several scenarios: its solution is then a list of solutions, one a scenario.
     tabular : callable (instance) -> Tabular, or None
         A small instance written out for dynamic programming, see `orl.tabular`; raises `InputError` if it is too large.
     decomposition : callable (instance) -> Decomposition, or None
@@ -150,6 +152,7 @@ class Problem:
     is_disturbed: Callable[..., bool] | None = None
     live: Callable[[], Live] | None = None
     models: Mapping[str, Callable[..., Any]] | None = None
+    has_trees: bool = False
     tabular: Callable[[Any], Tabular] | None = None
     decomposition: Callable[[Any], Decomposition] | None = None
     stages: Callable[..., Any] | None = None

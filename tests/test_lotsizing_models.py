@@ -144,3 +144,35 @@ def test_rules_are_tuned_to_the_instance_and_not_to_what_is_left_of_it():
     simulate(LOTSIZING, ahead, rule_policy(LOTSIZING, RULES["s-S"]), known)
     fresh = orl.load("lotsizing/setting_2items_VI", settings={"horizon": "12"})
     assert (call_table(RULES["s-S"], instance) == call_table(RULES["s-S"], fresh)).all()
+
+
+def test_a_rolling_horizon_over_drawn_futures_hedges_where_expected_demand_does_not():
+    """Demand is 0 or 4 as a coin falls, a shortage costs much: the mean of 2 is never enough, a future may be."""
+    instance = LotSizing(
+        "coin",
+        rates=[[4]],
+        holding_costs=[0.1],
+        shortage_costs=[10.0],
+        stock_limits=[8],
+        demand=IndependentDemand(np.array([[0.5, 0, 0, 0, 0.5]])),
+        num_periods=6,
+        initial_stock=[2],
+    )
+    settings = {"horizon": 1, "replan_time": 20.0}
+    nominal = orl.solve(instance, "rolling", settings=settings, scenarios=30, time_limit=None)
+    hedged = orl.solve(instance, "rolling", settings={**settings, "futures": 12}, scenarios=30, time_limit=None)
+    again = orl.solve(instance, "rolling", settings={**settings, "futures": 12}, scenarios=30, time_limit=None)
+    optimal = orl.solve(instance, "dp", scenarios=30, time_limit=None)
+    assert nominal.verified and hedged.verified and hedged.costs == again.costs
+    assert optimal.value <= hedged.value + 1e-9 < nominal.value - 10
+    with pytest.raises(InputError, match="jobshop has no model of several futures"):
+        orl.solve("jobshop/ft06", "rolling", settings={"futures": 3})
+
+
+@given(lots())
+@profile(max_examples=20)
+def test_a_rolling_horizon_over_futures_plays_every_setting(instance):
+    assume((instance.num_items + 1) ** (instance.periods_left * instance.num_machines) <= 300)
+    settings = {"futures": 3, "horizon": 2, "replan_time": 20.0}
+    count = 2 if instance.is_random else 1
+    assert orl.solve(instance, "rolling", settings=settings, scenarios=count, time_limit=None).verified

@@ -47,6 +47,7 @@ PROBLEM = Problem(
     is_disturbed=lazy(f"{_HERE}.planning:is_disturbed"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
     models={"exact": lazy(f"{_HERE}.exact:build")},
+    has_trees=True,
     tabular=lazy(f"{_HERE}.tabular:tabular"),
     decomposition=lazy(f"{_HERE}.decomposition:ItemDecomposition"),
     features=lambda: resolve(f"{_HERE}.features:FEATURES"),

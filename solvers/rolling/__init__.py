@@ -1,22 +1,24 @@
 """The method `rolling`: plan what is ahead with a model of the family, follow the plan, plan anew when disturbed.
 
 A plan takes the nominal future for granted (certainty equivalence): what is drawn takes its expected value. It is worth
-what following it costs there, which is more than it promises where policies may do less than models.
+what following it costs there, which is more than it promises where policies may do less than models. Or it is made for
+the tree of some drawn futures: what is decided now must serve them all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from orl.errors import InputError
 from orl.problem import Problem
 from orl.process import Observation
-from orl.scenario import Scenarios
-from orl.simulate import best_rule, run_episodes
+from orl.registry import rules_of
+from orl.scenario import Purpose, Scenarios
+from orl.simulate import best_rule, rule_policy, run_episodes, simulate
 from orl.solver import Control, Solver, Task
 
 MAX_THREADS = 512
@@ -32,19 +34,23 @@ class RollingSettings:
         Seconds for each plan.
     horizon : int >= 0
         Periods that a plan looks ahead, in families that count periods; 0: to the end.
+    futures : int >= 0
+        0: plan for the nominal future; else for the tree of so many drawn ones, in families whose model has trees.
     threads : int >= 0
         Of the solver; 0: all cores, of CP-SAT 4 at least.
     """
 
     replan_time: float = 1.0
     horizon: int = 0
+    futures: int = 0
     threads: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.replan_time < float("inf"):
             raise ValueError(f"replan_time must be > 0 and finite, got {self.replan_time}.")
-        if self.horizon < 0:
-            raise ValueError(f"horizon must be >= 0, got {self.horizon}.")
+        for key in ("horizon", "futures"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must be >= 0, got {getattr(self, key)}.")
         if not 0 <= self.threads <= MAX_THREADS:
             raise ValueError(f"threads must be in 0..{MAX_THREADS}, got {self.threads}.")
 
@@ -57,7 +63,15 @@ class Plan:
     solution: Any
 
 
-RollingMemory = tuple[tuple[Any, Plan | None], ...]  # instance and plan of each environment
+class Course(NamedTuple):
+    """An environment: its instance, the plan that is followed, and the seed of the futures of the next one."""
+
+    instance: Any
+    plan: Plan | None
+    seed: int
+
+
+RollingMemory = tuple[Course, ...]
 
 
 @dataclass(frozen=True)
@@ -77,21 +91,22 @@ class RollingPolicy:
     clairvoyant: bool = False
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> RollingMemory:
-        return tuple((instance, None) for instance in instances)
+        seeds = rng.integers(0, 2**63, size=len(instances)).tolist()
+        return tuple(Course(instance, None, seed) for instance, seed in zip(instances, seeds, strict=True))
 
     def decide(self, observation: Observation, memory: RollingMemory) -> tuple[np.ndarray, RollingMemory]:
         assert self.problem.follow is not None and self.problem.is_disturbed is not None
         actions = np.zeros(observation.legal.shape[:-1], dtype=np.int64)
-        plans = list(memory)
+        courses = list(memory)
         for env in np.flatnonzero(observation.legal.reshape(len(memory), -1).any(axis=1)).tolist():
-            instance, plan = memory[env]
+            instance, plan, seed = memory[env]
             if plan is None or self.problem.is_disturbed(plan.instance, observation, env):
-                plan = self._plan(instance, observation, env)
-                plans[env] = (instance, plan)
+                plan = self._plan(instance, observation, env, seed)
+                courses[env] = Course(instance, plan, _next(seed))
             actions[env] = self.problem.follow(plan.instance, plan.solution, observation, env)
-        return actions, tuple(plans)
+        return actions, tuple(courses)
 
-    def _plan(self, instance: Any, observation: Observation, env: int) -> Plan:
+    def _plan(self, instance: Any, observation: Observation, env: int, seed: int) -> Plan:
         from orl.hindsight import is_met, solve_hindsight, with_model
 
         problem, settings = self.problem, self.settings
@@ -100,6 +115,8 @@ class RollingPolicy:
         if settings.horizon:
             assert problem.shortened is not None
             ahead = problem.shortened(ahead, settings.horizon)
+        if settings.futures:
+            return self._plan_tree(ahead, seed)
         ahead, future = problem.nominal(ahead)
         task = Task(problem, ahead, future, settings, self.seed, Control(settings.replan_time))
         model = _model_of(problem)
@@ -111,6 +128,26 @@ class RollingPolicy:
             rule = best_rule(problem, ahead, future, self.seed)
             plans += [Plan(ahead, rule[2])] if rule else []
         return min(plans, key=lambda plan: self._followed(plan, future))
+
+    def _plan_tree(self, ahead: Any, seed: int) -> Plan:
+        """Plan for some drawn futures at once; started from the rule that is best in the mean over them."""
+        problem, settings, control = self.problem, self.settings, Control(self.settings.replan_time)
+        is_random = problem.sample(ahead, seed, Purpose.TRAIN, 1).is_random
+        futures = problem.sample(ahead, seed, Purpose.TRAIN, settings.futures if is_random else 1)
+        runs = [
+            simulate(problem, ahead, rule_policy(problem, rule), futures, self.seed)
+            for rule in rules_of(problem).values()
+        ]
+        known = min(runs, key=lambda run: float(run.costs.mean())).solutions if runs else None
+        assert problem.models is not None
+        model = problem.models["exact"](ahead, futures, should_stop=lambda: False)
+        start = known if known is None or len(futures) > 1 else known[0]
+        task = Task(problem, ahead, futures, settings, self.seed, control)
+        solved = _solve_model(task, model.program, () if start is None else model.start(start))
+        plans = known if solved.of is None else model.read(solved.of)
+        if plans is None:
+            raise InputError(f"{ahead.name}: no plan in {settings.replan_time:g} s; give replan_time more.")
+        return Plan(ahead, plans[0] if isinstance(plans, list) else plans)
 
     def _followed(self, plan: Plan, future: Scenarios) -> float:
         """Return what following a plan costs in the nominal future."""
@@ -134,6 +171,10 @@ class _Follower:
         return np.array([self.problem.follow(self.plan.instance, self.plan.solution, observation, 0)]), None
 
 
+def _next(seed: int) -> int:
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0]) >> 1
+
+
 def _solve_program(task: Task, program: Any, start: Any) -> Any:
     from orl.cp_sat import solve_program
 
@@ -154,6 +195,8 @@ def _model_of(problem: Problem) -> str | None:
 def _policy(task: Task) -> RollingPolicy:
     if task.settings.horizon and task.problem.shortened is None:
         raise InputError(f"horizon: {task.problem.name} does not count periods; plans go to the end.")
+    if task.settings.futures and not task.problem.has_trees:
+        raise InputError(f"futures: {task.problem.name} has no model of several futures; leave it at 0.")
     return RollingPolicy(task.problem, task.settings, task.seed)
 
 
