@@ -115,14 +115,6 @@ KEPT = (
     "bound_low",
     "bound_high",
 )
-    "optimal_cost",
-    "seconds_per_decision",
-    "price_iterations",
-    "expected_bound",
-    "bound_low",
-    "bound_high",
-    "fill_rate",
-)
 
 
 def raw():
