@@ -1,0 +1,134 @@
+"""A graph of linear stage problems: what SDDP and decision rules stand on.
+
+A node of the graph is a linear program. When it is reached, one of its noises is drawn, the state that comes in is
+fixed, and the program is solved; the state that goes out comes in at the next node, drawn along the edges. Costs of a
+node's children weigh `discount` times those of the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+
+class Edge(NamedTuple):
+    """A way to a node, and its probability."""
+
+    node: int
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One linear stage problem: minimise cost' x, bounds on x, and on matrix x.
+
+    Parameters
+    ----------
+    cost, lower, upper : ndarray (n,)
+    matrix : sparse array (m, n)
+    row_lower, row_upper : ndarray (m,)
+    incoming, outgoing : int ndarray (num_states,)
+        Columns that hold the state when the stage begins, and when it ends.
+    noise_rows : int ndarray (k,)
+        Rows whose bounds a noise raises.
+    noises : ndarray (num_noises, k)
+        By how much.
+    probabilities : ndarray (num_noises,)
+    name : str
+    """
+
+    cost: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    matrix: csr_array
+    row_lower: np.ndarray
+    row_upper: np.ndarray
+    incoming: np.ndarray
+    outgoing: np.ndarray
+    noise_rows: np.ndarray
+    noises: np.ndarray
+    probabilities: np.ndarray
+    name: str = "stage"
+
+    def __post_init__(self) -> None:
+        rows, columns = self.matrix.shape
+        for key, length in (("cost", columns), ("lower", columns), ("upper", columns), ("row_lower", rows),
+                            ("row_upper", rows), ("probabilities", len(self.noises))):  # fmt: skip
+            if np.shape(getattr(self, key)) != (length,):
+                raise ValueError(f"{self.name}: {key} must have {length} entries, got {np.shape(getattr(self, key))}.")
+        if self.noises.shape[1:] != self.noise_rows.shape:
+            raise ValueError(f"{self.name}: noises must have a column a noise row, got shape {self.noises.shape}.")
+        if len(self.incoming) != len(self.outgoing):
+            raise ValueError(f"{self.name}: as many states must go out as come in.")
+        if (self.probabilities < 0).any() or abs(self.probabilities.sum() - 1) > 1e-9:
+            raise ValueError(f"{self.name}: probabilities must be >= 0 and sum to 1.")
+
+
+@dataclass(frozen=True, eq=False)
+class StageGraph:
+    """Stages and how they follow one another.
+
+    Parameters
+    ----------
+    stages : tuple of Stage
+        One a node.
+    children : tuple of tuples of Edge
+        Of each node; none: the end. Probabilities sum to 1.
+    root : tuple of Edge
+        Where it begins.
+    initial : ndarray (num_states,)
+    discount : float in (0, 1]
+        Below 1 if a node can be reached from itself.
+    least_cost : float
+        No more than what any node's future can cost.
+    """
+
+    stages: tuple[Stage, ...]
+    children: tuple[tuple[Edge, ...], ...]
+    root: tuple[Edge, ...]
+    initial: np.ndarray
+    discount: float = 1.0
+    least_cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        for edges in (self.root, *self.children):
+            if edges and abs(sum(edge.probability for edge in edges) - 1) > 1e-9:
+                raise ValueError(f"probabilities of edges must sum to 1, got {edges}.")
+        if self.is_cyclic and not self.discount < 1:
+            raise ValueError(f"a graph without an end needs a discount below 1, got {self.discount}.")
+
+    @staticmethod
+    def line(stages: Sequence[Stage], initial: np.ndarray, discount: float = 1.0) -> StageGraph:
+        """Return the graph in which one stage follows another to the last."""
+        count = len(stages)
+        children = tuple((Edge(node + 1, 1.0),) if node + 1 < count else () for node in range(count))
+        return StageGraph(tuple(stages), children, (Edge(0, 1.0),), np.asarray(initial, dtype=np.float64), discount)
+
+    @staticmethod
+    def ring(stages: Sequence[Stage], initial: np.ndarray, discount: float) -> StageGraph:
+        """Return the graph in which the first stage follows the last, for ever."""
+        count = len(stages)
+        children = tuple((Edge((node + 1) % count, 1.0),) for node in range(count))
+        return StageGraph(tuple(stages), children, (Edge(0, 1.0),), np.asarray(initial, dtype=np.float64), discount)
+
+    @property
+    def is_cyclic(self) -> bool:
+        """Whether a node can be reached from itself."""
+        open_nodes, left = [*range(len(self.stages))], [len({e.node for e in edges}) for edges in self.children]
+        parents: dict[int, set[int]] = {node: set() for node in open_nodes}
+        for node, edges in enumerate(self.children):
+            for edge in edges:
+                parents[edge.node].add(node)
+        ends = [node for node in open_nodes if left[node] == 0]
+        done = 0
+        while ends:
+            done += 1
+            for parent in parents[ends.pop()]:
+                left[parent] -= 1
+                if left[parent] == 0:
+                    ends.append(parent)
+        return done < len(self.stages)

@@ -1,0 +1,203 @@
+"""Stochastic dual dynamic programming: play forward, and learn backward what states are worth.
+
+A forward pass draws one way through the graph and follows the policy that the cuts make. A backward pass, from its last
+node to its first, solves every child of a node for every noise at the state that went out of the node, and adds the cut
+that these make together. The bound is the value of the beginning, and never falls.
+
+References
+----------
+M. V. F. Pereira, L. M. V. G. Pinto (1991). Multi-stage stochastic optimization applied to energy planning. Mathematical
+Programming 52. doi 10.1007/BF01582895
+O. Dowson (2020). The policy graph decomposition of multistage stochastic programming problems. Networks 76(1).
+doi 10.1002/net.21932
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from orl.stages import Edge, StageGraph
+
+from .node import Node, Visit
+from .risk import Expectation, Risk
+
+SELECT_EVERY = 5  # iterations
+
+
+class Step(NamedTuple):
+    """One node of a way through the graph."""
+
+    node: int
+    noise: int
+    state: np.ndarray
+    visit: Visit
+
+
+class Iteration(NamedTuple):
+    """A line of the log."""
+
+    number: int
+    bound: float
+    cost: float
+    seconds: float
+
+
+class Sddp:
+    """A policy for a graph of stages, and how it is trained.
+
+    Parameters
+    ----------
+    graph : StageGraph
+    risk : Risk
+    multi_cut : bool
+        A cut for each child and noise in place of one for all; with `Expectation` only.
+    selects : bool
+        Whether cuts that are highest nowhere are taken out of the programs.
+
+    Attributes
+    ----------
+    nodes : list of Node
+    """
+
+    def __init__(self, graph: StageGraph, risk: Risk | None = None, multi_cut: bool = False, selects: bool = True):
+        self.graph, self.risk, self.multi_cut, self.selects = graph, risk or Expectation(), multi_cut, selects
+        if multi_cut and not isinstance(self.risk, Expectation):
+            raise ValueError("several cuts are for the expectation; use single cuts with other risk measures.")
+        self.nodes = [
+            Node(stage, self._weights(children), graph.least_cost)
+            for stage, children in zip(graph.stages, graph.children, strict=True)
+        ]
+        self.iterations = 0
+
+    def bound(self) -> float:
+        """Return the value of the beginning: a lower bound on the (risk-adjusted) cost of every policy.
+
+        Of the noises of the first stage it is the mean, whatever the risk measure, as in the published examples.
+        """
+        probabilities, visits = self._futures(self.graph.root, self.graph.initial)
+        return float(probabilities @ [visit.value for visit in visits])
+
+    def forward(self, rng: np.random.Generator, max_steps: int | None = None) -> list[Step]:
+        """Draw a way through the graph and follow the policy; where there is no end, it ends with 1 - discount."""
+        steps: list[Step] = []
+        edges, state = self.graph.root, self.graph.initial
+        is_cyclic = self.graph.is_cyclic
+        while edges and (max_steps is None or len(steps) < max_steps):
+            if is_cyclic and steps and rng.random() > self.graph.discount:
+                break
+            node = edges[_draw(rng, [edge.probability for edge in edges])].node
+            noise = _draw(rng, self.graph.stages[node].probabilities)
+            visit = self.nodes[node].visit(state, noise)
+            steps.append(Step(node, noise, state, visit))
+            edges, state = self.graph.children[node], visit.outgoing
+        return steps
+
+    def backward(self, steps: list[Step]) -> None:
+        """Add the cuts that a way through the graph teaches."""
+        for step in reversed(steps):
+            children = self.graph.children[step.node]
+            if children:
+                self._learn(step.node, children, step.visit.outgoing)
+
+    def iterate(self, rng: np.random.Generator) -> float:
+        """Go forward and backward once, and return the cost of the way."""
+        steps = self.forward(rng)
+        self.backward(steps)
+        self.iterations += 1
+        if self.selects and self.iterations % SELECT_EVERY == 0:
+            for node in self.nodes:
+                node.select()
+        return self.cost(steps)
+
+    def cost(self, steps: list[Step]) -> float:
+        """Return the discounted cost of a way; without an end, chance has discounted it already."""
+        discount = 1.0 if self.graph.is_cyclic else self.graph.discount
+        return float(sum(step.visit.cost * discount**place for place, step in enumerate(steps)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the cuts, to be written as JSON."""
+        return {
+            "multi_cut": self.multi_cut,
+            "nodes": [
+                [{"gradients": pool.gradients.tolist(), "intercepts": pool.intercepts.tolist()} for pool in node.pools]
+                for node in self.nodes
+            ],
+        }
+
+    def load_cuts(self, written: dict[str, Any]) -> None:
+        """Add cuts that `to_dict` has written of a graph of the same form.
+
+        Raises
+        ------
+        ValueError
+            If they are of another graph.
+        """
+        nodes = written.get("nodes", [])
+        if [len(pools) for pools in nodes] != [len(node.pools) for node in self.nodes]:
+            raise ValueError(f"the cuts are of a graph with {len(nodes)} nodes, or other futures; this one has "
+                             f"{len(self.nodes)}.")  # fmt: skip
+        for node, pools in zip(self.nodes, nodes, strict=True):
+            for future, pool in enumerate(pools):
+                for gradient, intercept in zip(pool["gradients"], pool["intercepts"], strict=True):
+                    if len(gradient) != len(node.stage.outgoing):
+                        raise ValueError(f"a cut has {len(gradient)} states, expected {len(node.stage.outgoing)}.")
+                    node.add_cut(future, np.array(gradient), float(intercept), None)
+
+    # private
+
+    def _weights(self, children: tuple[Edge, ...]) -> list[float]:
+        if not children:
+            return []
+        if not self.multi_cut:
+            return [self.graph.discount]
+        stages = self.graph.stages
+        return [
+            self.graph.discount * edge.probability * float(probability)
+            for edge in children
+            for probability in stages[edge.node].probabilities
+        ]
+
+    def _futures(self, edges: tuple[Edge, ...], state: np.ndarray) -> tuple[np.ndarray, list[Visit]]:
+        """Solve all nodes that edges lead to for all noises; return probabilities and what comes of them."""
+        probabilities, visits = [], []
+        for edge in edges:
+            stage = self.graph.stages[edge.node]
+            probabilities.append(edge.probability * stage.probabilities)
+            visits += [self.nodes[edge.node].visit(state, noise) for noise in range(len(stage.noises))]
+        return np.concatenate(probabilities), visits
+
+    def _learn(self, number: int, children: tuple[Edge, ...], state: np.ndarray) -> None:
+        probabilities, visits = self._futures(children, state)
+        values = np.array([visit.value for visit in visits])
+        gradients = np.array([visit.gradient for visit in visits])
+        node = self.nodes[number]
+        if self.multi_cut:
+            for future, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
+                node.add_cut(future, gradient, float(value - gradient @ state), state)
+            return
+        weighed = self.risk.weigh(probabilities, values)
+        gradient = weighed.weights @ gradients
+        node.add_cut(0, gradient, float(weighed.value(values) - gradient @ state), state)
+
+
+def _draw(rng: np.random.Generator, probabilities: Any) -> int:
+    return int(min(np.searchsorted(np.cumsum(probabilities), rng.random(), side="right"), len(probabilities) - 1))
+
+
+def train(
+    sddp: Sddp,
+    rng: np.random.Generator,
+    should_stop: Callable[[list[Iteration]], bool],
+    clock: Callable[[], float],
+    report: Callable[[Iteration], None] = lambda line: None,
+) -> list[Iteration]:
+    """Iterate until `should_stop(log)`; the policy is whole after every iteration, also after an interruption."""
+    log: list[Iteration] = []
+    while not should_stop(log):
+        cost = sddp.iterate(rng)
+        log.append(Iteration(sddp.iterations, sddp.bound(), cost, clock()))
+        report(log[-1])
+    return log
