@@ -169,7 +169,7 @@ def test_the_bound_rises_to_the_deterministic_equivalent(graph, multi_cut, seed)
     sddp, log = trained(graph, 60, seed, multi_cut=multi_cut)
     bounds = [line.bound for line in log]
     slack = 1e-6 * max(1.0, abs(optimum))
-    assert all(after >= before - slack for before, after in zip(bounds, bounds[1:], strict=False))
+    assert (np.diff(bounds) >= -slack).all()
     assert bounds[-1] <= optimum + slack
     assert bounds[-1] == pytest.approx(optimum, rel=1e-4, abs=1e-4)
     costs = [sddp.cost(sddp.forward(np.random.default_rng(k))) for k in range(5)]
@@ -230,14 +230,13 @@ def test_relabelling_states_changes_nothing():
             matrix=csr_array(block_diag([s.matrix, s.matrix])),
             row_lower=np.concatenate([s.row_lower, s.row_lower]),
             row_upper=np.concatenate([s.row_upper, s.row_upper]),
-            incoming=np.array(order) * 5,
-            outgoing=np.array(order) * 5 + 1,
+            incoming=np.array([0, 5]),
+            outgoing=np.array([1, 6]),
             noise_rows=np.array([0, 2]),
             noises=np.hstack([s.noises, s.noises]),
             probabilities=s.probabilities,
         )
         for s in graph.stages
-        for order in [[0, 1]]
     ]
     swapped = [replace(s, incoming=s.incoming[::-1], outgoing=s.outgoing[::-1]) for s in doubled]
     values = [trained(StageGraph.line(s, np.full(2, 200.0)), 60)[1][-1].bound for s in (doubled, swapped)]
