@@ -162,11 +162,14 @@ def graphs(draw):
     return graph
 
 
-@given(graphs(), st.booleans(), st.integers(0, 3))
+@given(graphs(), st.booleans(), st.booleans(), st.integers(0, 3))
 @profile(max_examples=40, deadline=None)
-def test_the_bound_rises_to_the_deterministic_equivalent(graph, multi_cut, seed):
+def test_the_bound_rises_to_the_deterministic_equivalent(graph, multi_cut, selects, seed):
     optimum = equivalent(graph)
-    sddp, log = trained(graph, 60, seed, multi_cut=multi_cut)
+    sddp, log = trained(graph, 60, seed, multi_cut=multi_cut, selects=selects)
+    if not selects:  # without the best bound of before
+        sddp._bound = -np.inf
+        assert sddp.bound() == pytest.approx(log[-1].bound, rel=1e-9, abs=1e-9)
     bounds = [line.bound for line in log]
     slack = 1e-6 * max(1.0, abs(optimum))
     assert (np.diff(bounds) >= -slack).all()

@@ -71,14 +71,17 @@ class Sddp:
             for stage, children in zip(graph.stages, graph.children, strict=True)
         ]
         self.iterations = 0
+        self._bound = -np.inf
 
     def bound(self) -> float:
-        """Return the value of the beginning: a lower bound on the (risk-adjusted) cost of every policy.
+        """Return the best value of the beginning so far: a lower bound on the (risk-adjusted) cost of every policy.
 
-        Of the noises of the first stage it is the mean, whatever the risk measure, as in the published examples.
+        What has been proven stays proven, though cuts that are taken out may be missed at states not visited yet. Of
+        the noises of the first stage it is the mean, whatever the risk measure, as in the published examples.
         """
         probabilities, visits = self._futures(self.graph.root, self.graph.initial)
-        return float(probabilities @ [visit.value for visit in visits])
+        self._bound = max(self._bound, float(probabilities @ [visit.value for visit in visits]))
+        return self._bound
 
     def forward(self, rng: np.random.Generator, max_steps: int | None = None) -> list[Step]:
         """Draw a way through the graph and follow the policy; where there is no end, it ends with 1 - discount."""
