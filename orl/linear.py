@@ -14,8 +14,6 @@ import highspy
 import numpy as np
 from scipy.sparse import csr_array
 
-from orl.exact import QuietHighs
-
 TOLERANCE = 1e-9  # of primal and dual feasibility
 
 
@@ -40,6 +38,13 @@ class LinearSolution(NamedTuple):
 
 class NotSolved(RuntimeError):
     """A linear program has no optimum; the message names status, coefficient ranges and the file it was saved to."""
+
+
+class _Silent(highspy.Highs):
+    """A HiGHS without callbacks, which a re-solve would pay for, and without greetings."""
+
+    def enableCallbacks(self) -> None:  # noqa: N802
+        self.setOptionValue("output_flag", False)
 
 
 class LinearProgram:
@@ -84,13 +89,13 @@ class LinearProgram:
         lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         lp.a_matrix_.start_, lp.a_matrix_.index_ = matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32)
         lp.a_matrix_.value_ = matrix.data.astype(np.float64)
-        self._highs = QuietHighs()
-        self._highs.setOptionValue("output_flag", False)
+        self._highs = _Silent()
         for option in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
             self._highs.setOptionValue(option, TOLERANCE)
         self._highs.setOptionValue("threads", 1)
         self._highs.setOptionValue("solver", "simplex")
         self._highs.passModel(lp)
+        self._kept: highspy.HighsBasis | None = None
 
     @property
     def num_rows(self) -> int:
@@ -122,14 +127,22 @@ class LinearProgram:
         if len(rows):
             self._highs.deleteRows(len(rows), rows)
 
-    def solve(self) -> LinearSolution:
-        """Return the optimum, found from the last basis; from scratch if that fails.
+    def keep_basis(self) -> None:
+        """Remember the basis of the last solution for `solve(from_kept=True)`."""
+        self._kept = self._highs.getBasis()
+
+    def solve(self, from_kept: bool = False) -> LinearSolution:
+        """Return the optimum, found from the last basis or the kept one, on which it then depends alone; from scratch
+        if that fails.
 
         Raises
         ------
         NotSolved
             If there is none.
         """
+        if from_kept and self._kept is not None:
+            self._highs.clearSolver()
+            self._highs.setBasis(self._kept)
         self._highs.run()
         if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             self._highs.clearSolver()

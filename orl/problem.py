@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from orl.embed import Live
     from orl.features import Features
     from orl.rule import Rule
+    from orl.stages import Staged
     from orl.tabular import Tabular
 
 Solution = Any  # a family's record of executed decisions
@@ -114,8 +115,8 @@ class Problem:
         A small instance written out for dynamic programming, see `orl.tabular`; raises `InputError` if it is too large.
     decomposition : callable (instance) -> Decomposition, or None
         An instance whose parts are solved alone once what they share has a price, see `orl.decomposition`.
-    stages : or None
-        A graph of linear stages.
+    stages : callable (instance) -> Staged, or None
+        The process as a graph of linear stages, see `orl.stages`.
     features : callable () -> Features, or None
         What a network reads of an observation, as one vector and as a graph; see `orl.features`.
     plot : callable (instance, solution, path, bound, scenario) -> None, or None
@@ -155,7 +156,7 @@ class Problem:
     has_trees: bool = False
     tabular: Callable[[Any], Tabular] | None = None
     decomposition: Callable[[Any], Decomposition] | None = None
-    stages: Callable[..., Any] | None = None
+    stages: Callable[[Any], Staged] | None = None
     features: Callable[[], Features] | None = None
     plot: Callable[..., None] | None = None
     save: Callable[..., None] | None = None

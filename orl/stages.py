@@ -7,12 +7,14 @@ node's children weigh `discount` times those of the node.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
+
+from orl.process import Observation
 
 
 class Edge(NamedTuple):
@@ -132,3 +134,31 @@ class StageGraph:
                 if left[parent] == 0:
                     ends.append(parent)
         return done < len(self.stages)
+
+
+class Seen(NamedTuple):
+    """What an observation says of a graph: the node that is due, the state that comes in, and the noise there, (k,)."""
+
+    node: int
+    state: np.ndarray
+    noise: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Staged:
+    """A process as a graph of stages, and how observations and actions are read in it.
+
+    Parameters
+    ----------
+    graph : StageGraph
+    seen : callable (observation, env) -> Seen, or None at the end of an episode
+    action : callable (outgoing state, observation, env) -> ndarray
+        What leads there, in the form of the process's decision.
+    has_same_end : bool
+        Whether an episode ends where the graph does, so that its bound is one on the episode's expected cost.
+    """
+
+    graph: StageGraph
+    seen: Callable[[Observation, int], Seen | None]
+    action: Callable[[np.ndarray, Observation, int], np.ndarray]
+    has_same_end: bool = True

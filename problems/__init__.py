@@ -2,5 +2,6 @@
 
 PROBLEMS = {
     "jobshop": "orl.problems.jobshop:PROBLEM",
+    "hydrothermal": "orl.problems.hydrothermal:PROBLEM",
     "lotsizing": "orl.problems.lotsizing:PROBLEM",
 }

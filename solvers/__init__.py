@@ -6,6 +6,7 @@ SOLVERS = {
     "dp": "orl.solvers.dp:SOLVER",
     "lagrangian": "orl.solvers.lagrangian:SOLVER",
     "lagrangian-hindsight": "orl.solvers.lagrangian:HINDSIGHT",
+    "sddp": "orl.solvers.sddp:SOLVER",
     "rollout": "orl.solvers.rollout:SOLVER",
     "rolling": "orl.solvers.rolling:SOLVER",
     "best-of": "orl.solvers.rules:BEST_OF",

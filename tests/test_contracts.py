@@ -18,8 +18,8 @@ PAIRS = [
         *registry.rules_of(registry.find_problem(problem)),
     ]
 ]
-SMALL = {"jobshop": "jobshop/ft06", "lotsizing": "lotsizing/setting_2items_VI"}
-QUICK = {"best-of": {"runs": 20}}
+SMALL = {"jobshop": "jobshop/ft06", "lotsizing": "lotsizing/setting_2items_VI", "hydrothermal": "hydrothermal/case3"}
+QUICK = {"best-of": {"runs": 20}, "sddp": {"iterations": 20}}
 
 
 @pytest.mark.parametrize("name", registry.problem_names())

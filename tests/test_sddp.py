@@ -185,9 +185,10 @@ def test_gradients_are_one_sided_differences(graph, seed):
     sddp, _ = trained(graph, 5, seed)
     node, step = sddp.nodes[0], 1e-5
     state = graph.initial + 0.1234  # away from kinks, almost surely
-    visit = node.visit(state, 0)
+    raised = graph.stages[0].noises[0]
+    visit = node.visit(state, raised)
     for axis in range(len(state)):
-        ahead, behind = (node.visit(state + sign * step * np.eye(len(state))[axis], 0).value for sign in (1, -1))
+        ahead, behind = (node.visit(state + sign * step * np.eye(len(state))[axis], raised).value for sign in (1, -1))
         # Subgradients of a convex function lie between its slopes on both sides.
         low, high = (visit.value - behind) / step, (ahead - visit.value) / step
         assert low - 1e-3 <= visit.gradient[axis] <= high + 1e-3

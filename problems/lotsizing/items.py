@@ -13,7 +13,7 @@ from .instance import LotSizing
 from .laws import laws_of
 from .scenario import Realised
 
-MAX_BYTES = 4_000_000_000  # of the tables of one item: values before and after decisions, and what machines do
+MAX_BYTES = 8_000_000_000  # of the tables of one item: values before and after decisions, and what machines do
 
 
 class Item(NamedTuple):

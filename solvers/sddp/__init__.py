@@ -1,1 +1,187 @@
-"""Stochastic dual dynamic programming on graphs of linear stages (`orl.stages`). See README.md."""
+"""The method `sddp`: stochastic dual dynamic programming on a family's graph of linear stages. See README.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from orl.errors import InputError
+from orl.files import check_writable, read_text, write_atomically
+from orl.policy import Memory
+from orl.problem import Problem
+from orl.process import Observation
+from orl.scenario import Purpose, generator
+from orl.solver import Certificate, Solver, Task
+
+if TYPE_CHECKING:
+    from orl.stages import Staged
+
+    from .risk import Risk
+    from .train import Sddp
+
+TIME_SHARE = 0.6  # of the time limit, for training; the rest is for simulating
+
+
+@dataclass(frozen=True)
+class SddpSettings:
+    """What `sddp` may be told.
+
+    Parameters
+    ----------
+    iterations : int >= 1
+        Forward and backward passes; a time limit may end training before.
+    stall : int >= 0
+        Stop when the bound has risen by less than `stall_tolerance` of itself over so many iterations; 0: never.
+    stall_tolerance : float >= 0
+    risk : 'expectation', 'worst-case', 'avar', 'entropic' or 'mean-avar'
+        What a random future cost is worth. The bound is on the mean cost with the expectation only.
+    share : float in (0, 1]
+        Of the worst cases, of avar and mean-avar.
+    weight : float in [0, 1]
+        Of the AVaR in mean-avar; the rest is the mean's.
+    gamma : float > 0
+        Of the entropic measure.
+    multi_cut : bool
+        A cut for each scenario of the next stage in place of one for all; with the expectation only.
+    cuts : str or None
+        A JSON file of cuts to begin with, and to write the cuts to when training ends.
+    """
+
+    iterations: int = 100
+    stall: int = 0
+    stall_tolerance: float = 1e-6
+    risk: Literal["expectation", "worst-case", "avar", "entropic", "mean-avar"] = "expectation"
+    share: float = 0.1
+    weight: float = 0.5
+    gamma: float = 1e-3
+    multi_cut: bool = False
+    cuts: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ValueError(f"iterations must be >= 1, got {self.iterations}.")
+        if self.stall < 0 or not self.stall_tolerance >= 0:
+            raise ValueError(f"stall and stall_tolerance must be >= 0, got {self.stall} and {self.stall_tolerance}.")
+        known = ("expectation", "worst-case", "avar", "entropic", "mean-avar")
+        if self.risk not in known:
+            raise ValueError(f"risk must be one of {', '.join(known)}, got {self.risk!r}.")
+        if not 0 < self.share <= 1 or not 0 <= self.weight <= 1 or not self.gamma > 0:
+            raise ValueError(
+                f"expected share in (0, 1], weight in [0, 1] and gamma > 0, got {self.share}, {self.weight} and "
+                f"{self.gamma}."
+            )
+        if self.multi_cut and self.risk != "expectation":
+            raise ValueError("multi_cut=true is for risk=expectation.")
+
+
+@dataclass(frozen=True, eq=False)
+class SddpPolicy:
+    """Decide a stage by its program with the cuts learned.
+
+    Parameters
+    ----------
+    staged : Staged
+    sddp : Sddp
+    bound : float
+    """
+
+    staged: Staged
+    sddp: Sddp
+    bound: float
+    clairvoyant: bool = False
+
+    def start(self, instances: Sequence[Any], rng: np.random.Generator) -> None:
+        return None
+
+    def decide(self, observation: Observation, memory: Memory) -> tuple[np.ndarray, Memory]:
+        actions = np.zeros(observation.legal[:, 0].shape)
+        for env in range(len(actions)):
+            seen = self.staged.seen(observation, env)
+            if seen is not None:
+                visit = self.sddp.nodes[seen.node].visit(seen.state, seen.noise)
+                actions[env] = self.staged.action(visit.outgoing, observation, env)
+        return actions, memory
+
+
+def _policy(task: Task) -> SddpPolicy:
+    from .train import Iteration, Sddp, train
+
+    if task.instance is None:
+        raise InputError("sddp makes a policy for one instance; none is given.")
+    assert task.problem.stages is not None
+    settings, control = task.settings, task.control
+    staged = task.problem.stages(task.instance)
+    sddp = Sddp(staged.graph, _risk(settings), settings.multi_cut)
+    if settings.cuts is not None and Path(settings.cuts).is_file():
+        _load(sddp, Path(settings.cuts))
+    with control.progress(settings.iterations, "iterations") as bar:
+
+        def should_stop(log: list[Iteration]) -> bool:
+            is_late = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit
+            return len(log) >= settings.iterations or control.is_interrupted or is_late or _has_stalled(settings, log)
+
+        def report(line: Iteration) -> None:
+            bar.update(1)
+            control.report(bound=line.bound)
+
+        rng = generator(task.seed, Purpose.TRAIN, 0)
+        log = train(sddp, rng, should_stop, lambda: control.seconds, report)
+    if settings.cuts is not None:
+        write_atomically(check_writable(settings.cuts, (".json",)), json.dumps(sddp.to_dict()) + "\n")
+    return SddpPolicy(staged, sddp, log[-1].bound if log else sddp.bound())
+
+
+def _has_stalled(settings: SddpSettings, log: Sequence[Any]) -> bool:
+    if not settings.stall or len(log) <= settings.stall:
+        return False
+    rise = log[-1].bound - log[-1 - settings.stall].bound
+    return bool(rise < settings.stall_tolerance * max(1.0, abs(log[-1].bound)))
+
+
+def _risk(settings: SddpSettings) -> Risk:
+    from .risk import AVaR, Entropic, Expectation, Mixture, WorstCase
+
+    if settings.risk == "worst-case":
+        return WorstCase()
+    if settings.risk == "avar":
+        return AVaR(settings.share)
+    if settings.risk == "entropic":
+        return Entropic(settings.gamma)
+    if settings.risk == "mean-avar":
+        return Mixture([Expectation(), AVaR(settings.share)], [1 - settings.weight, settings.weight])
+    return Expectation()
+
+
+def _load(sddp: Sddp, path: Path) -> None:
+    try:
+        sddp.load_cuts(json.loads(read_text(path)))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: expected cuts of this graph: {error}") from None
+
+
+def certificate(policy: SddpPolicy, task: Task) -> Certificate:
+    """Return the bound; with a risk measure, or where an episode ends elsewhere, it is no bound on the mean cost."""
+    figures = {"sddp_bound": policy.bound, "iterations": float(policy.sddp.iterations)}
+    if task.settings.risk != "expectation" or not policy.staged.has_same_end:
+        return Certificate(None, "none", figures)
+    is_certain = not task.scenarios.is_random
+    return Certificate(policy.bound, "proven" if is_certain else "sddp", figures)
+
+
+def _fits(problem: Problem) -> bool:
+    return problem.stages is not None
+
+
+SOLVER = Solver(
+    name="sddp",
+    summary="stochastic dual dynamic programming: cuts on what states are worth, a policy and a bound",
+    settings=SddpSettings,
+    fits=_fits,
+    policy=_policy,
+    certificate=certificate,
+)

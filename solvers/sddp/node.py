@@ -69,11 +69,10 @@ class Node:
         self._rows: list[tuple[int, int]] = []  # (future, cut) of each row below those of the stage
         self._lower, self._upper = stage.row_lower[stage.noise_rows], stage.row_upper[stage.noise_rows]
 
-    def visit(self, state: np.ndarray, noise: int) -> Visit:
-        """Solve the program for a state that comes in and a noise."""
+    def visit(self, state: np.ndarray, raised: np.ndarray) -> Visit:
+        """Solve the program for a state that comes in and a noise, by which the noise rows are raised."""
         stage, program = self.stage, self.program
         program.set_columns(stage.incoming, state, state)
-        raised = stage.noises[noise]
         program.set_rows(stage.noise_rows, self._lower + raised, self._upper + raised)
         found = program.solve()
         columns = found.columns[: len(stage.cost)]

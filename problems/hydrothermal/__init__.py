@@ -1,0 +1,31 @@
+"""Long-term hydrothermal dispatch. See README.md for the statement, the file format and the tables of observations."""
+
+from __future__ import annotations
+
+from orl.problem import Problem
+from orl.registry import lazy, resolve
+
+_HERE = "orl.problems.hydrothermal"
+
+
+def _settings_type() -> type:
+    return resolve(f"{_HERE}.instance:HydroThermalSettings")
+
+
+PROBLEM = Problem(
+    name="hydrothermal",
+    default_solver="sddp",
+    summary="reservoirs and thermal plants on a network serve a load under uncertain inflows",
+    file_hint="a folder with PowerModels.json, hydro.json and inflows.csv, or TOML with problem = 'hydrothermal'",
+    settings=_settings_type,
+    sniff=lazy(f"{_HERE}.formats:sniff"),
+    load=lazy(f"{_HERE}.formats:load"),
+    describe=lazy(f"{_HERE}.instance:describe"),
+    sample=lazy(f"{_HERE}.scenario:sample"),
+    process=lazy(f"{_HERE}.process:HydroThermalProcess"),
+    verify=lazy(f"{_HERE}.verify:verify"),
+    columns=lazy(f"{_HERE}.plans:columns"),
+    solution=lazy(f"{_HERE}.plans:dispatch"),
+    metrics=lazy(f"{_HERE}.metrics:metrics"),
+    stages=lazy(f"{_HERE}.stages:staged"),
+)

@@ -1,0 +1,268 @@
+"""The record of hydrothermal dispatch: a network, its plants and reservoirs, inflows. Checked when made; immutable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from orl.errors import InputError
+
+HM3_PER_FLOW_HOUR = 0.0036  # hm3 that 1 m3/s brings in an hour
+
+
+@dataclass(frozen=True)
+class HydroThermalSettings:
+    """What `--set` may change about hydrothermal dispatch.
+
+    Parameters
+    ----------
+    network : 'dc' or 'single-bus'
+        Lossless linear flow over the branches, or one bus for all.
+    stage_hours : float > 0, or None
+        Length of a stage; None: the folder's, else 1.
+    load_factor : float > 0
+        By which all loads are multiplied.
+    stages : int >= 1, or None
+        Length of an episode; None: as many as rows of inflows.
+    reported_stages : int >= 1, or None
+        Whose cost is told apart from that of all; None: all.
+    discount : float in (0, 1]
+        Of a cost one stage later.
+    horizon : 'finite' or 'periodic'
+        Whether the last stage is the end, or the first row of inflows follows the last for ever (needs a discount
+        below 1).
+    initial_volumes : tuple of float >= 0, or None
+        hm3, one a reservoir; None: the file's.
+    probabilities : 'file' or 'uniform'
+        Weights of the inflow scenarios: those of scenarioprobability.csv where it exists, or equal ones.
+    panel : 'drawn' or 'protocol'
+        Whether scenarios to evaluate on are drawn, or those of the folder's protocol.csv: row t, column i holds the
+        number (from 1) of the inflow scenario of stage t in scenario i.
+    inflows : str or None
+        A CSV file with the one path of inflows to play, m3/s: a row a stage, a column a reservoir. Policies are made
+        for the folder's inflows all the same.
+    """
+
+    network: Literal["dc", "single-bus"] = "dc"
+    stage_hours: float | None = None
+    load_factor: float = 1.0
+    stages: int | None = None
+    reported_stages: int | None = None
+    discount: float = 1.0
+    horizon: Literal["finite", "periodic"] = "finite"
+    initial_volumes: tuple[float, ...] | None = None
+    probabilities: Literal["file", "uniform"] = "file"
+    panel: Literal["drawn", "protocol"] = "drawn"
+    inflows: str | None = None
+
+    def __post_init__(self) -> None:
+        for key, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and getattr(self, key) not in get_args(kind):
+                raise ValueError(f"{key} must be one of {', '.join(get_args(kind))}, got {getattr(self, key)!r}.")
+        for key in ("stage_hours", "load_factor"):
+            value = getattr(self, key)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{key} must be > 0, got {value}.")
+        for key in ("stages", "reported_stages"):
+            if getattr(self, key) is not None and getattr(self, key) < 1:
+                raise ValueError(f"{key} must be >= 1, got {getattr(self, key)}.")
+        if not 0 < self.discount <= 1:
+            raise ValueError(f"discount must be > 0 and at most 1, got {self.discount}.")
+        if self.horizon == "periodic" and self.discount == 1:
+            raise ValueError("horizon=periodic needs a discount below 1, got 1.")
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Buses, loads, thermal plants and branches.
+
+    Parameters
+    ----------
+    bus_names : tuple of str, (B,)
+    load_mw : ndarray (B,)
+    gen_names : tuple of str, (G,)
+    gen_bus : int ndarray (G,)
+    gen_min_mw, gen_max_mw : ndarray (G,)
+    gen_cost : ndarray (G,)
+        USD/MWh.
+    branch_from, branch_to : int ndarray (E,)
+        Buses.
+    branch_mw_per_rad : ndarray (E,)
+        Flow for an angle difference of one radian.
+    branch_limit_mw : ndarray (E,)
+        Thermal limit, or what the largest angle difference lets through if that is less.
+    reference_bus : int
+    deficit_cost : float
+        USD/MWh of load that is not served.
+    fixed_cost : float
+        USD/h, whatever is decided.
+    """
+
+    bus_names: tuple[str, ...]
+    load_mw: np.ndarray
+    gen_names: tuple[str, ...]
+    gen_bus: np.ndarray
+    gen_min_mw: np.ndarray
+    gen_max_mw: np.ndarray
+    gen_cost: np.ndarray
+    branch_from: np.ndarray
+    branch_to: np.ndarray
+    branch_mw_per_rad: np.ndarray
+    branch_limit_mw: np.ndarray
+    reference_bus: int
+    deficit_cost: float
+    fixed_cost: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Reservoirs:
+    """Reservoirs, each with its power plant.
+
+    Parameters
+    ----------
+    names : tuple of str, (R,)
+    bus : int ndarray (R,)
+    min_hm3, max_hm3, initial_hm3 : ndarray (R,)
+    min_turn, max_turn : ndarray (R,)
+        m3/s through the turbines, as far as the plant's power allows.
+    mw_per_flow : ndarray (R,)
+        MW for 1 m3/s.
+    cost : ndarray (R,)
+        USD/MWh.
+    spill_cost : ndarray (R,)
+        USD/hm3.
+    turn_into, spill_into : bool ndarray (R, R)
+        Whether what reservoir i (row) turbines or spills flows into reservoir j (column).
+    """
+
+    names: tuple[str, ...]
+    bus: np.ndarray
+    min_hm3: np.ndarray
+    max_hm3: np.ndarray
+    initial_hm3: np.ndarray
+    min_turn: np.ndarray
+    max_turn: np.ndarray
+    mw_per_flow: np.ndarray
+    cost: np.ndarray
+    spill_cost: np.ndarray
+    turn_into: np.ndarray
+    spill_into: np.ndarray
+
+    def __post_init__(self) -> None:
+        for low, high, unit in (("min_hm3", "max_hm3", "hm3"), ("min_turn", "max_turn", "m3/s")):
+            lows, highs = getattr(self, low), getattr(self, high)
+            bad = ~((lows >= 0) & (highs >= lows))
+            if bad.any():
+                place = int(bad.argmax())
+                raise InputError(
+                    f"{self.names[place]}: expected 0 <= {low} <= {high}, got {lows[place]:g} and {highs[place]:g} "
+                    f"{unit}."
+                )
+        outside = (self.initial_hm3 < self.min_hm3) | (self.initial_hm3 > self.max_hm3)
+        if outside.any():
+            place = int(outside.argmax())
+            raise InputError(
+                f"{self.names[place]}: the initial volume must be in {self.min_hm3[place]:g}.."
+                f"{self.max_hm3[place]:g} hm3, got {self.initial_hm3[place]:g}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class HydroThermal:
+    """Long-term dispatch of reservoirs and thermal plants under uncertain inflows.
+
+    Parameters
+    ----------
+    name : str
+    network : Network
+    reservoirs : Reservoirs
+    inflows : ndarray (rows, scenarios, R)
+        m3/s. Stage t takes row t modulo rows; one scenario is drawn for all reservoirs together.
+    probabilities : ndarray (rows, scenarios)
+    stage_hours : float
+    settings : HydroThermalSettings
+    source : str
+        For messages.
+    panel : int ndarray (stages, S), or None
+        Numbers (from 0) of the inflow scenarios of S scenarios to evaluate on.
+    path : ndarray (stages, R), or None
+        The one path of inflows, m3/s.
+    """
+
+    name: str
+    network: Network
+    reservoirs: Reservoirs
+    inflows: np.ndarray
+    probabilities: np.ndarray
+    stage_hours: float = 1.0
+    settings: HydroThermalSettings = field(default_factory=HydroThermalSettings)
+    source: str = ""
+    panel: np.ndarray | None = None
+    path: np.ndarray | None = None
+
+    problem = "hydrothermal"
+
+    def __post_init__(self) -> None:
+        if self.inflows.ndim != 3 or self.inflows.shape[2] != len(self.reservoirs.names):
+            raise self._error(f"inflows must be of {len(self.reservoirs.names)} reservoirs, got {self.inflows.shape}.")
+        if not np.isfinite(self.inflows).all() or (self.inflows < 0).any():
+            raise self._error("inflows must be numbers >= 0.")
+        if self.probabilities.shape != self.inflows.shape[:2]:
+            raise self._error(
+                f"there must be {self.inflows.shape[0]} x {self.inflows.shape[1]} probabilities, one a row and "
+                f"scenario, got {self.probabilities.shape[0]} x {self.probabilities.shape[1]}."
+            )
+        sums = self.probabilities.sum(axis=1)
+        if (self.probabilities < 0).any() or (abs(sums - 1) > 1e-6).any():
+            row = int(abs(sums - 1).argmax())
+            raise self._error(f"probabilities must be >= 0 and sum to 1, row {row} sums to {sums[row]:g}.")
+        for key, table in (("panel", self.panel), ("inflows", self.path)):
+            if table is not None and len(table) < self.num_stages:
+                raise self._error(f"{key} must have a row a stage, {self.num_stages}, got {len(table)}.")
+        if self.panel is not None and ((self.panel < 0) | (self.panel >= self.inflows.shape[1])).any():
+            raise self._error(f"panel must number inflow scenarios from 1 to {self.inflows.shape[1]}.")
+        if (reported := self.settings.reported_stages) is not None and reported > self.num_stages:
+            raise self._error(f"reported_stages must be at most {self.num_stages}, got {reported}.")
+
+    @property
+    def num_stages(self) -> int:
+        """Of an episode."""
+        return self.settings.stages or len(self.inflows)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether scenarios differ."""
+        return self.path is None and self.inflows.shape[1] > 1
+
+    @property
+    def hm3_per_flow(self) -> float:
+        """K: hm3 that 1 m3/s brings in a stage."""
+        return HM3_PER_FLOW_HOUR * self.stage_hours
+
+    @cached_property
+    def stages_of_storage(self) -> float:
+        """How many stages of mean inflow the reservoirs hold."""
+        inflow = float((self.inflows.mean(axis=(0, 1)) * self.hm3_per_flow).sum())
+        return float(self.reservoirs.max_hm3.sum()) / inflow if inflow else float("inf")
+
+    def _error(self, message: str) -> InputError:
+        return InputError(f"{self.source or self.name}: {message}")
+
+
+def describe(instance: HydroThermal) -> str:
+    """Say size, stage, load and storage in one line."""
+    network, reservoirs = instance.network, instance.reservoirs
+    rows, scenarios, _ = instance.inflows.shape
+    ends = "for ever" if instance.settings.horizon == "periodic" else f"{instance.num_stages} stages"
+    words: list[Any] = [
+        f"{len(reservoirs.names)} reservoirs, {len(network.gen_names)} thermal plants, {len(network.bus_names)} buses, "
+        f"{len(network.branch_from)} branches ({instance.settings.network})",
+        f"{ends} of {instance.stage_hours:g} h (K = {instance.hm3_per_flow:g} hm3 per m3/s)",
+        f"load {network.load_mw.sum():.1f} MW",
+        f"{rows} x {scenarios} inflows",
+        f"storage of {instance.stages_of_storage:.3g} stages of mean inflow",
+    ]
+    return "; ".join(words)

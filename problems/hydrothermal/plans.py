@@ -1,0 +1,106 @@
+"""What was dispatched, as a record and as columns of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from orl.errors import InputError
+from orl.params import nearest
+from orl.problem import Columns
+
+from .instance import HydroThermal
+
+
+@dataclass(frozen=True, eq=False)
+class Dispatch:
+    """What was done in every stage of an episode.
+
+    Parameters
+    ----------
+    volume : ndarray (stages, R)
+        hm3 at the end of the stage.
+    turn : ndarray (stages, R)
+        m3/s through the turbines.
+    spill : ndarray (stages, R)
+        hm3.
+    power : ndarray (stages, G)
+        MW of thermal plants.
+    deficit : ndarray (stages, buses)
+        MW of load that is not served; with network=single-bus one column.
+    flow : ndarray (stages, branches)
+        MW; with network=single-bus no column.
+    angle : ndarray (stages, buses)
+        rad; with network=single-bus no column.
+    """
+
+    volume: np.ndarray
+    turn: np.ndarray
+    spill: np.ndarray
+    power: np.ndarray
+    deficit: np.ndarray
+    flow: np.ndarray
+    angle: np.ndarray
+
+
+def headings(instance: HydroThermal) -> dict[str, list[str]]:
+    """Return the headings of the columns of each field of a dispatch, units included."""
+    network, plants = instance.network, instance.reservoirs.names
+    is_dc = instance.settings.network == "dc"
+    buses = list(network.bus_names) if is_dc else ["all"]
+    branches = range(len(network.branch_from)) if is_dc else ()
+    return {
+        "volume": [f"volume {name} (hm3)" for name in plants],
+        "turn": [f"turbined {name} (m3/s)" for name in plants],
+        "spill": [f"spill {name} (hm3)" for name in plants],
+        "power": [f"power {name} (MW)" for name in network.gen_names],
+        "deficit": [f"deficit {name} (MW)" for name in buses],
+        "flow": [f"flow branch {number} (MW)" for number in branches],
+        "angle": [f"angle {name} (rad)" for name in buses] if is_dc else [],
+    }
+
+
+def columns(instance: HydroThermal, dispatch: Dispatch) -> Columns:
+    """Return a dispatch as columns: the stage, then one for each quantity."""
+    table: dict[str, list[Any]] = {"stage": list(range(len(dispatch.volume)))}
+    for key, names in headings(instance).items():
+        for place, name in enumerate(names):
+            table[name] = getattr(dispatch, key)[:, place].tolist()
+    return table
+
+
+def dispatch(instance: HydroThermal, table: Columns) -> Dispatch:
+    """Return the dispatch that columns mean.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or unknown, or an entry is no number.
+    """
+    names = headings(instance)
+    expected = ["stage", *(name for of_field in names.values() for name in of_field)]
+    for name in table:
+        if name not in expected:
+            raise InputError(f"unknown column {name!r}; {nearest(name, expected)}")
+    for name in expected:
+        if name not in table:
+            raise InputError(f"column {name!r} is missing.")
+    stages = len(table["stage"])
+    arrays = {}
+    for field in fields(Dispatch):
+        values = np.empty((stages, len(names[field.name])))
+        for place, name in enumerate(names[field.name]):
+            for row, entry in enumerate(table[name]):
+                try:
+                    values[row, place] = float(entry)
+                except (TypeError, ValueError):
+                    raise InputError(
+                        f"column {name!r}, row {row}: expected a number, got {str(entry)[:40]!r}."
+                    ) from None
+        if not np.isfinite(values).all():
+            row, place = (int(x) for x in np.argwhere(~np.isfinite(values))[0])
+            raise InputError(f"column {names[field.name][place]!r}, row {row}: expected a finite number.")
+        arrays[field.name] = values
+    return Dispatch(**arrays)

@@ -1,0 +1,247 @@
+"""Hydrothermal dispatch as a `Process`: targets for the volumes at the end of the stage, met as nearly as can be.
+
+What a target asks for may not be reachable: there may be too little water, or too much to turbine and no wish to spill.
+The stage problem is then solved with the target's distance, summed over reservoirs, at a price above any value that
+water can have; what was executed is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array, hstack
+
+from orl.errors import IllegalAction
+from orl.linear import LinearProgram
+from orl.process import Decision, Observation, Revealed
+from orl.rule import Rule
+from orl.scenario import Scenarios
+
+from .instance import HydroThermal
+from .plans import Dispatch
+from .scenario import realise
+from .stages import Columns, columns, stages
+
+PRICE = 10.0  # of a unit's distance from the target, in units of the most that any water can be worth
+
+
+class Executed(NamedTuple):
+    """The decision of one stage."""
+
+    cost: float
+    columns: np.ndarray
+
+
+class Dispatcher:
+    """The stage problem of an instance with targets for the volumes at its end.
+
+    Parameters
+    ----------
+    instance : HydroThermal
+    """
+
+    def __init__(self, instance: HydroThermal):
+        stage = stages(instance).stages[0]
+        self.at: Columns = columns(instance)
+        count, width = len(self.at.after), len(stage.cost)
+        # Two columns a reservoir: how far the volume ends above and below its target, in rows of their own.
+        below = np.zeros((count, width))
+        below[np.arange(count), self.at.after] = 1.0
+        matrix = csr_array(
+            np.vstack([
+                hstack([stage.matrix, csr_array((stage.matrix.shape[0], 2 * count))]).toarray(),
+                np.hstack([below, -np.eye(count), np.eye(count)]),
+            ])
+        )  # fmt: skip
+        self._price = PRICE * _most_worth(instance)
+        self._target_rows = stage.matrix.shape[0] + np.arange(count)
+        self._stage = stage
+        self._program = LinearProgram(
+            np.concatenate([stage.cost, np.full(2 * count, self._price)]),
+            np.concatenate([stage.lower, np.zeros(2 * count)]),
+            np.concatenate([stage.upper, np.full(2 * count, np.inf)]),
+            matrix,
+            np.concatenate([stage.row_lower, np.zeros(count)]),
+            np.concatenate([stage.row_upper, np.zeros(count)]),
+            f"{instance.name} dispatch",
+        )
+        self.execute(instance.reservoirs.initial_hm3, 0 * instance.reservoirs.max_hm3, instance.reservoirs.initial_hm3)
+        self._program.keep_basis()  # whatever was solved before, the same question has the same answer
+
+    def execute(self, volume: np.ndarray, arriving_hm3: np.ndarray, target: np.ndarray) -> Executed:
+        """Return the cheapest dispatch that ends as near the target as can be."""
+        self._program.set_columns(self._stage.incoming, volume, volume)
+        self._program.set_rows(self._stage.noise_rows, arriving_hm3, arriving_hm3)
+        self._program.set_rows(self._target_rows, target, target)
+        found = self._program.solve(from_kept=True).columns[: len(self._stage.cost)]
+        found = np.clip(found, self._stage.lower, self._stage.upper)
+        return Executed(float(self._stage.cost @ found), found)
+
+
+class HydroThermalProcess:
+    """A batch of systems, stepped stage by stage.
+
+    An action, (num_envs, R), holds the volumes at the end of the stage, hm3, that the stage's dispatch is to reach.
+    The README of this family documents the arrays of an observation.
+
+    Parameters
+    ----------
+    instances : sequence of HydroThermal
+        One an environment; the numbers of reservoirs may differ, the largest gives the padding.
+    scenarios : sequence of Scenarios
+        One an environment, of one row each.
+    fit : sequence of HydroThermal
+        Further instances that the padding must have room for.
+    """
+
+    def __init__(
+        self, instances: Sequence[HydroThermal], scenarios: Sequence[Scenarios], fit: Sequence[HydroThermal] = ()
+    ):
+        self.num_envs = len(instances)
+        self.instances, self._scenarios = list(instances), list(scenarios)
+        self._width = max(len(one.reservoirs.names) for one in (*instances, *fit))
+        self.decision = Decision("targets", self._width)
+        self._dispatchers: dict[int, Dispatcher] = {}
+        self._post = False
+        shape = (self.num_envs, self._width)
+        self._volume, self._inflow = np.zeros(shape), np.zeros(shape)
+        self._stage = np.zeros(self.num_envs, dtype=np.int64)
+        self._legal = np.zeros((self.num_envs, 2, self._width))
+        self._sizes = np.zeros((self.num_envs, 2), dtype=np.int64)
+        self._inflows: list[np.ndarray] = [np.zeros((0, 0))] * self.num_envs
+        self._log: list[list[np.ndarray]] = [[] for _ in range(self.num_envs)]
+        self._start(range(self.num_envs))
+
+    def reset(
+        self,
+        envs: Sequence[int] | np.ndarray | None = None,
+        instances: Sequence[HydroThermal] | None = None,
+        scenarios: Sequence[Scenarios] | None = None,
+    ) -> None:
+        if envs is not None and self._post:
+            raise RuntimeError("a partial reset must not come between decide and reveal.")
+        which = list(range(self.num_envs)) if envs is None else [int(env) for env in envs]
+        for place, env in enumerate(which):
+            if instances is not None:
+                if len(instances[place].reservoirs.names) > self._width:
+                    raise ValueError(f"{instances[place].name} does not fit the padding; name it in `fit`.")
+                self.instances[env] = instances[place]
+            if scenarios is not None:
+                self._scenarios[env] = scenarios[place]
+        self._start(which)
+        if envs is None:
+            self._post = False
+
+    def observe(self) -> Observation:
+        arrays = {
+            "stage": self._stage,
+            "row": self._stage % np.array([len(one.inflows) for one in self.instances]),
+            "volume": self._volume,
+            "inflow": self._inflow,
+        }
+        views = {name: array.view() for name, array in {**arrays, "legal": self._legal, "sizes": self._sizes}.items()}
+        for view in views.values():
+            view.setflags(write=False)
+        legal, sizes = views.pop("legal"), views.pop("sizes")
+        return Observation(views, sizes, legal, self._post)
+
+    def decide(self, actions: np.ndarray) -> np.ndarray:
+        """Dispatch one stage in every environment; see the class.
+
+        Raises
+        ------
+        IllegalAction
+            If a target is outside the limits of its reservoir.
+        NotSolved
+            If a stage has no dispatch at all: flows that must be turbined ask for more water than there is.
+        """
+        if self._post:
+            raise RuntimeError("decide was called twice; call reveal in between.")
+        actions = np.asarray(actions, dtype=np.float64)
+        if actions.shape != (self.num_envs, self._width):
+            raise IllegalAction(f"actions must have shape {(self.num_envs, self._width)}, got {actions.shape}.")
+        low, high = self._legal[:, 0], self._legal[:, 1]
+        slack = 1e-9 * np.maximum(1.0, high)
+        is_wrong = ~((actions >= low - slack) & (actions <= high + slack)) & ~self._is_over[:, None]
+        if is_wrong.any():
+            env, place = (int(x) for x in np.argwhere(is_wrong)[0])
+            raise IllegalAction(
+                f"target {actions[env, place]:g} is illegal in environment {env}, reservoir {place}; legal are "
+                f"{low[env, place]:g}..{high[env, place]:g} hm3."
+            )
+        cost = np.zeros(self.num_envs)
+        for env in np.flatnonzero(~self._is_over).tolist():
+            one = self.instances[env]
+            count = len(one.reservoirs.names)
+            executed = self._dispatcher(one).execute(
+                self._volume[env, :count], self._inflow[env, :count] * one.hm3_per_flow, actions[env, :count]
+            )
+            cost[env] = executed.cost
+            self._log[env].append(executed.columns)
+            self._volume[env, :count] = executed.columns[self._dispatcher(one).at.after]
+        self._post = True
+        return cost
+
+    def reveal(self) -> Revealed:
+        if not self._post:
+            raise RuntimeError("reveal was called without decide.")
+        self._post = False
+        discount = np.ones(self.num_envs)
+        for env in np.flatnonzero(~self._is_over).tolist():
+            discount[env] = self.instances[env].settings.discount
+            self._stage[env] += 1
+            self._show(env)
+        is_over = self._is_over
+        is_ring = np.array([one.settings.horizon == "periodic" for one in self.instances])
+        return Revealed(np.zeros(self.num_envs), discount, is_over & ~is_ring, is_over & is_ring)
+
+    def solution(self, env: int) -> Dispatch:
+        """Return what has been dispatched so far in one environment."""
+        at = columns(self.instances[env])
+        done = np.array(self._log[env]).reshape(len(self._log[env]), -1)
+        if not len(done):
+            done = np.zeros((0, int(at.fixed[-1]) + 1))
+        parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
+        return Dispatch(*(done[:, part] for part in parts))
+
+    def run(self, rule: Rule, seeds: np.ndarray) -> np.ndarray | None:
+        return None
+
+    # private
+
+    @property
+    def _is_over(self) -> np.ndarray:
+        return self._stage >= np.array([one.num_stages for one in self.instances])
+
+    def _start(self, envs: Sequence[int] | range) -> None:
+        for env in envs:
+            one = self.instances[env]
+            count = len(one.reservoirs.names)
+            self._inflows[env] = realise(one, self._scenarios[env])
+            self._volume[env], self._stage[env], self._log[env] = 0.0, 0, []
+            self._volume[env, :count] = one.reservoirs.initial_hm3
+            self._sizes[env] = count, one.num_stages
+            self._legal[env] = 0.0
+            self._legal[env, :, :count] = one.reservoirs.min_hm3, one.reservoirs.max_hm3
+            self._show(env)
+
+    def _show(self, env: int) -> None:
+        """Reveal the inflows of the stage that is due."""
+        self._inflow[env] = 0.0
+        if self._stage[env] < len(self._inflows[env]):
+            inflow = self._inflows[env][self._stage[env]]
+            self._inflow[env, : len(inflow)] = inflow
+
+    def _dispatcher(self, instance: HydroThermal) -> Dispatcher:
+        if id(instance) not in self._dispatchers:
+            self._dispatchers[id(instance)] = Dispatcher(instance)
+        return self._dispatchers[id(instance)]
+
+
+def _most_worth(instance: HydroThermal) -> float:
+    """Return more than a hm3 can save: all the power that it can make on its way down, at the cost of a deficit."""
+    water = instance.reservoirs
+    power = float(water.mw_per_flow.sum()) / instance.hm3_per_flow
+    return max(1.0, instance.network.deficit_cost * power + float(water.spill_cost.sum()))

@@ -1,0 +1,284 @@
+"""Hydrothermal dispatch: published values, the authors' own stage problem, the verifier, and bad input."""
+
+import json
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_sddp import equivalent
+
+import orl
+from orl import registry
+from orl.cli import main
+from orl.errors import InputError
+from orl.files import instance_folder
+from orl.linear import LinearProgram
+from orl.problems.hydrothermal.formats import load
+from orl.problems.hydrothermal.plans import Dispatch
+from orl.problems.hydrothermal.process import Dispatcher
+from orl.problems.hydrothermal.stages import columns, stages
+from orl.scenario import Purpose
+from orl.solvers.sddp.train import Sddp, train
+
+HYDRO = registry.find_problem("hydrothermal")
+
+
+def bound_of(instance, iterations):
+    sddp = Sddp(stages(instance))
+    return train(sddp, np.random.default_rng(0), lambda log: len(log) >= iterations, time.perf_counter)[-1].bound
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("case3deterministic", 11000.0), ("case3deterministic_nowater", 39010.144)]
+)
+def test_published_deterministic_values(name, value):
+    """HydroPowerModels.jl, examples/HydroValleys; to their tolerance of 0.01."""
+    result = orl.solve(f"hydrothermal/{name}", settings={"iterations": 30})
+    assert result.verified and result.bound_kind == "proven"
+    assert result.value == pytest.approx(value, abs=0.01) and result.bound == pytest.approx(value, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("probabilities", "value"), [("file", 11306.08), ("uniform", 11342.64)])
+def test_the_bound_of_case3_by_both_readings_of_its_weights(probabilities, value):
+    """Values found independently for the same stages; the bound comes from below."""
+    instance = orl.load("hydrothermal/case3", settings={"probabilities": probabilities})
+    assert value - 0.5 <= bound_of(instance, 700) <= value + 0.006
+
+
+def test_the_bound_of_a_short_case3_is_its_deterministic_equivalent():
+    instance = orl.load("hydrothermal/case3", settings={"stages": 5})
+    assert bound_of(instance, 250) == pytest.approx(equivalent(stages(instance)), rel=1e-5)
+
+
+@pytest.mark.parametrize("network", ["dc", "single-bus"])
+def test_the_contract_holds_on_the_published_system(network):
+    from orl import testing
+
+    instance = orl.load("hydrothermal/bolivia", settings={"network": network, "stages": 6, "reported_stages": 4})
+    testing.check_problem(HYDRO, instance)
+
+
+def test_bolivia_is_read_as_published():
+    instance = orl.load("hydrothermal/bolivia")
+    assert instance.hm3_per_flow == pytest.approx(0.6048)
+    assert instance.network.load_mw.sum() == pytest.approx(482.53, abs=0.01)
+    assert instance.inflows.shape == (48, 15, 11) and instance.num_stages == 126
+    assert not instance.reservoirs.initial_hm3.any()
+    names = instance.reservoirs.names
+    falls = {(names[i], names[j]) for i, j in zip(*np.nonzero(instance.reservoirs.turn_into), strict=True)}
+    assert falls == {("COR", "SIS"), ("ZON", "CHU"), ("TAQ1", "TAQ2")}
+    spills = {(names[i], names[j]) for i, j in zip(*np.nonzero(instance.reservoirs.spill_into), strict=True)}
+    assert spills == falls - {("COR", "SIS")}
+
+
+def test_a_stage_reaches_targets_as_nearly_as_can_be():
+    instance = orl.load("hydrothermal/case3")
+    dispatcher, at = Dispatcher(instance), columns(instance)
+    full = dispatcher.execute(np.array([0.18]), np.array([0.1]), np.array([0.54]))
+    assert full.columns[at.after][0] == pytest.approx(0.28) and full.columns[at.turn][0] == pytest.approx(0)
+    exact = dispatcher.execute(np.array([0.18]), np.array([0.1]), np.array([0.2]))
+    assert exact.columns[at.after][0] == pytest.approx(0.2)
+    empty = dispatcher.execute(np.array([0.54]), np.array([0.4]), np.array([0.0]))
+    assert empty.columns[at.after][0] == pytest.approx(0) and empty.columns[at.spill][0] > 0
+
+
+def test_the_price_of_a_target_is_no_part_of_the_cost():
+    """The same volumes cost the same, asked for or run into."""
+    instance = orl.load("hydrothermal/bolivia", settings={"stages": 3, "reported_stages": 3})
+    scenario = HYDRO.sample(instance, 0, Purpose.EVALUATE, 1)[0]
+    full = np.tile(instance.reservoirs.max_hm3, (1, 1))
+    process = HYDRO.process([instance], [scenario])
+    asked = process.decide(full)[0]
+    reached = process.solution(0).volume[-1][None]
+    process.reset()
+    process = HYDRO.process([instance], [scenario])
+    assert process.decide(reached)[0] == pytest.approx(asked, rel=1e-6)
+
+
+def test_relabelling_reservoirs_changes_nothing():
+    instance = orl.load("hydrothermal/bolivia", settings={"stages": 4, "reported_stages": 4})
+    order = np.random.default_rng(0).permutation(11)
+    water = instance.reservoirs
+    moved = {
+        key: tuple(np.array(value)[order]) if key == "names" else value[order]
+        for key, value in vars(water).items()
+        if key not in ("turn_into", "spill_into")
+    }
+    tables = {key: getattr(water, key)[np.ix_(order, order)] for key in ("turn_into", "spill_into")}
+    other = replace(instance, reservoirs=replace(water, **moved, **tables), inflows=instance.inflows[:, :, order])
+    assert bound_of(other, 4) == pytest.approx(bound_of(instance, 4), rel=2e-3)
+    certain = [replace(one, inflows=one.inflows[:, :1], probabilities=np.ones((48, 1))) for one in (instance, other)]
+    values = [bound_of(one, 15) for one in certain]
+    assert values[0] == pytest.approx(values[1], rel=1e-7)
+
+
+def test_the_protocol_is_played_column_by_column():
+    instance = orl.load("hydrothermal/bolivia", settings={"panel": "protocol"})
+    from orl.problems.hydrothermal.scenario import realise
+
+    scenarios = HYDRO.sample(instance, 7, Purpose.EVALUATE, 500)
+    protocol = np.loadtxt(instance_folder("hydrothermal") / "bolivia" / "protocol.csv", delimiter=",", dtype=int)
+    for place in (0, 1, 499):
+        expected = instance.inflows[np.arange(126) % 48, protocol[:, place] - 1]
+        assert (realise(instance, scenarios[place]) == expected).all()
+    with pytest.raises(InputError, match="500 scenarios, not 501"):
+        HYDRO.sample(instance, 0, Purpose.EVALUATE, 501)
+    drawn = realise(instance, HYDRO.sample(instance, 0, Purpose.SELECT, 1)[0])
+    assert (drawn != realise(instance, scenarios[0])).any()
+
+
+def test_drawn_scenarios_come_as_often_as_their_probabilities_say():
+    from orl.problems.hydrothermal.scenario import realise
+
+    instance = orl.load("hydrothermal/case3")
+    inflows = np.stack([realise(instance, one)[:, 0] for one in HYDRO.sample(instance, 1, Purpose.EVALUATE, 400)])
+    for stage in range(12):
+        shares = [(inflows[:, stage] == value).mean() for value in instance.inflows[stage, :, 0]]
+        assert np.allclose(shares, [0.3, 0.4, 0.3], atol=0.1)
+
+
+def broken(dispatch, key, stage, place, by):
+    table = {name: value.copy() for name, value in vars(dispatch).items()}
+    table[key][stage, place] += by
+    return Dispatch(**table)
+
+
+@pytest.mark.parametrize(
+    ("key", "by", "kinds"),
+    [
+        ("volume", -0.5, {"water"}),
+        ("turn", 1.0, {"water", "power"}),
+        ("spill", 1.0, {"water"}),
+        ("power", 5.0, {"power"}),
+        ("deficit", -2.0, {"power", "limit"}),
+        ("flow", 3.0, {"flow", "power"}),
+        ("angle", 0.1, {"flow"}),
+    ],
+)
+def test_the_verifier_finds_what_is_wrong(key, by, kinds):
+    instance = orl.load("hydrothermal/bolivia", settings={"stages": 3, "reported_stages": 3})
+    result = orl.solve(instance, "sddp", settings={"iterations": 3}, scenarios=1)
+    scenario = HYDRO.sample(instance, 0, Purpose.EVALUATE, 1)[0]
+    report = HYDRO.verify(instance, scenario, broken(result.solutions[0], key, 1, 4, by))
+    assert kinds <= {violation.kind for violation in report.violations}
+
+
+def test_paths_of_ones_own_and_settings(tmp_path):
+    path = tmp_path / "dry.csv"
+    path.write_text("\n".join(["10"] * 12))
+    dry = orl.solve("hydrothermal/case3", settings={"inflows": str(path), "iterations": 20})
+    assert dry.verified and dry.scenarios == 1 and dry.bound is None
+    wet = orl.solve("hydrothermal/case3deterministic", settings={"iterations": 20})
+    assert dry.value > wet.value
+    more = orl.solve("hydrothermal/case3deterministic", settings={"iterations": 20, "load_factor": 1.1})
+    assert more.value > wet.value
+    single = orl.solve("hydrothermal/case3deterministic", settings={"iterations": 20, "network": "single-bus"})
+    assert single.value <= wet.value + 1e-6
+    for_ever = orl.load("hydrothermal/case3", settings={"horizon": "periodic", "discount": 0.9})
+    assert orl.solve(for_ever, "sddp", settings={"iterations": 10}, scenarios=3).bound is None
+
+
+def test_cuts_are_kept_and_risk_measures_raise_the_value(tmp_path):
+    file = tmp_path / "cuts.json"
+    settings = {"iterations": 20, "cuts": str(file)}
+    first = orl.solve("hydrothermal/case3", settings=settings, scenarios=2)
+    again = orl.solve("hydrothermal/case3", settings={**settings, "iterations": 1}, scenarios=2)
+    assert again.metrics["sddp_bound"] >= first.metrics["sddp_bound"] - 1e-6
+    careful = orl.solve("hydrothermal/case3", settings={"iterations": 20, "risk": "avar", "share": 0.3}, scenarios=2)
+    assert careful.bound is None and careful.metrics["sddp_bound"] > first.metrics["sddp_bound"] + 100
+    file.write_text('{"nodes": []}')
+    with pytest.raises(InputError, match="expected cuts of this graph"):
+        orl.solve("hydrothermal/case3", settings=settings, scenarios=1)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (
+            "inflows.csv",
+            lambda text: text.replace("120,80,40", "120,80"),
+            r"inflows\.csv, line 2: expected 2 columns, got 3",
+        ),
+        ("inflows.csv", lambda text: text.replace("120", "wet"), r"inflows\.csv, line 1: expected numbers"),
+        ("inflows.csv", lambda text: text.replace("120", "-1"), r"inflows must be >= 0, got -1"),
+        ("scenarioprobability.csv", lambda text: "0.3,0.4,0.3\n", "there must be 12 x 3 probabilities"),
+        ("scenarioprobability.csv", lambda text: text.replace("0.4", "0.5"), "row 0 sums to 1.1"),
+        ("hydro.json", lambda text: text.replace('"min_volume": 0', '"min_volume": 2'), "expected 0 <= min_hm3"),
+        ("hydro.json", lambda text: text.replace('"max_volume"', '"big"'), "'max_volume' is missing"),
+        ("hydro.json", lambda text: text[:-20], "expected JSON"),
+        ("PowerModels.json", lambda text: text.replace('"load_bus": 3', '"load_bus": 9'), "load 1 is at bus 9"),
+    ],
+)
+def test_bad_files_give_one_line(tmp_path, capsys, file, change, message):
+    folder = tmp_path / "case"
+    shutil.copytree(instance_folder("hydrothermal") / "case3", folder)
+    text = (folder / file).read_text()
+    if file.endswith(".json"):
+        text = json.dumps(json.loads(text))
+    assert change(text) != text
+    (folder / file).write_text(change(text))
+    with pytest.raises(InputError, match=message):
+        load(folder)
+    assert main(["solve", str(folder)]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_toml_names_folder_and_settings(tmp_path):
+    shutil.copytree(instance_folder("hydrothermal") / "case3", tmp_path / "data")
+    file = tmp_path / "mine.toml"
+    file.write_text('problem = "hydrothermal"\nfolder = "data"\nstages = 24\nload_factor = 0.5\n')
+    instance = orl.load(file)
+    assert (instance.name, instance.num_stages, instance.network.load_mw.sum()) == ("mine", 24, 50.0)
+    assert orl.load(file, settings={"stages": 3}).num_stages == 3
+    for text, message in (
+        ('problem = "hydrothermal"\nfolder = "nowhere"', "there is no folder 'nowhere'"),
+        ('problem = "hydrothermal"\nfolder = "data"\nstagse = 3', "stagse"),
+        ('problem = "hydrothermal"\nfolder = "data"\nnetwork = "ac"', "setting network: expected dc or single-bus"),
+        ('problem = "hydrothermal"\nfolder = "data"\ninitial_volumes = [9]', "initial volume must be in 0..0.54"),
+        ('problem = "hydrothermal"\nfolder = "data"\nstages = [', "expected TOML"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=message):
+            orl.load(file)
+
+
+def test_a_plan_is_checked_from_its_file(tmp_path):
+    file = tmp_path / "plan.csv"
+    assert main(["solve", "hydrothermal/case3deterministic", "--set", "iterations=20", "--out", str(file)]) == 0
+    assert main(["check", "hydrothermal/case3deterministic", str(file)]) == 0
+    rows = file.read_text().splitlines()
+    assert rows[0].startswith("scenario,") or "volume 1 (hm3)" in rows[0]
+    file.write_text("\n".join([rows[0], *(row.replace("0.", "9.", 1) for row in rows[1:])]))
+    assert main(["check", "hydrothermal/case3deterministic", str(file)]) in (1, 2)
+
+
+def test_the_duals_of_volumes_are_water_values():
+    """One more hm3 in the reservoir saves what the dual says."""
+    graph = stages(orl.load("hydrothermal/case3deterministic_nowater", settings={"stages": 1}))
+    stage = graph.stages[0]
+    program = LinearProgram(
+        stage.cost, stage.lower, stage.upper, stage.matrix, stage.row_lower, stage.row_upper, "one stage"
+    )
+    raised = stage.noises[0]
+    program.set_rows(
+        stage.noise_rows, stage.row_lower[stage.noise_rows] + raised, stage.row_upper[stage.noise_rows] + raised
+    )
+
+    def value(volume):
+        program.set_columns(stage.incoming, [volume], [volume])
+        return program.solve()
+
+    dual = value(0.001).reduced_costs[stage.incoming][0]
+    assert dual == pytest.approx((value(0.0011).value - value(0.0009).value) / 0.0002, rel=1e-6) and dual < 0
+
+
+def test_packaged_systems_are_listed_and_carry_their_licence(capsys):
+    assert main(["list", "instances"]) == 0
+    listed = capsys.readouterr().out
+    for name in ("bolivia", "case3", "case3deterministic", "case3deterministic_nowater"):
+        assert f"hydrothermal/{name}" in listed
+        assert (Path(instance_folder("hydrothermal")) / name / "LICENSE.txt").is_file()
