@@ -25,7 +25,7 @@ from orl.solvers.dp.relaxation import penalised as paying
 
 SIZES = ("15x5", "20x10", "25x10", "25x15")
 RULES = ("idle", "keep", "fixed", "greedy")
-SCENARIOS, FEW, FEWER = 500, 20, 5
+SCENARIOS, FEW, FEWER = 500, 20, 3
 SEED = 0
 RAW = record.RESULTS / "lotsizing_bounds"
 ALL = [f"{size}-{letter}" for size in SIZES for letter in "abc"]
@@ -40,7 +40,7 @@ def policies(name):
 
 def hindsight(name):
     """Yield plans and bounds of known scenarios."""
-    limit = None if name.startswith("15x5") else 25.0 * FEW
+    limit = None if name.startswith("15x5") else 10.0 * FEW
     yield "hindsight", orl.solve(f"lotsizing/{name}", "lagrangian-hindsight", scenarios=FEW, time_limit=limit)
 
 
@@ -76,7 +76,7 @@ TINY = [f"{name}@{discount}" for name in ("setting_2items_VI", "setting_2items_V
 PARTS = {
     "policies": (policies, ALL),
     "hindsight": (hindsight, [*ALL[:3], "20x10-a", "25x10-a"]),
-    "penalised": (penalised, [*ALL[:3], "20x10-a"]),
+    "penalised": (penalised, ALL[:3]),
     "tiny": (tiny, TINY),
     "rolling": (rolling, [f"{size}-a" for size in SIZES]),
 }

@@ -75,6 +75,17 @@ def test_bolivia_is_read_as_published():
     assert spills == falls - {("COR", "SIS")}
 
 
+def test_hindsight_is_a_bound_on_every_policy_of_a_path():
+    instance = orl.load("hydrothermal/case3")
+    hindsight = orl.solve(instance, "exact", scenarios=4)
+    policy = orl.solve(instance, "sddp", settings={"iterations": 40}, scenarios=4)
+    assert hindsight.verified and hindsight.bound_kind == "hindsight-mean" and hindsight.clairvoyant
+    assert hindsight.bound == pytest.approx(hindsight.value, rel=1e-7)
+    assert all(best <= cost + 1e-6 for best, cost in zip(hindsight.costs, policy.costs, strict=True))
+    known = orl.solve("hydrothermal/case3deterministic", "exact")
+    assert known.status == "optimal" and known.value == pytest.approx(11000.0, abs=0.01)
+
+
 def test_a_stage_reaches_targets_as_nearly_as_can_be():
     instance = orl.load("hydrothermal/case3")
     dispatcher, at = Dispatcher(instance), columns(instance)

@@ -27,5 +27,6 @@ PROBLEM = Problem(
     columns=lazy(f"{_HERE}.plans:columns"),
     solution=lazy(f"{_HERE}.plans:dispatch"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
+    models={"exact": lazy(f"{_HERE}.exact:build")},
     stages=lazy(f"{_HERE}.stages:staged"),
 )
