@@ -41,6 +41,10 @@ from .items import Nature, Part, Room, expected_parts, known_natures, known_part
 from .scenario import realise
 
 
+MAX_SWEEPS = 30  # over the items of one repair
+MAX_MOVED = 4  # and one more: items that are put back at a time
+
+
 class ItemTable(NamedTuple):
     """Values of the items after a decision, at some prices, for kernels.
 
@@ -195,10 +199,6 @@ class KnownItems(ItemRelaxation):
         mask, level = (int(place) for place in np.argwhere(part.start > 0)[0])
         kernels_items.trace(part.item, part.nature.demand, self.booked_of(part), choices, mask, level, does)
         return value
-
-
-MAX_SWEEPS = 30  # over the items of one repair
-MAX_MOVED = 4  # and one more: items that are put back at a time
 
 
 @dataclass(frozen=True, eq=False)
