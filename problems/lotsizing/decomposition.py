@@ -40,7 +40,6 @@ from .instance import LotPlan, LotSizing
 from .items import Nature, Part, Room, expected_parts, known_natures, known_parts, start_at
 from .scenario import realise
 
-
 MAX_SWEEPS = 30  # over the items of one repair
 MAX_MOVED = 4  # and one more: items that are put back at a time
 
