@@ -31,7 +31,7 @@ class Relaxation(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the prices, all >= 0."""
+        """Of the prices, all >= 0; the first axis is that of periods."""
 
     def relax(self, prices: np.ndarray, threads: int = 1) -> Relaxed:
         """Return the least cost at some prices, less what the resources are worth."""

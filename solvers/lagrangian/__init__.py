@@ -23,6 +23,7 @@ from orl.result import Status, mean_interval
 from orl.solver import Certificate, Control, Outcome, Solver, Task
 
 from .ascent import Ascent, ascend
+from .tuning import best_values
 
 TIME_SHARE = 0.6  # of the time, for the search for prices; the rest is for deciding
 FRESH_REPAIRS = 10
@@ -46,20 +47,24 @@ class LagrangianSettings:
     scenario_iterations : int >= 0
         0: the bound is that of the process, proven, on the expected cost. Else so many steps for each scenario, known
         beforehand and made to pay for what it knows: a better bound, whose mean over the scenarios is an estimate.
+    trials : int >= 0
+        Scenarios of the `select` stream on which prices near the best are tried for deciding; 0: none.
     threads : int >= 0
         That parts are solved in; 0: all cores. The result is the same.
     """
 
     iterations: int = 150
     scenario_iterations: int = 0
+    trials: int = 50
     threads: int = 0
 
     def __post_init__(self) -> None:
         _check_threads(self.threads)
         if self.iterations < 1:
             raise ValueError(f"iterations must be >= 1, got {self.iterations}.")
-        if self.scenario_iterations < 0:
-            raise ValueError(f"scenario_iterations must be >= 0, got {self.scenario_iterations}.")
+        for key in ("scenario_iterations", "trials"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must be >= 0, got {getattr(self, key)}.")
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,16 @@ class LagrangianPolicy:
     decomposition : Decomposition
     ascent : Ascent
         Prices, and the bound that they prove.
-    values : what the family makes of the prices
+    values : what the family makes of prices
+    factor, window : float, int
+        By which the best prices were raised, and over how many periods they were averaged, to decide.
     """
 
     decomposition: Decomposition
     ascent: Ascent
     values: Any
+    factor: float = 1.0
+    window: int = 1
     clairvoyant: bool = False
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> None:
@@ -143,12 +152,22 @@ def _policy(task: Task) -> LagrangianPolicy:
         ascent = ascend(
             relaxation, task.settings.iterations, lambda: _spent(control), report=report, threads=_threads(task)
         )
-    return LagrangianPolicy(decomposition, ascent, decomposition.values(ascent.prices))
+
+    def make(values: Any) -> LagrangianPolicy:
+        return LagrangianPolicy(decomposition, ascent, values)
+
+    tuned = best_values(task, decomposition, ascent.prices, make, task.settings.trials)
+    return LagrangianPolicy(decomposition, ascent, *tuned)
 
 
 def certificate(policy: LagrangianPolicy, task: Task) -> Certificate:
     """Return the bound at the prices or, if `scenario_iterations` asks for it, the mean of bounds of the scenarios."""
-    figures = {"price_iterations": float(policy.ascent.iterations), "expected_bound": policy.ascent.value}
+    figures = {
+        "price_iterations": float(policy.ascent.iterations),
+        "price_factor": policy.factor,
+        "price_window": float(policy.window),
+        "expected_bound": policy.ascent.value,
+    }
     plain = Certificate(policy.ascent.value, "lagrangian" if task.scenarios.is_random else "proven", figures)
     if not task.settings.scenario_iterations or not task.scenarios.is_random:
         return plain
