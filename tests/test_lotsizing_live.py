@@ -127,8 +127,21 @@ def first_legal(observation):
     return observation.legal * np.arange(observation.legal.shape[-1])
 
 
-@given(lots(), st.integers(0, 2**32), st.integers(0, 6))
-@profile(max_examples=25, deadline=None)
+def simple(instance):
+    """Return an instance in which there is nothing that `lagrangian` or `dp` does not have."""
+    state, items = instance.state, instance.num_items
+    return replace(
+        instance,
+        changeover_costs=None,
+        changeover_losses=None,
+        demand=binomial(items, 3, 0.4),
+        settings=replace(instance.settings, unmet="lost", cost_noise=0.0),
+        state=state and replace(state, stock=np.maximum(state.stock, 0), booked=[], cost_factors=None),
+    )
+
+
+@given(st.one_of(lots(), lots().map(simple)), st.integers(0, 2**32), st.integers(0, 6))
+@profile(max_examples=40, deadline=None)
 def test_policies_that_look_ahead_decide_as_in_the_simulator(instance, seed, decisions):
     """Those that take the instance; a rule of one's own always does."""
     process = drawn_state(instance, seed, decisions)
