@@ -66,7 +66,8 @@ class Live:
     read : callable (instance or None, state) -> instance
         The instance as it stands in a state given as dictionaries or arrays; None: the state brings it along.
     answer : callable (instance, observation, action) -> (decision, label of each candidate)
-        An action in the family's terms; (None, ...) if the observation is of a later time than the state.
+        An action in the family's terms, and labels for the mask's entries, flattened; (None, ...) if the observation
+        is of a later time than the state.
     chooser : callable (instance, rule, seed) -> callable (state, with_scores) -> Chosen or None
         The fast way for rules that a kernel knows; the inner callable returns None for states that it leaves to the
         ordinary way.
@@ -78,7 +79,7 @@ class Live:
     read: Callable[..., Any]
     answer: Callable[..., tuple[dict[str, Any] | None, list[Any]]]
     chooser: Callable[..., Callable[..., Chosen | None] | None]
-    example: Callable[[Any], State]
+    example: Callable[[Any], Any]
 
 
 @dataclass
@@ -139,12 +140,12 @@ class LivePolicy:
         given = (self.problem, self.name, self.policy, self.instance, self.seed, self.budget_ms, self.fallback)
         return LivePolicy, given
 
-    def decide(self, state: State, with_scores: bool = False) -> Answer:
+    def decide(self, state: Any, with_scores: bool = False) -> Answer:
         """Return the decision for a state.
 
         Parameters
         ----------
-        state : mapping
+        state : mapping, or a family's record of a state where it takes one
             Dictionaries or arrays, as `orl.schema` describes them.
         with_scores : bool
             Whether to tell what the policy thinks of all candidates.
@@ -192,7 +193,7 @@ class LivePolicy:
         decision, labels = self._live.answer(instance, observation, actions[0])
         if decision is None or not with_scores or not isinstance(policy, RulePolicy):
             return Chosen(decision, None)
-        scores, among = policy.scores(observation, memory)[0], policy.choices(observation)[0]
+        scores, among = policy.scores(observation, memory)[0].ravel(), policy.choices(observation)[0]
         return Chosen(decision, {labels[i]: float(scores[i]) for i in np.flatnonzero(among).tolist()})
 
 

@@ -240,3 +240,12 @@ def test_poisson_demand_is_cut_where_nothing_is_left(mean):
     instance = LotSizing("one", rates, [0.0], [1.0], limit, SeasonalDemand([mean], [1.0], 0.0), 1)
     idle = tabular(instance).post_cost(0)[0]
     assert idle == pytest.approx(mean, rel=1e-12)  # all of it is lost
+
+
+def test_as_the_base_of_rollout_it_knows_the_period_and_refuses_to_begin_amid_one():
+    """Demand comes in period 2 alone, so nothing need be paid; of two machines the second begins amid a period."""
+    one = LotSizing("one", [[3]], [1.0], [10.0], [10], PathDemand([[0], [0], [3], [0]]), 4)
+    assert orl.solve(one, "rollout", settings={"base": "dp"}).value == orl.solve(one, "dp").value == 0
+    two = LotSizing("two", [[3], [3]], [1.0], [10.0], [10], PathDemand([[3], [3]]), 2)
+    with pytest.raises(InputError, match="first choice of a period"):
+        orl.solve(two, "rollout", settings={"base": "dp"})

@@ -9,6 +9,8 @@ from orl.problem import Problem
 from orl.registry import lazy, resolve
 
 if TYPE_CHECKING:
+    from orl.embed import Live
+    from orl.features import Features
     from orl.rule import Rule
 
 _HERE = "orl.problems.lotsizing"
@@ -16,6 +18,14 @@ _HERE = "orl.problems.lotsizing"
 
 def _rules() -> Mapping[str, Rule]:
     return resolve(f"{_HERE}.rules:RULES")
+
+
+def _features() -> Features:
+    return resolve(f"{_HERE}.features:FEATURES")
+
+
+def _live() -> Live:
+    return resolve(f"{_HERE}.live:LIVE")
 
 
 def _settings_type() -> type:
@@ -46,11 +56,12 @@ PROBLEM = Problem(
     follow=lazy(f"{_HERE}.planning:follow"),
     is_disturbed=lazy(f"{_HERE}.planning:is_disturbed"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
+    live=_live,
     models={"exact": lazy(f"{_HERE}.exact:build")},
     has_trees=True,
     tabular=lazy(f"{_HERE}.tabular:tabular"),
     decomposition=lazy(f"{_HERE}.decomposition:ItemDecomposition"),
-    features=lambda: resolve(f"{_HERE}.features:FEATURES"),
+    features=_features,
     plot=lazy(f"{_HERE}.plot:plot"),
     save=lazy(f"{_HERE}.formats:save"),
     env_name="LotSizing",

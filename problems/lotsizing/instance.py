@@ -14,6 +14,7 @@ from .demand import MAX_PERIODS, Demand, PathDemand, expected, truncated_horizon
 
 MAX_UNITS = 2**40  # of stock; keeps every sum exact in a float
 MAX_ENTRIES = 2**26  # of the changeover tables
+_TABLES = ("possible", "changeover_cost", "changeover_loss", "output")  # that neither state nor settings change
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class LotState:
     def __post_init__(self) -> None:
         for key in ("setup", "stock", "booked", "last_demand"):
             if getattr(self, key) is not None:
-                _set(self, key, np.array(getattr(self, key), dtype=np.int64))
+                object.__setattr__(self, key, _frozen(np.array(getattr(self, key), dtype=np.int64)))
         if self.cost_factors is not None:
             _set(self, "cost_factors", np.array(self.cost_factors, dtype=np.float64))
 
@@ -227,7 +228,9 @@ class LotSizing:
         if self.demand.num_items != items:
             raise self._error(f"demand must be of {items} items, got {self.demand.num_items}.")
         if self.state is not None:
-            self._check_state(self.state)
+            from .state import check_state  # which knows instances
+
+            check_state(self, self.state)
         if isinstance(self.demand, PathDemand):
             if self.settings.is_infinite:
                 raise self._error("a path of demand ends: horizon=infinite needs a law; set horizon=file.")
@@ -325,6 +328,8 @@ class LotSizing:
         """Return the instance with some fields changed, for which rules keep the parameters that they are tuned to."""
         instance = replace(self, **changes)
         instance.__dict__["_origin"] = self.origin
+        if changes.keys() <= {"state", "settings", "demand"}:
+            instance.__dict__.update({key: getattr(self, key) for key in _TABLES})
         return instance
 
     # private
@@ -370,27 +375,6 @@ class LotSizing:
                 f"initial_stock must be within its limit {self.stock_limits[item]}, "
                 f"got {self.initial_stock[item]} at {item}."  # type: ignore[index]
             )
-
-    def _check_state(self, state: LotState) -> None:
-        is_over = not self.settings.is_infinite and state.period >= self.horizon
-        if not 0 <= state.period <= MAX_PERIODS or is_over:
-            raise self._error(f"state: period must be in 0..{self.horizon - 1}, got {state.period}.")
-        for key, length in (("setup", self.num_machines), ("stock", self.num_items), ("last_demand", self.num_items)):
-            values = getattr(state, key)
-            if values is not None and values.shape != (length,):
-                raise self._error(f"state: {key} must have {length} entries, got shape {values.shape}.")
-        if len(state.booked) and self.settings.decision == "joint":
-            raise self._error("state: with decision=joint nothing is booked between two decisions.")
-        if state.booked.ndim != 1 or len(state.booked) >= max(self.num_machines, 1):
-            raise self._error(f"state: booked must be choices of fewer than {self.num_machines} machines.")
-        for key in ("setup", "booked"):
-            values = getattr(state, key)
-            if ((values < 0) | (values > self.num_items)).any():
-                raise self._error(f"state: {key} must be in 0..{self.num_items}.")
-        if (state.stock < 0).any() and self.settings.unmet == "lost":
-            raise self._error("state: stock must be >= 0 unless unmet=backlog.")
-        if state.cost_factors is not None and state.cost_factors.shape != (self.num_items,):
-            raise self._error(f"state: cost_factors must have {self.num_items} entries.")
 
     def _changeover(self, table: np.ndarray | None, of_item: np.ndarray | None, dtype: Any) -> np.ndarray:
         choices = self.num_items + 1

@@ -26,9 +26,10 @@ def choose(lots, row, setup, stock, choice, period, last_demand, factors, machin
         return most_saving(lots, row, setup, stock, choice, period, last_demand, factors, machine, parameters)
     if code == RANDOM_RULE:
         best, best_number = np.int64(0), -1.0
+        since_start = lots.sizes[row, FIRST_PERIOD] + period  # so that a state gets the same number on its own
         for option in range(lots.sizes[row, NUM_ITEMS] + 1):
             if is_legal(lots, row, setup, stock, choice, machine, option):
-                number = hash_uniform(seed, period * setup.shape[0] + machine, option)
+                number = hash_uniform(seed, since_start * setup.shape[0] + machine, option)
                 if number > best_number:
                     best, best_number = np.int64(option), number
         return best

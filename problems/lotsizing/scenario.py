@@ -60,7 +60,7 @@ def sample(instance: LotSizing, seed: int, purpose: Purpose, n: int) -> Scenario
 def realise(instance: LotSizing, scenario: Scenarios) -> Realised:
     """Return what a scenario brings to an instance, in every period that is left."""
     periods, items, law = instance.periods_left, instance.num_items, instance.demand
-    uniforms = scenario.values(0, periods)[:periods] if scenario.draw is not None else np.zeros((periods, 1, items))
+    uniforms = scenario.values(0, periods)[:periods] if scenario.draw is not None else np.full((periods, 2, items), 0.5)
     demand = np.empty((periods, items), dtype=np.int64)
     state, first = instance.state, instance.first_period
     if isinstance(law, PathDemand):

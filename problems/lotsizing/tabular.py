@@ -21,6 +21,7 @@ from orl.tabular import MAX_ENTRIES, Tabular
 
 from .demand import IndependentDemand, PathDemand
 from .instance import LotSizing
+from .kernels_codes import FIRST_PERIOD
 from .laws import Laws, laws_of
 from .scenario import realise
 
@@ -64,7 +65,9 @@ def tabular(instance: LotSizing) -> Tabular:
         episode=instance.periods_left,
         start=space.start(),
         state_of=space.state_of,
-        period_of=lambda observation: observation.arrays["period"],
+        period_of=lambda observation: (
+            observation.arrays["period"] + observation.arrays["sizes"][:, FIRST_PERIOD] - instance.first_period
+        ),
         is_first=lambda observation: observation.arrays["machine"] == 0,
         actions_of=partial(_actions_of, np.array(space.actions)),
         realised=realised,
@@ -180,11 +183,27 @@ class _Space:
         return np.ravel_multi_index((*places, *(stock - self.low).T), levels)
 
     def state_of(self, observation: Observation) -> np.ndarray:
-        """Return the state that each environment is in; of those at their end or amid a period it means nothing."""
-        one = self.instance
+        """Return the state that each environment is in; of those at their end or amid a period it means nothing.
+
+        Raises
+        ------
+        InputError
+            If a period begins in a state that was not written out.
+        """
+        one, begins = self.instance, observation.arrays["machine"] == 0
         setup = observation.arrays["setup"][:, : one.num_machines]
-        stock = np.clip(observation.arrays["stock"][:, : one.num_items], self.low, self.high)
-        return self._index(setup, stock)
+        stock = observation.arrays["stock"][:, : one.num_items]
+        clipped = np.clip(stock, self.low, self.high)
+        is_known = [np.isin(setup[:, machine], setups) for machine, setups in enumerate(self.setups)]
+        missing = begins & ~((stock == clipped).all(axis=1) & np.all(is_known, axis=0))
+        if missing.any():
+            env = int(missing.argmax())
+            levels = ", ".join(f"{low}..{high}" for low, high in zip(self.low, self.high, strict=True))
+            raise InputError(
+                f"{one.name}: dynamic programming has stock {levels} and set-ups that the machines can make; got stock "
+                f"{stock[env].tolist()} and set-ups {setup[env].tolist()}."
+            )
+        return self._index(setup, clipped)
 
 
 def _most(instance: LotSizing) -> np.ndarray:

@@ -63,14 +63,16 @@ class DpPolicy:
     clairvoyant: bool = False
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> np.ndarray:
-        """Return the memory: the action of this period, (num_envs,)."""
-        return np.zeros(len(instances), dtype=np.int64)
+        """Return the memory: the action of this period, (num_envs,), -1: unknown."""
+        return np.full(len(instances), -1, dtype=np.int64)
 
     def decide(self, observation: Observation, memory: Memory) -> tuple[np.ndarray, Memory]:
         table = self.values.actions
         period = np.minimum(self.tabular.period_of(observation), len(table) - 1)
         looked_up = table[period, self.tabular.state_of(observation)]
         actions = np.where(self.tabular.is_first(observation), looked_up, memory)
+        if (actions < 0).any():
+            raise InputError("dp decides at the first choice of a period; of this one some choices are made already.")
         return self.tabular.actions_of(actions, observation), actions
 
 
