@@ -33,6 +33,7 @@ doi 10.1109/TSTE.2021.3106810
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -101,15 +102,15 @@ def stages(instance: HydroThermal) -> StageGraph:
     template = _template(instance)
     inflows = instance.inflows * instance.hm3_per_flow
     line = [
-        Stage(*template, noises=inflows[t % rows], probabilities=instance.probabilities[t % rows], name=f"stage {t}")
+        replace(template, noises=inflows[t % rows], probabilities=instance.probabilities[t % rows], name=f"stage {t}")
         for t in range(count)
     ]
     make = StageGraph.ring if is_ring else StageGraph.line
     return make(line, instance.reservoirs.initial_hm3, instance.settings.discount)
 
 
-def _template(instance: HydroThermal) -> tuple[np.ndarray, ...]:
-    """Return what all stages share: the fields of `Stage` up to the noises."""
+def _template(instance: HydroThermal) -> Stage:
+    """Return a stage without inflows: what all stages share."""
     at, network, water = columns(instance), instance.network, instance.reservoirs
     is_dc, k = instance.settings.network == "dc", instance.hm3_per_flow
     width = int(at.fixed[-1]) + 1
@@ -148,4 +149,7 @@ def _template(instance: HydroThermal) -> tuple[np.ndarray, ...]:
     right[at.power_rows] = network.load_mw if is_dc else network.load_mw.sum()
     row_index, column_index, values = zip(*entries, strict=True)
     matrix = csr_array(coo_array((np.array(values, float), (row_index, column_index)), shape=(rows, width)))
-    return cost, lower, upper, matrix, right, right, at.before, at.after, at.water_rows
+    no_inflow = np.zeros((1, len(at.water_rows)))
+    return Stage(
+        cost, lower, upper, matrix, right, right, at.before, at.after, at.water_rows, no_inflow, np.ones(1), "template"
+    )

@@ -257,11 +257,14 @@ class ItemDecomposition:
     def values(self, prices: np.ndarray) -> ItemTable:
         """Return the values of all items after a decision, period by period."""
         one, parts, kept = self.instance, self.parts, self._periods_kept
-        by_machine = np.zeros((4, one.num_items, one.num_machines))
+        bit, made_fresh, made_more = np.zeros((3, one.num_items, one.num_machines), dtype=np.int64)
+        setup_cost = np.zeros((one.num_items, one.num_machines))
         for number, part in enumerate(parts):
             item = part.item
-            columns = 1 << np.arange(len(item.machine)), item.made_fresh, item.made_more, item.setup_cost
-            by_machine[:, number, item.machine] = columns
+            bit[number, item.machine] = 1 << np.arange(len(item.machine))
+            made_fresh[number, item.machine] = item.made_fresh
+            made_more[number, item.machine] = item.made_more
+            setup_cost[number, item.machine] = item.setup_cost
         masks = np.array([len(part.start) for part in parts])
         levels = np.array([part.num_posts for part in parts])
         posts = np.empty(int((masks * levels).sum()) * kept, dtype=np.float32)
@@ -269,8 +272,10 @@ class ItemDecomposition:
         for number in range(len(parts)):
             posts[first[number] : first[number + 1]] = self._tables(number, prices)[1][:kept].ravel()
         return ItemTable(
-            *by_machine[:3].astype(np.int64),
-            setup_cost=by_machine[3],
+            bit=bit,
+            made_fresh=made_fresh,
+            made_more=made_more,
+            setup_cost=setup_cost,
             empty=np.array([part.item.empty for part in parts]),
             full=np.array([part.item.full for part in parts]),
             masks=masks,
@@ -310,7 +315,9 @@ class ItemDecomposition:
         else:
             options[np.arange(envs), first] &= observation.legal[:, :choices]
         told = np.zeros((envs, seen["setup"].shape[1]), dtype=np.int64)
-        room = AssignRoom(*np.zeros((3, one.num_items), dtype=np.int64), *np.zeros((2, one.num_items)), told[0].copy())
+        mask, level, makers = np.zeros((3, one.num_items), dtype=np.int64)
+        paid, worth = np.zeros((2, one.num_items))
+        room = AssignRoom(mask, level, makers, paid, worth, told[0].copy())
         state = seen["setup"], seen["stock"], seen["choice"]
         kernels_assign.assign(values, options, periods, is_over, first, *state, room, told)
         return told if is_joint else told[np.arange(envs), first]

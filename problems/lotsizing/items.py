@@ -213,7 +213,8 @@ def _part(instance: LotSizing, number: int, nature: Nature, setup: np.ndarray, s
 def _nature(laws: Sequence[tuple[np.ndarray, np.ndarray]], weight: np.ndarray) -> Nature:
     """Return the demand of an item whose laws (demand, probability) are given period by period; equal ones once."""
     known: dict[bytes, int] = {}
-    distinct, number = [], []
+    distinct: list[tuple[np.ndarray, np.ndarray]] = []
+    number = []
     for demand, probability in laws:
         key = demand.tobytes() + b"|" + probability.tobytes()
         if key not in known:

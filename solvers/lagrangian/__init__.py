@@ -215,7 +215,7 @@ def _solve(task: Task) -> Outcome:
                 break
             trial = relaxation.repair(found.prices, rng, best if number >= FRESH_REPAIRS else None)
             checked = one.problem.verify(one.instance, one.scenarios, trial)
-            if checked.is_feasible and (cost is None or checked.cost < cost):
+            if checked.is_feasible and checked.cost is not None and (cost is None or checked.cost < cost):
                 best, cost = trial, checked.cost
                 control.report(cost)
         return Attempt(Status.FEASIBLE, best, found.value, found.iterations)

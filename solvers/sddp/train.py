@@ -187,7 +187,8 @@ class Sddp:
 
 
 def _draw(rng: np.random.Generator, probabilities: Any) -> int:
-    return int(min(np.searchsorted(np.cumsum(probabilities), rng.random(), side="right"), len(probabilities) - 1))
+    place = int(np.searchsorted(np.cumsum(probabilities), rng.random(), side="right"))
+    return min(place, len(probabilities) - 1)
 
 
 def train(
