@@ -199,3 +199,10 @@ def test_results_tell_the_spread_of_costs():
     costs = np.sort(result.costs)
     assert result.metrics["cost_cvar95"] == pytest.approx(costs[-10:].mean())
     assert result.metrics["cost_median"] <= result.metrics["cost_q95"] <= result.metrics["cost_cvar95"]
+
+
+@pytest.mark.parametrize("entry", [float("nan"), float("inf"), 0.5, True, None])
+def test_an_entry_of_a_plan_that_is_no_whole_number_is_named(entry):
+    instance = orl.load("lotsizing/setting_2items_VI", settings={"horizon": "1"})
+    with pytest.raises(orl.InputError, match="column 'period', row 0: expected 0"):
+        LOTSIZING.solution(instance, {"period": [entry], "machine 0": ["idle"]})

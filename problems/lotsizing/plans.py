@@ -66,6 +66,6 @@ def _whole(entry: Any) -> int | None:
     """Return the whole number that an entry of JSON or CSV means, or None."""
     if isinstance(entry, str):
         return int(entry) if re.fullmatch("-?[0-9]{1,18}", entry) else None
-    if isinstance(entry, bool) or not isinstance(entry, int | float) or abs(entry) >= 2**53:
+    if isinstance(entry, bool) or not isinstance(entry, int | float) or not abs(entry) < 2**53:
         return None
     return int(entry) if entry == int(entry) else None
