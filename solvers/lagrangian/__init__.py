@@ -23,7 +23,6 @@ from orl.result import Status, mean_interval
 from orl.solver import Certificate, Control, Outcome, Solver, Task
 
 from .ascent import Ascent, ascend
-from .tuning import best_values
 
 TIME_SHARE = 0.6  # of the time, for the search for prices; the rest is for deciding
 FRESH_REPAIRS = 10
@@ -140,6 +139,8 @@ def _threads(task: Task) -> int:
 
 
 def _policy(task: Task) -> LagrangianPolicy:
+    from .tuning import best_values  # SciPy is slow to load
+
     decomposition, control = _decomposition(task), task.control
     relaxation = decomposition.expected()
 
