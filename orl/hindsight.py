@@ -78,11 +78,15 @@ class _Found:
     nodes: int = 0
 
 
+LEAST_SHARE = 3.0  # seconds: what loads at the first model must not cost the first scenario its solution
+
+
 class _Share(Control):
     """The reins of one scenario of several: its share of the time that is left, the same stop, a trace of its own."""
 
     def __init__(self, whole: Control, share: float):
-        super().__init__(None if whole.time_limit is None else whole.remaining * share)
+        left = whole.remaining
+        super().__init__(None if whole.time_limit is None else max(left * share, min(left, LEAST_SHARE)))
         self._stop = whole._stop
 
 

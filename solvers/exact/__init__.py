@@ -41,8 +41,6 @@ def _fits(problem: Problem) -> bool:
 
 
 def _solve(task: Task) -> Outcome:
-    import pyomo.environ  # noqa: F401 (it loads for a second, which must not be the first scenario's share)
-
     from orl.exact import solve_model
     from orl.hindsight import solve_hindsight, with_model
 
