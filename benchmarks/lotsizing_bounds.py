@@ -77,7 +77,7 @@ PARTS = {
     "hindsight": (hindsight, ALL[:4]),
     "penalised": (penalised, ALL[:3]),
     "tiny": (tiny, TINY),
-    "rolling": (rolling, [f"{size}-a" for size in SIZES[:3]]),
+    "rolling": (rolling, ["15x5-a"]),
 }
 
 
