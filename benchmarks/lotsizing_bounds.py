@@ -217,8 +217,10 @@ def write():
     """Write the tables."""
     rows = raw()
     commits = ", ".join(sorted({f"{row['part']} at {row['commit']}" for row in rows}))
-    bounds = ["instance", "hindsight bound", "hindsight plan", "lagrangian", "gap %", "bound on policies", "gap %",
-              "penalised bound", "gap %"]  # fmt: skip
+    bounds = [
+        "instance", "hindsight bound", "hindsight plan", "lagrangian", "gap to hindsight %", "bound on policies",
+        "gap to it %", "penalised bound", "gap to that %",
+    ]  # fmt: skip
     record.write(
         "lotsizing_bounds",
         "Lot sizing: policies and bounds",
