@@ -52,7 +52,7 @@ def penalised(name):
 
 def rolling(name):
     """Yield a rolling horizon over expected demand."""
-    settings = {"horizon": 8, "replan_time": 0.5}
+    settings = {"lookahead": 8, "replan_time": 0.5}
     yield "rolling", orl.solve(f"lotsizing/{name}", "rolling", settings=settings, scenarios=FEWER, time_limit=None)
 
 

@@ -149,7 +149,7 @@ def test_policies_that_look_ahead_decide_as_in_the_simulator(instance, seed, dec
         return
     observation = process.observe()
     state = as_dictionaries(instance, in_motion(instance, observation, 0).state)
-    rolling = {"replan_time": 5.0, "horizon": 2}
+    rolling = {"replan_time": 5.0, "lookahead": 2}
     known = {"lagrangian": {"iterations": 3}, "rollout": {"futures": 2}, "rolling": rolling, "dp": {}, first_legal: {}}
     for name, settings in known.items():
         try:

@@ -131,11 +131,11 @@ def test_expected_demand_loses_no_unit_on_the_way(instance, periods):
 
 def test_rolling_looks_ahead_as_far_as_it_is_told():
     instance = orl.load("lotsizing/setting_2items_VI", settings={"horizon": "12"})
-    near = orl.solve(instance, "rolling", settings={"horizon": 1}, scenarios=20, time_limit=None)
-    far = orl.solve(instance, "rolling", settings={"horizon": 8}, scenarios=20, time_limit=None)
+    near = orl.solve(instance, "rolling", settings={"lookahead": 1}, scenarios=20, time_limit=None)
+    far = orl.solve(instance, "rolling", settings={"lookahead": 8}, scenarios=20, time_limit=None)
     assert near.verified and far.verified and far.value < near.value
     with pytest.raises(InputError, match="jobshop does not count periods"):
-        orl.solve("jobshop/ft06", "rolling", settings={"horizon": 3})
+        orl.solve("jobshop/ft06", "rolling", settings={"lookahead": 3})
 
 
 def test_rules_are_tuned_to_the_instance_and_not_to_what_is_left_of_it():
@@ -158,7 +158,7 @@ def test_a_rolling_horizon_over_drawn_futures_hedges_where_expected_demand_does_
         num_periods=6,
         initial_stock=[2],
     )
-    settings = {"horizon": 1, "replan_time": 20.0}
+    settings = {"lookahead": 1, "replan_time": 20.0}
     nominal = orl.solve(instance, "rolling", settings=settings, scenarios=30, time_limit=None)
     hedged = orl.solve(instance, "rolling", settings={**settings, "futures": 12}, scenarios=30, time_limit=None)
     again = orl.solve(instance, "rolling", settings={**settings, "futures": 12}, scenarios=30, time_limit=None)
@@ -173,6 +173,13 @@ def test_a_rolling_horizon_over_drawn_futures_hedges_where_expected_demand_does_
 @profile(max_examples=20)
 def test_a_rolling_horizon_over_futures_plays_every_setting(instance):
     assume((instance.num_items + 1) ** (instance.periods_left * instance.num_machines) <= 300)
-    settings = {"futures": 3, "horizon": 2, "replan_time": 20.0}
+    settings = {"futures": 3, "lookahead": 2, "replan_time": 20.0}
     count = 2 if instance.is_random else 1
     assert orl.solve(instance, "rolling", settings=settings, scenarios=count, time_limit=None).verified
+
+
+def test_how_far_rolling_looks_is_set_by_name_beside_the_instance():
+    """Settings of a method and of a family must not share names, or neither can be set from the command line."""
+    settings = {"lookahead": 2, "horizon": "4"}
+    result = orl.solve("lotsizing/setting_2items_VI", "rolling", settings=settings, scenarios=2, time_limit=None)
+    assert result.verified and result.settings["lookahead"] == 2 and result.settings["horizon"] == "4"

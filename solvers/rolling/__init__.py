@@ -32,7 +32,7 @@ class RollingSettings:
     ----------
     replan_time : float > 0
         Seconds for each plan.
-    horizon : int >= 0
+    lookahead : int >= 0
         Periods that a plan looks ahead, in families that count periods; 0: to the end.
     futures : int >= 0
         0: plan for the nominal future; else for the tree of so many drawn ones, in families whose model has trees.
@@ -41,14 +41,14 @@ class RollingSettings:
     """
 
     replan_time: float = 1.0
-    horizon: int = 0
+    lookahead: int = 0
     futures: int = 0
     threads: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.replan_time < float("inf"):
             raise ValueError(f"replan_time must be > 0 and finite, got {self.replan_time}.")
-        for key in ("horizon", "futures"):
+        for key in ("lookahead", "futures"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be >= 0, got {getattr(self, key)}.")
         if not 0 <= self.threads <= MAX_THREADS:
@@ -112,9 +112,9 @@ class RollingPolicy:
         problem, settings = self.problem, self.settings
         assert problem.in_motion is not None and problem.nominal is not None
         ahead = problem.in_motion(instance, observation, env)
-        if settings.horizon:
+        if settings.lookahead:
             assert problem.shortened is not None
-            ahead = problem.shortened(ahead, settings.horizon)
+            ahead = problem.shortened(ahead, settings.lookahead)
         if settings.futures:
             return self._plan_tree(ahead, seed)
         ahead, future = problem.nominal(ahead)
@@ -193,8 +193,8 @@ def _model_of(problem: Problem) -> str | None:
 
 
 def _policy(task: Task) -> RollingPolicy:
-    if task.settings.horizon and task.problem.shortened is None:
-        raise InputError(f"horizon: {task.problem.name} does not count periods; plans go to the end.")
+    if task.settings.lookahead and task.problem.shortened is None:
+        raise InputError(f"lookahead: {task.problem.name} does not count periods; plans go to the end.")
     if task.settings.futures and not task.problem.has_trees:
         raise InputError(f"futures: {task.problem.name} has no model of several futures; leave it at 0.")
     return RollingPolicy(task.problem, task.settings, task.seed)
