@@ -106,7 +106,6 @@ def test_the_price_of_a_target_is_no_part_of_the_cost():
     asked = process.decide(full)[0]
     reached = process.solution(0).volume[-1][None]
     process.reset()
-    process = HYDRO.process([instance], [scenario])
     assert process.decide(reached)[0] == pytest.approx(asked, rel=1e-6)
 
 
