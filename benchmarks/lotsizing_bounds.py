@@ -25,10 +25,11 @@ from orl.solvers.dp.relaxation import penalised as paying
 
 SIZES = ("15x5", "20x10", "25x10", "25x15")
 RULES = ("idle", "keep", "fixed", "greedy")
-SCENARIOS, FEW, FEWER = 500, 20, 2
+SCENARIOS, FEW, FEWER = 500, 20, 5
 SEED = 0
 RAW = record.RESULTS / "lotsizing_bounds"
-ALL = [*(f"15x5-{letter}" for letter in "abc"), *(f"{size}-a" for size in SIZES[1:])]
+ALL = [f"{size}-{letter}" for size in SIZES for letter in "abc"]
+FIRSTS = [f"{size}-a" for size in SIZES]
 
 
 def policies(name):
@@ -74,10 +75,10 @@ TINY = [f"{name}@{discount}" for name in ("setting_2items_VI", "setting_2items_V
         "setting_2items_VI_binomial_3") for discount in (0.9, 0.99)]  # fmt: skip
 PARTS = {
     "policies": (policies, ALL),
-    "hindsight": (hindsight, ALL[:4]),
+    "hindsight": (hindsight, [*ALL[:3], *FIRSTS[1:]]),
     "penalised": (penalised, ALL[:3]),
     "tiny": (tiny, TINY),
-    "rolling": (rolling, ["15x5-a"]),
+    "rolling": (rolling, FIRSTS),
 }
 
 

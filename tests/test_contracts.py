@@ -41,7 +41,8 @@ def test_toy_with_per_machine_decisions_and_random_demand_keeps_the_contract():
 def test_every_method_gives_a_verified_and_honest_result(problem, solver):
     family = registry.find_problem(problem)
     method = registry.find_solver(solver, family)
-    limit = 60 if solver in ("rolling", "exact") else 10  # they have models to build for each of a hundred scenarios
+    # Kernels to compile on a new machine, or models to build for each of a hundred scenarios.
+    limit = 60 if solver in ("rolling", "exact", "lagrangian") else 10
     testing.check_solver(family, method, orl.load(SMALL[problem]), time_limit=limit, **QUICK.get(solver, {}))
 
 
