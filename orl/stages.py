@@ -41,6 +41,8 @@ class Stage:
         By how much.
     probabilities : ndarray (num_noises,)
     name : str
+    noise_slopes : ndarray (num_noises, k, num_states), or None
+        What a unit of the incoming state adds to each noise; None: noises do not depend on it.
     """
 
     cost: np.ndarray
@@ -55,6 +57,7 @@ class Stage:
     noises: np.ndarray
     probabilities: np.ndarray
     name: str = "stage"
+    noise_slopes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         rows, columns = self.matrix.shape
@@ -68,6 +71,15 @@ class Stage:
             raise ValueError(f"{self.name}: as many states must go out as come in.")
         if (self.probabilities < 0).any() or abs(self.probabilities.sum() - 1) > 1e-9:
             raise ValueError(f"{self.name}: probabilities must be >= 0 and sum to 1.")
+        expected = (*self.noises.shape, len(self.incoming))
+        if self.noise_slopes is not None and self.noise_slopes.shape != expected:
+            raise ValueError(f"{self.name}: noise_slopes must have shape {expected}, got {self.noise_slopes.shape}.")
+
+    def noise(self, number: int, state: np.ndarray) -> np.ndarray:
+        """Return by how much a noise raises its rows after a state came in, (k,)."""
+        if self.noise_slopes is None:
+            return self.noises[number]
+        return self.noises[number] + self.noise_slopes[number] @ state
 
 
 @dataclass(frozen=True, eq=False)

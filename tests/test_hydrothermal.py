@@ -89,11 +89,11 @@ def test_hindsight_is_a_bound_on_every_policy_of_a_path():
 def test_a_stage_reaches_targets_as_nearly_as_can_be():
     instance = orl.load("hydrothermal/case3")
     dispatcher, at = Dispatcher(instance), columns(instance)
-    full = dispatcher.execute(np.array([0.18]), np.array([0.1]), np.array([0.54]))
+    full = dispatcher.execute(0, np.array([0.18]), np.array([0.1]), np.array([0.54]))
     assert full.columns[at.after][0] == pytest.approx(0.28) and full.columns[at.turn][0] == pytest.approx(0)
-    exact = dispatcher.execute(np.array([0.18]), np.array([0.1]), np.array([0.2]))
+    exact = dispatcher.execute(0, np.array([0.18]), np.array([0.1]), np.array([0.2]))
     assert exact.columns[at.after][0] == pytest.approx(0.2)
-    empty = dispatcher.execute(np.array([0.54]), np.array([0.4]), np.array([0.0]))
+    empty = dispatcher.execute(0, np.array([0.54]), np.array([0.4]), np.array([0.0]))
     assert empty.columns[at.after][0] == pytest.approx(0) and empty.columns[at.spill][0] > 0
 
 
@@ -247,7 +247,10 @@ def test_a_toml_names_folder_and_settings(tmp_path):
     for text, message in (
         ('problem = "hydrothermal"\nfolder = "nowhere"', "there is no folder 'nowhere'"),
         ('problem = "hydrothermal"\nfolder = "data"\nstagse = 3', "stagse"),
-        ('problem = "hydrothermal"\nfolder = "data"\nnetwork = "ac"', "setting network: expected dc or single-bus"),
+        (
+            'problem = "hydrothermal"\nfolder = "data"\nnetwork = "ac"',
+            "setting network: expected dc or transport or",
+        ),
         ('problem = "hydrothermal"\nfolder = "data"\ninitial_volumes = [9]', "initial volume must be in 0..0.54"),
         ('problem = "hydrothermal"\nfolder = "data"\nstages = [', "expected TOML"),
     ):

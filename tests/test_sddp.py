@@ -58,9 +58,12 @@ def equivalent(graph):
         nonlocal width
         for edge in edges:
             stage = graph.stages[edge.node]
-            for noise, probability in zip(stage.noises, stage.probabilities, strict=True):
+            for number, probability in enumerate(stage.probabilities):
                 first, now = width, weight * edge.probability * probability
-                blocks.append(stage.matrix)
+                slopes = np.zeros(stage.matrix.shape)
+                if stage.noise_slopes is not None:
+                    slopes[np.ix_(stage.noise_rows, stage.incoming)] = stage.noise_slopes[number]
+                blocks.append(csr_array(stage.matrix.toarray() - slopes))
                 width += len(stage.cost)
                 cost.append(now * stage.cost)
                 lower, upper = stage.lower.copy(), stage.upper.copy()
@@ -71,7 +74,7 @@ def equivalent(graph):
                 low.append(lower)
                 high.append(upper)
                 raised = np.zeros(len(stage.row_lower))
-                raised[stage.noise_rows] = noise
+                raised[stage.noise_rows] = stage.noises[number]
                 row_low.append(stage.row_lower + raised)
                 row_high.append(stage.row_upper + raised)
                 grow(graph.children[edge.node], first + stage.outgoing, now * graph.discount)
@@ -166,7 +169,12 @@ def graphs(draw):
 @profile(max_examples=40, deadline=None)
 def test_the_bound_rises_to_the_deterministic_equivalent(graph, multi_cut, selects, seed):
     optimum = equivalent(graph)
-    sddp, log = trained(graph, 60, seed, multi_cut=multi_cut, selects=selects)
+    sddp = Sddp(graph, multi_cut=multi_cut, selects=selects)
+
+    def is_done(log):  # a rare way may have to be drawn first
+        return (len(log) >= 60 and log[-1].bound >= optimum * (1 - 1e-5) - 1e-5) or len(log) >= 1500
+
+    log = train(sddp, np.random.default_rng(seed), is_done, time.perf_counter)
     if not selects:  # without the best bound of before
         sddp._bound = -np.inf
         assert sddp.bound() == pytest.approx(log[-1].bound, rel=1e-9, abs=1e-9)

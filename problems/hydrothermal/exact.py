@@ -20,7 +20,7 @@ from orl.scenario import Scenarios
 from .instance import HydroThermal
 from .plans import Dispatch
 from .scenario import realise
-from .stages import columns, stages
+from .stages import columns, stage_of
 
 
 def build(
@@ -50,14 +50,16 @@ def build(
 
     if len(scenarios) != 1:
         raise InputError(f"{instance.name}: the model is of 1 path of inflows, got {len(scenarios)}.")
-    stage, at = stages(instance).stages[0], columns(instance)
+    stage, at = stage_of(instance, 0), columns(instance)
     inflows = realise(instance, scenarios) * instance.hm3_per_flow
     periods, width = len(inflows), len(stage.cost)
     rows = [np.flatnonzero(part) for part in stage.matrix.toarray() != 0]
     m = pyo.ConcreteModel(instance.name)
 
+    of_stage = [stage_of(instance, t, stage) for t in range(periods)]
+
     def limits(_: Any, t: int, column: int) -> tuple[float | None, float | None]:
-        low, high = float(stage.lower[column]), float(stage.upper[column])
+        low, high = float(stage.lower[column]), float(of_stage[t].upper[column])
         return (low if np.isfinite(low) else None), (high if np.isfinite(high) else None)
 
     m.x = pyo.Var(range(periods), range(width), bounds=limits)
@@ -72,7 +74,7 @@ def build(
             raise Stopped
         for row, held in enumerate(rows):
             left = pyo.quicksum(float(matrix[row, column]) * m.x[t, column] for column in held.tolist())
-            m.balance.add(left == float(stage.row_lower[row] + raised[t, row]))
+            m.balance.add(left == float(of_stage[t].row_lower[row] + raised[t, row]))
         if t > 0:
             for before, after in zip(at.before.tolist(), at.after.tolist(), strict=True):
                 m.balance.add(m.x[t, before] == m.x[t - 1, after])

@@ -1,15 +1,9 @@
-"""Hydrothermal systems from folders in the format of HydroPowerModels.jl (MIT licence): three files and two optional.
-
-PowerModels.json (network, per unit), hydro.json (reservoirs), inflows.csv (a row a stage; for each reservoir a block of
-one column a scenario), scenarioprobability.csv (a row a stage, a column a scenario) and options.toml of our own, which
-holds settings; or a TOML file elsewhere that names the folder.
+"""Hydrothermal systems from folders in the formats of HydroPowerModels.jl or msppy, with options.toml of our own, which
+holds settings; or from a TOML file elsewhere that holds settings and names the folder.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -23,15 +17,17 @@ from orl import params
 from orl.errors import InputError, at
 from orl.files import read_text
 
-from .instance import HydroThermal, HydroThermalSettings, Network, Reservoirs
+from . import hydropowermodels_format, msppy_format
+from .instance import HydroThermal, HydroThermalSettings
+from .tables import read_table
 
-TINY = 1e-12  # numbers below are rounding of the files' writers
+FORMATS = (hydropowermodels_format, msppy_format)
 
 
 def sniff(path: Path, head: bytes) -> bool:
     """Return whether a folder or a TOML file is a hydrothermal system."""
     if path.is_dir():
-        return (path / "hydro.json").is_file()
+        return any(format.sniff(path) for format in FORMATS)
     says = re.search(r"""^\s*problem\s*=\s*["'](\w+)["']""", head.decode("utf-8-sig", errors="replace"), re.M)
     return path.suffix == ".toml" and says is not None and says.group(1) == "hydrothermal"
 
@@ -63,34 +59,26 @@ def load(path: Path, settings: Mapping[str, Any] | None = None) -> HydroThermal:
         chosen = params.make(HydroThermalSettings, {**options, **(settings or {})}, "hydrothermal")
     except InputError as error:
         raise at(path, None, str(error)) from None
-    grid = _json(folder / "PowerModels.json")
-    hydro = _json(folder / "hydro.json")
+    format = next((format for format in FORMATS if format.sniff(folder)), hydropowermodels_format)
+    instance = format.load(folder, chosen)
+    water, count = instance.reservoirs, len(instance.reservoirs.names)
+    for key in ("initial_volumes", "initial_inflows"):
+        given = getattr(chosen, key)
+        if given is not None and len(given) != count:
+            raise at(path, None, f"{key} must have {count} entries, got {len(given)}.")
     try:
-        network, reservoirs = _system(grid, hydro, chosen)
+        if chosen.initial_volumes is not None:
+            water = replace(water, initial_hm3=np.array(chosen.initial_volumes, dtype=np.float64))
     except InputError as error:
-        raise at(folder, None, str(error)) from None
-    except KeyError as error:
-        raise at(folder, None, f"{error.args[0]!r} is missing in PowerModels.json or hydro.json.") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise at(folder, None, f"PowerModels.json or hydro.json hold something unexpected: {error}.") from None
-    inflows = _inflows(folder / "inflows.csv", len(reservoirs.names))
-    probabilities = np.full(inflows.shape[:2], 1 / inflows.shape[1])
-    file = folder / "scenarioprobability.csv"
-    if file.is_file() and chosen.probabilities == "file":
-        probabilities = _table(file)
-    panel = None
-    if chosen.panel == "protocol":
-        if not (folder / "protocol.csv").is_file():
-            raise at(folder, None, "panel=protocol needs a file protocol.csv.")
-        panel = _table(folder / "protocol.csv").astype(np.int64) - 1
-    own = read_inflows(Path(chosen.inflows), len(reservoirs.names)) if chosen.inflows else None
-    hours = chosen.stage_hours or float(hydro.get("stage_hours", 1.0))
-    return HydroThermal(name, network, reservoirs, inflows, probabilities, hours, chosen, str(path), panel, own)
+        raise at(path, None, str(error)) from None
+    first = instance.first_inflow if chosen.initial_inflows is None else np.array(chosen.initial_inflows, np.float64)
+    own = read_inflows(Path(chosen.inflows), count) if chosen.inflows else None
+    return replace(instance, name=name, source=str(path), reservoirs=water, first_inflow=first, path=own)
 
 
 def read_inflows(path: Path, count: int) -> np.ndarray:
     """Read a path of inflows of the user's own, m3/s: a row a stage, a column a reservoir, (stages, R)."""
-    table = _table(path)
+    table = read_table(path)
     if table.shape[1] != count:
         raise at(path, 1, f"expected {count} columns, one a reservoir, got {table.shape[1]}.")
     if (table < 0).any():
@@ -105,140 +93,3 @@ def _toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
         line = re.search(r"line (\d+)", str(error))
         raise at(path, int(line.group(1)) if line else None, f"expected TOML: {error}.") from None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise at(path, error.lineno, f"expected JSON: {error.msg}.") from None
-    except RecursionError as error:
-        raise at(path, None, f"expected JSON: {error}.") from None
-    if not isinstance(data, dict):
-        raise at(path, None, "expected a JSON object.")
-    return data
-
-
-def _table(path: Path) -> np.ndarray:
-    """Read a CSV of numbers without a header."""
-    rows: list[list[float]] = []
-    for number, row in enumerate(csv.reader(io.StringIO(read_text(path))), start=1):
-        if not row:
-            continue
-        try:
-            rows.append([float(entry) for entry in row])
-        except ValueError:
-            raise at(path, number, f"expected numbers, got {','.join(row)[:40]!r}.") from None
-        if not np.isfinite(rows[-1]).all():
-            raise at(path, number, "expected finite numbers.")
-        if len(rows[-1]) != len(rows[0]):
-            raise at(path, number, f"expected {len(rows[0])} columns, got {len(rows[-1])}.")
-    if not rows:
-        raise at(path, None, "the file is empty.")
-    return np.array(rows)
-
-
-def _inflows(path: Path, count: int) -> np.ndarray:
-    table = _table(path)
-    if table.shape[1] % count:
-        raise at(path, 1, f"expected a multiple of {count} columns, one a scenario in a block a reservoir, got "
-                          f"{table.shape[1]}.")  # fmt: skip
-    if (table < 0).any():
-        row = int((table < 0).any(axis=1).argmax())
-        raise at(path, row + 1, f"inflows must be >= 0, got {table[row].min():g}.")
-    return table.reshape(len(table), count, -1).transpose(0, 2, 1).copy()  # (rows, scenarios, reservoirs)
-
-
-def _system(grid: Mapping[str, Any], hydro: Mapping[str, Any], chosen: Any) -> tuple[Network, Reservoirs]:
-    base = float(grid["baseMVA"])
-    buses = sorted(grid["bus"].values(), key=lambda bus: bus["bus_i"])
-    place = {bus["bus_i"]: number for number, bus in enumerate(buses)}
-
-    def bus_of(number: int, what: str) -> int:
-        if number not in place:
-            raise InputError(f"{what} is at bus {number}, which does not exist.")
-        return place[number]
-
-    load_mw = np.zeros(len(buses))
-    for load in grid["load"].values():
-        if load.get("status", 1):
-            load_mw[bus_of(load["load_bus"], f"load {load['index']}")] += base * load["pd"] * chosen.load_factor
-    units = hydro["Hydrogenerators"]
-    gens = {gen["index"]: gen for gen in grid["gen"].values() if gen.get("gen_status", 1)}
-    thermal = [gen for index, gen in sorted(gens.items()) if index not in {unit["index_grid"] for unit in units}]
-    branches = [
-        branch for _, branch in sorted(grid["branch"].items(), key=lambda pair: int(pair[0])) if branch["br_status"]
-    ]
-    impedance = np.array([branch["br_r"] ** 2 + branch["br_x"] ** 2 for branch in branches])
-    if (impedance == 0).any():
-        raise InputError(f"branch {branches[int((impedance == 0).argmax())]['index']} has no impedance.")
-    mw_per_rad = base * np.array([branch["br_x"] for branch in branches]) / impedance if branches else np.zeros(0)
-    limits = [
-        min(base * branch.get("rate_a", np.inf), abs(through) * min(branch["angmax"], -branch["angmin"]))
-        for branch, through in zip(branches, mw_per_rad, strict=True)
-    ]
-    references = [number for number, bus in enumerate(buses) if bus["bus_type"] == 3]
-    network = Network(
-        bus_names=tuple(str(bus.get("name", bus["bus_i"])).strip() for bus in buses),
-        load_mw=load_mw,
-        gen_names=tuple(str(gen.get("name", gen["index"])).strip() for gen in thermal),
-        gen_bus=np.array([bus_of(gen["gen_bus"], f"generator {gen['index']}") for gen in thermal], dtype=np.int64),
-        gen_min_mw=base * np.array([gen["pmin"] for gen in thermal], dtype=np.float64),
-        gen_max_mw=base * np.array([gen["pmax"] for gen in thermal], dtype=np.float64),
-        gen_cost=np.array([_linear(gen) for gen in thermal], dtype=np.float64) / base,
-        branch_from=np.array([bus_of(branch["f_bus"], "a branch") for branch in branches], dtype=np.int64),
-        branch_to=np.array([bus_of(branch["t_bus"], "a branch") for branch in branches], dtype=np.int64),
-        branch_mw_per_rad=mw_per_rad,
-        branch_limit_mw=np.array(limits),
-        reference_bus=references[0] if references else 0,
-        deficit_cost=float(grid["cost_deficit"]),
-        fixed_cost=float(sum(gen["cost"][1] for gen in gens.values() if len(gen.get("cost", [])) > 1)),
-    )
-    reservoirs = _reservoirs(units, gens, base, bus_of)
-    if chosen.initial_volumes is not None:
-        if len(chosen.initial_volumes) != len(units):
-            raise InputError(f"initial_volumes must have {len(units)} entries, got {len(chosen.initial_volumes)}.")
-        reservoirs = replace(reservoirs, initial_hm3=np.array(chosen.initial_volumes, dtype=np.float64))
-    return network, reservoirs
-
-
-def _reservoirs(units: Any, gens: Mapping[int, Any], base: float, bus_of: Any) -> Reservoirs:
-    number = {unit["index"]: place for place, unit in enumerate(units)}
-    into = {key: np.zeros((len(units), len(units)), dtype=bool) for key in ("downstream_turn", "downstream_spill")}
-    for place, unit in enumerate(units):
-        for key, table in into.items():
-            for below in unit.get(key, []):
-                if below not in number:
-                    raise InputError(f"hydro plant {unit['index']}: {key} names plant {below}, which does not exist.")
-                table[place, number[below]] = True
-        if unit["index_grid"] not in gens:
-            raise InputError(f"hydro plant {unit['index']}: there is no generator {unit['index_grid']} in service.")
-    plants = [gens[unit["index_grid"]] for unit in units]
-    factor = _column(units, "production_factor")
-    power = np.where(factor > 0, factor, 1.0)
-    lowest = np.where(factor > 0, base * np.array([gen["pmin"] for gen in plants]) / power, 0.0)
-    highest = np.where(factor > 0, base * np.array([gen["pmax"] for gen in plants]) / power, np.inf)
-    return Reservoirs(
-        names=tuple(str(unit.get("name", unit["index"])).strip() for unit in units),
-        bus=np.array([bus_of(gen["gen_bus"], f"generator {gen['index']}") for gen in plants], dtype=np.int64),
-        min_hm3=_column(units, "min_volume"),
-        max_hm3=_column(units, "max_volume"),
-        initial_hm3=_column(units, "initial_volume"),
-        min_turn=np.maximum(_column(units, "min_turn"), lowest),
-        max_turn=np.minimum(_column(units, "max_turn"), highest),
-        mw_per_flow=factor,
-        cost=np.array([_linear(gen) for gen in plants]) / base,
-        spill_cost=_column(units, "spill_cost"),
-        turn_into=into["downstream_turn"],
-        spill_into=into["downstream_spill"],
-    )
-
-
-def _column(units: Any, key: str) -> np.ndarray:
-    values = np.array([float(unit[key]) for unit in units])
-    return np.where(np.abs(values) < TINY, 0.0, values)
-
-
-def _linear(gen: Mapping[str, Any]) -> float:
-    """Return the linear cost of a generator, per unit; those without any cost nothing."""
-    return float(gen["cost"][0]) if gen.get("cost") else 0.0

@@ -19,8 +19,8 @@ class HydroThermalSettings:
 
     Parameters
     ----------
-    network : 'dc' or 'single-bus'
-        Lossless linear flow over the branches, or one bus for all.
+    network : 'dc', 'transport' or 'single-bus'
+        Lossless linear flow over the branches; flow within their limits alone; or one bus for all.
     stage_hours : float > 0, or None
         Length of a stage; None: the folder's, else 1.
     load_factor : float > 0
@@ -36,8 +36,17 @@ class HydroThermalSettings:
         below 1).
     initial_volumes : tuple of float >= 0, or None
         hm3, one a reservoir; None: the file's.
+    initial_inflows : tuple of float >= 0, or None
+        m3/s, one a reservoir: those of the first stage, known beforehand; None: the file's, or drawn where it has none.
     probabilities : 'file' or 'uniform'
         Weights of the inflow scenarios: those of scenarioprobability.csv where it exists, or equal ones.
+    inflow_model : 'history' or 'autoregressive'
+        Of the files of msppy: the years on record, each stage's drawn apart, or a periodic autoregression of order 1
+        with multiplicative errors.
+    noise_samples : int >= 1
+        How many errors of the autoregression are drawn for each month, once and for all: the process is that of these.
+    noise_seed : int >= 0
+        Of that draw.
     panel : 'drawn' or 'protocol'
         Whether scenarios to evaluate on are drawn, or those of the folder's protocol.csv: row t, column i holds the
         number (from 1) of the inflow scenario of stage t in scenario i.
@@ -46,7 +55,7 @@ class HydroThermalSettings:
         for the folder's inflows all the same.
     """
 
-    network: Literal["dc", "single-bus"] = "dc"
+    network: Literal["dc", "transport", "single-bus"] = "dc"
     stage_hours: float | None = None
     load_factor: float = 1.0
     stages: int | None = None
@@ -54,7 +63,11 @@ class HydroThermalSettings:
     discount: float = 1.0
     horizon: Literal["finite", "periodic"] = "finite"
     initial_volumes: tuple[float, ...] | None = None
+    initial_inflows: tuple[float, ...] | None = None
     probabilities: Literal["file", "uniform"] = "file"
+    inflow_model: Literal["history", "autoregressive"] = "history"
+    noise_samples: int = 50
+    noise_seed: int = 0
     panel: Literal["drawn", "protocol"] = "drawn"
     inflows: str | None = None
 
@@ -66,9 +79,11 @@ class HydroThermalSettings:
             value = getattr(self, key)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{key} must be > 0, got {value}.")
-        for key in ("stages", "reported_stages"):
+        for key in ("stages", "reported_stages", "noise_samples"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise ValueError(f"{key} must be >= 1, got {getattr(self, key)}.")
+        if self.noise_seed < 0:
+            raise ValueError(f"noise_seed must be >= 0, got {self.noise_seed}.")
         if not 0 < self.discount <= 1:
             raise ValueError(f"discount must be > 0 and at most 1, got {self.discount}.")
         if self.horizon == "periodic" and self.discount == 1:
@@ -82,7 +97,8 @@ class Network:
     Parameters
     ----------
     bus_names : tuple of str, (B,)
-    load_mw : ndarray (B,)
+    load_mw : ndarray (rows, B)
+        Stage t takes row t modulo rows.
     gen_names : tuple of str, (G,)
     gen_bus : int ndarray (G,)
     gen_min_mw, gen_max_mw : ndarray (G,)
@@ -90,13 +106,17 @@ class Network:
         USD/MWh.
     branch_from, branch_to : int ndarray (E,)
         Buses.
-    branch_mw_per_rad : ndarray (E,)
-        Flow for an angle difference of one radian.
-    branch_limit_mw : ndarray (E,)
-        Thermal limit, or what the largest angle difference lets through if that is less.
+    branch_min_mw, branch_max_mw : ndarray (E,)
+        Least flow, negative where it may go backwards, and largest; the largest angle difference counts, too.
+    branch_cost : ndarray (E,)
+        USD/MWh of flow; 0 where it may go backwards.
+    branch_mw_per_rad : ndarray (E,), or None
+        Flow for an angle difference of one radian; None: unknown, so there is no network=dc.
+    deficit_cost : ndarray (S,)
+        USD/MWh of load that is not served, in segments, ascending.
+    deficit_share : ndarray (S,)
+        Of the bus's load, that each segment has room for; may be infinite.
     reference_bus : int
-    deficit_cost : float
-        USD/MWh of load that is not served.
     fixed_cost : float
         USD/h, whatever is decided.
     """
@@ -110,11 +130,25 @@ class Network:
     gen_cost: np.ndarray
     branch_from: np.ndarray
     branch_to: np.ndarray
-    branch_mw_per_rad: np.ndarray
-    branch_limit_mw: np.ndarray
-    reference_bus: int
-    deficit_cost: float
+    branch_min_mw: np.ndarray
+    branch_max_mw: np.ndarray
+    branch_cost: np.ndarray
+    branch_mw_per_rad: np.ndarray | None
+    deficit_cost: np.ndarray
+    deficit_share: np.ndarray
+    reference_bus: int = 0
     fixed_cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        wrong = (self.branch_cost != 0) & (self.branch_min_mw < 0) | (self.branch_min_mw > self.branch_max_mw)
+        if wrong.any():
+            place = int(wrong.argmax())
+            raise InputError(
+                f"branch {place}: expected least flow <= largest, and no cost where it may go backwards, got "
+                f"{self.branch_min_mw[place]:g}..{self.branch_max_mw[place]:g} MW at {self.branch_cost[place]:g}."
+            )
+        if not (np.diff(self.deficit_cost) > 0).all() or (self.deficit_share < 0).any():
+            raise InputError("costs of deficit segments must ascend, and their shares be >= 0.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +205,20 @@ class Reservoirs:
 
 
 @dataclass(frozen=True, eq=False)
+class Autoregression:
+    """Inflows that depend on those before: a_t = z_t (base_t + slope_t a_{t-1}), the errors z_t drawn stage by stage.
+
+    Parameters
+    ----------
+    base, slope : ndarray (rows, R)
+        m3/s; no unit. Of the stage's row.
+    """
+
+    base: np.ndarray
+    slope: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class HydroThermal:
     """Long-term dispatch of reservoirs and thermal plants under uncertain inflows.
 
@@ -180,7 +228,8 @@ class HydroThermal:
     network : Network
     reservoirs : Reservoirs
     inflows : ndarray (rows, scenarios, R)
-        m3/s. Stage t takes row t modulo rows; one scenario is drawn for all reservoirs together.
+        m3/s; with an autoregression its errors, no unit. Stage t takes row t modulo rows; one scenario is drawn for
+        all reservoirs together.
     probabilities : ndarray (rows, scenarios)
     stage_hours : float
     settings : HydroThermalSettings
@@ -190,6 +239,13 @@ class HydroThermal:
         Numbers (from 0) of the inflow scenarios of S scenarios to evaluate on.
     path : ndarray (stages, R), or None
         The one path of inflows, m3/s.
+    first_inflow : ndarray (R,), or None
+        Of the first stage, m3/s, if it is known beforehand.
+    autoregression : Autoregression or None
+    holds_energy : bool
+        Whether reservoirs are those of energy: volumes in MW-stages, flows in MW, all else as it is.
+    first_stage : int
+        What the first stage is counted as, in an episode on the way.
     """
 
     name: str
@@ -202,10 +258,21 @@ class HydroThermal:
     source: str = ""
     panel: np.ndarray | None = None
     path: np.ndarray | None = None
+    first_inflow: np.ndarray | None = None
+    autoregression: Autoregression | None = None
+    holds_energy: bool = False
+    first_stage: int = 0
 
     problem = "hydrothermal"
 
     def __post_init__(self) -> None:
+        count = len(self.reservoirs.names)
+        if self.settings.network == "dc" and self.network.branch_mw_per_rad is None:
+            raise self._error("nothing is known of the branches' reactances; set network to transport or single-bus.")
+        if self.first_inflow is not None and (self.first_inflow.shape != (count,) or (self.first_inflow < 0).any()):
+            raise self._error(f"initial_inflows must be {count} numbers >= 0.")
+        if self.autoregression is not None and self.first_inflow is None:
+            raise self._error("an autoregression begins with known inflows; set initial_inflows.")
         if self.inflows.ndim != 3 or self.inflows.shape[2] != len(self.reservoirs.names):
             raise self._error(f"inflows must be of {len(self.reservoirs.names)} reservoirs, got {self.inflows.shape}.")
         if not np.isfinite(self.inflows).all() or (self.inflows < 0).any():
@@ -235,18 +302,48 @@ class HydroThermal:
     @property
     def is_random(self) -> bool:
         """Whether scenarios differ."""
-        return self.path is None and self.inflows.shape[1] > 1
+        is_known = self.num_stages == 1 and self.first_inflow is not None
+        return self.path is None and self.inflows.shape[1] > 1 and not is_known
 
     @property
     def hm3_per_flow(self) -> float:
-        """K: hm3 that 1 m3/s brings in a stage."""
-        return HM3_PER_FLOW_HOUR * self.stage_hours
+        """K: hm3 that 1 m3/s brings in a stage; 1 where reservoirs hold energy."""
+        return 1.0 if self.holds_energy else HM3_PER_FLOW_HOUR * self.stage_hours
+
+    @property
+    def volume_unit(self) -> str:
+        return "MW-stages" if self.holds_energy else "hm3"
+
+    @property
+    def flow_unit(self) -> str:
+        return "MW" if self.holds_energy else "m3/s"
+
+    def row(self, stage: int) -> int:
+        """Return the row of inflows of a stage."""
+        return (self.first_stage + stage) % len(self.inflows)
+
+    def load_mw(self, stage: int) -> np.ndarray:
+        """Return the load of a stage, (B,)."""
+        return self.network.load_mw[(self.first_stage + stage) % len(self.network.load_mw)]
 
     @cached_property
     def stages_of_storage(self) -> float:
         """How many stages of mean inflow the reservoirs hold."""
-        inflow = float((self.inflows.mean(axis=(0, 1)) * self.hm3_per_flow).sum())
-        return float(self.reservoirs.max_hm3.sum()) / inflow if inflow else float("inf")
+        inflow = self.mean_inflow.sum() * self.hm3_per_flow
+        return float(self.reservoirs.max_hm3.sum() / inflow) if inflow else float("inf")
+
+    @cached_property
+    def mean_inflow(self) -> np.ndarray:
+        """The mean over all rows and scenarios, m3/s, (R,); with an autoregression that of expected inflows."""
+        drawn = np.einsum("ts,tsr->tr", self.probabilities, self.inflows)
+        if self.autoregression is None:
+            return drawn.mean(axis=0)
+        of_rows, last = [], self.first_inflow
+        for t in range(10 * len(drawn)):  # long enough to forget the first
+            row = t % len(drawn)
+            last = drawn[row] * (self.autoregression.base[row] + self.autoregression.slope[row] * last)
+            of_rows.append(last)
+        return np.mean(of_rows[-len(drawn) :], axis=0)
 
     def _error(self, message: str) -> InputError:
         return InputError(f"{self.source or self.name}: {message}")
@@ -260,9 +357,10 @@ def describe(instance: HydroThermal) -> str:
     words: list[Any] = [
         f"{len(reservoirs.names)} reservoirs, {len(network.gen_names)} thermal plants, {len(network.bus_names)} buses, "
         f"{len(network.branch_from)} branches ({instance.settings.network})",
-        f"{ends} of {instance.stage_hours:g} h (K = {instance.hm3_per_flow:g} hm3 per m3/s)",
-        f"load {network.load_mw.sum():.1f} MW",
-        f"{rows} x {scenarios} inflows",
+        f"{ends} of {instance.stage_hours:g} h (K = {instance.hm3_per_flow:g} {instance.volume_unit} per "
+        f"{instance.flow_unit})",
+        f"load {network.load_mw.sum(axis=1).mean():.1f} MW",
+        f"{rows} x {scenarios} {'inflows' if instance.autoregression is None else 'errors of autoregressive inflows'}",
         f"storage of {instance.stages_of_storage:.3g} stages of mean inflow",
     ]
     return "; ".join(words)

@@ -21,7 +21,7 @@ def metrics(instance: HydroThermal, scenario: Scenarios, dispatch: Dispatch) -> 
     hours = instance.stage_hours
     hydro = float((dispatch.turn * instance.reservoirs.mw_per_flow).sum())
     deficit = dispatch.deficit.sum(axis=1)
-    load = float(instance.network.load_mw.sum()) * len(deficit)
+    load = float(sum(instance.load_mw(stage).sum() for stage in range(len(deficit))))
     figures = {
         "hydro_share": hydro / load if load else 0.0,
         "deficit_share": float(deficit.sum()) / load if load else 0.0,

@@ -28,12 +28,12 @@ class Dispatch:
         hm3.
     power : ndarray (stages, G)
         MW of thermal plants.
-    deficit : ndarray (stages, buses)
-        MW of load that is not served; with network=single-bus one column.
+    deficit : ndarray (stages, buses * segments)
+        MW of load that is not served, bus by bus, segment by segment; with network=single-bus there is one bus.
     flow : ndarray (stages, branches)
         MW; with network=single-bus no column.
     angle : ndarray (stages, buses)
-        rad; with network=single-bus no column.
+        rad; with network=dc alone, else no column.
     """
 
     volume: np.ndarray
@@ -47,18 +47,20 @@ class Dispatch:
 
 def headings(instance: HydroThermal) -> dict[str, list[str]]:
     """Return the headings of the columns of each field of a dispatch, units included."""
-    network, plants = instance.network, instance.reservoirs.names
-    is_dc = instance.settings.network == "dc"
-    buses = list(network.bus_names) if is_dc else ["all"]
-    branches = range(len(network.branch_from)) if is_dc else ()
+    network, plants, kind = instance.network, instance.reservoirs.names, instance.settings.network
+    volume, flow = instance.volume_unit, instance.flow_unit
+    buses = ["all"] if kind == "single-bus" else list(network.bus_names)
+    branches = [] if kind == "single-bus" else list(range(len(network.branch_from)))
+    segments = range(1, len(network.deficit_cost) + 1)
+    parts = [f"{name} {segment}" for name in buses for segment in segments] if len(segments) > 1 else buses
     return {
-        "volume": [f"volume {name} (hm3)" for name in plants],
-        "turn": [f"turbined {name} (m3/s)" for name in plants],
-        "spill": [f"spill {name} (hm3)" for name in plants],
+        "volume": [f"volume {name} ({volume})" for name in plants],
+        "turn": [f"turbined {name} ({flow})" for name in plants],
+        "spill": [f"spill {name} ({volume})" for name in plants],
         "power": [f"power {name} (MW)" for name in network.gen_names],
-        "deficit": [f"deficit {name} (MW)" for name in buses],
+        "deficit": [f"deficit {name} (MW)" for name in parts],
         "flow": [f"flow branch {number} (MW)" for number in branches],
-        "angle": [f"angle {name} (rad)" for name in buses] if is_dc else [],
+        "angle": [f"angle {name} (rad)" for name in buses] if kind == "dc" else [],
     }
 
 

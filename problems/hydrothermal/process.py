@@ -22,7 +22,7 @@ from orl.scenario import Scenarios
 from .instance import HydroThermal
 from .plans import Dispatch
 from .scenario import realise
-from .stages import Columns, columns, stages
+from .stages import Columns, columns, stage_of
 
 PRICE = 10.0  # of a unit's distance from the target, in units of the most that any water can be worth
 
@@ -43,7 +43,7 @@ class Dispatcher:
     """
 
     def __init__(self, instance: HydroThermal):
-        stage = stages(instance).stages[0]
+        stage = stage_of(instance, 0)
         self.at: Columns = columns(instance)
         count, width = len(self.at.after), len(stage.cost)
         # Two columns a reservoir: how far the volume ends above and below its target, in rows of their own.
@@ -57,7 +57,7 @@ class Dispatcher:
         )  # fmt: skip
         self._price = PRICE * _most_worth(instance)
         self._target_rows = stage.matrix.shape[0] + np.arange(count)
-        self._stage = stage
+        self._instance, self._stage = instance, stage
         self._program = LinearProgram(
             np.concatenate([stage.cost, np.full(2 * count, self._price)]),
             np.concatenate([stage.lower, np.zeros(2 * count)]),
@@ -67,17 +67,27 @@ class Dispatcher:
             np.concatenate([stage.row_upper, np.zeros(count)]),
             f"{instance.name} dispatch",
         )
-        self.execute(instance.reservoirs.initial_hm3, 0 * instance.reservoirs.max_hm3, instance.reservoirs.initial_hm3)
+        water = instance.reservoirs
+        self.execute(0, water.initial_hm3, 0 * water.max_hm3, water.initial_hm3)
         self._program.keep_basis()  # whatever was solved before, the same question has the same answer
 
-    def execute(self, volume: np.ndarray, arriving_hm3: np.ndarray, target: np.ndarray) -> Executed:
-        """Return the cheapest dispatch that ends as near the target as can be."""
-        self._program.set_columns(self._stage.incoming, volume, volume)
+    def execute(self, stage: int, volume: np.ndarray, arriving_hm3: np.ndarray, target: np.ndarray) -> Executed:
+        """Return the cheapest dispatch of a stage that ends as near the target as can be."""
+        if len(self._instance.network.load_mw) > 1:
+            self._load(stage)
+        self._program.set_columns(self.at.before, volume, volume)
         self._program.set_rows(self._stage.noise_rows, arriving_hm3, arriving_hm3)
         self._program.set_rows(self._target_rows, target, target)
         found = self._program.solve(from_kept=True).columns[: len(self._stage.cost)]
         found = np.clip(found, self._stage.lower, self._stage.upper)
         return Executed(float(self._stage.cost @ found), found)
+
+    def _load(self, stage: int) -> None:
+        """Set the load of a stage."""
+        self._stage = made = stage_of(self._instance, stage, self._stage)
+        deficit, rows = self.at.deficit, self.at.power_rows
+        self._program.set_columns(deficit, made.lower[deficit], made.upper[deficit])
+        self._program.set_rows(rows, made.row_lower[rows], made.row_upper[rows])
 
 
 class HydroThermalProcess:
@@ -137,7 +147,7 @@ class HydroThermalProcess:
     def observe(self) -> Observation:
         arrays = {
             "stage": self._stage,
-            "row": self._stage % np.array([len(one.inflows) for one in self.instances]),
+            "row": np.array([one.row(int(stage)) for one, stage in zip(self.instances, self._stage, strict=True)]),
             "volume": self._volume,
             "inflow": self._inflow,
         }
@@ -176,7 +186,10 @@ class HydroThermalProcess:
             one = self.instances[env]
             count = len(one.reservoirs.names)
             executed = self._dispatcher(one).execute(
-                self._volume[env, :count], self._inflow[env, :count] * one.hm3_per_flow, actions[env, :count]
+                int(self._stage[env]),
+                self._volume[env, :count],
+                self._inflow[env, :count] * one.hm3_per_flow,
+                actions[env, :count],
             )
             cost[env] = executed.cost
             self._log[env].append(executed.columns)
@@ -202,7 +215,7 @@ class HydroThermalProcess:
         at = columns(self.instances[env])
         done = np.array(self._log[env]).reshape(len(self._log[env]), -1)
         if not len(done):
-            done = np.zeros((0, int(at.fixed[-1]) + 1))
+            done = np.zeros((0, int(at.fixed[-1]) + 1 + 2 * len(at.inflow_rows)))
         parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
         return Dispatch(*(done[:, part] for part in parts))
 
@@ -244,4 +257,4 @@ def _most_worth(instance: HydroThermal) -> float:
     """Return more than a hm3 can save: all the power that it can make on its way down, at the cost of a deficit."""
     water = instance.reservoirs
     power = float(water.mw_per_flow.sum()) / instance.hm3_per_flow
-    return max(1.0, instance.network.deficit_cost * power + float(water.spill_cost.sum()))
+    return max(1.0, float(instance.network.deficit_cost.max()) * power + float(water.spill_cost.sum()))

@@ -28,12 +28,24 @@ def realise(instance: HydroThermal, scenario: Scenarios) -> np.ndarray:
     stages = instance.num_stages
     if instance.path is not None:
         return instance.path[:stages]
-    row = np.arange(stages) % len(instance.inflows)
+    row = np.array([instance.row(stage) for stage in range(stages)])
+    drawn = instance.inflows[row, _numbers(instance, scenario, row)]
+    if instance.first_inflow is not None:
+        drawn[0] = instance.first_inflow
+    if (memory := instance.autoregression) is not None:
+        for stage in range(1, stages):
+            drawn[stage] *= memory.base[row[stage]] + memory.slope[row[stage]] * drawn[stage - 1]
+    return drawn
+
+
+def _numbers(instance: HydroThermal, scenario: Scenarios, row: np.ndarray) -> np.ndarray:
+    """Return the number of the inflow scenario of each stage, (stages,)."""
+    stages = len(row)
     if not scenario.is_random:
-        return instance.inflows[row, 0]
+        return np.zeros(stages, dtype=np.int64)
     if instance.panel is not None and scenario.purpose == Purpose.EVALUATE:
-        return instance.inflows[row, instance.panel[:stages, scenario.rows[0]]]
+        return instance.panel[:stages, scenario.rows[0]]
     uniforms = scenario.values(0, stages)[:stages]
     cumulative = instance.probabilities.cumsum(axis=1)[row]
     number = (cumulative <= uniforms[:, None] * cumulative[:, -1:]).sum(axis=1)
-    return instance.inflows[row, np.minimum(number, instance.inflows.shape[1] - 1)]
+    return np.minimum(number, instance.inflows.shape[1] - 1)

@@ -10,17 +10,23 @@ Parameters
 
 Variables
     v_r, w_r    volume before and after, hm3
+    i_r, j_r    inflow of the stage before and of this one, hm3 (with an autoregression alone)
     q_r, s_r    turbined flow, m3/s; spill, hm3
-    p_g, u_b    thermal power, load not served, MW
+    p_g, u_bk   thermal power; load not served, in segments k, MW
     f_e, th_b   flow, MW; voltage angle, rad
 
-minimise  sum_g c_g p_g + sum_r c_r rho_r q_r + sum_r cs_r s_r + c_u sum_b u_b  (+ fixed cost), USD/h (spill: a stage)
+minimise  sum_g c_g p_g + sum_r c_r rho_r q_r + sum_r cs_r s_r + sum_bk c_k u_bk + sum_e c_e f_e  (+ fixed cost), USD/h
+          (spill: a stage)
 
 subject to
 
     water       w_r + K q_r + s_r - K sum_{i into r} q_i - sum_{i into r} s_i = v_r + K a_r
-    power       sum_{g at b} p_g + sum_{r at b} rho_r q_r + u_b + sum_{e to b} f_e - sum_{e from b} f_e = load_b
-    flow        f_e = beta_e (th_from - th_to)
+    power       sum_{g at b} p_g + sum_{r at b} rho_r q_r + sum_k u_bk + sum_{e to b} f_e - sum_{e from b} f_e = load_b
+    flow        f_e = beta_e (th_from - th_to)      (network=dc alone)
+    segments    u_bk <= share_k load_b
+
+With an autoregression j_r stands in place of K a_r, and j_r = K a_r = z (K base_r + slope_r i_r), z the error drawn: a
+noise that is affine in the state.
 
 and bounds. The cost of a stage is that of an hour of it, as in the published case: times the stage's hours it is USD.
 
@@ -40,7 +46,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from orl.process import Observation
-from orl.stages import Seen, Stage, Staged, StageGraph
+from orl.stages import Edge, Seen, Stage, Staged, StageGraph
 
 from .instance import HydroThermal
 
@@ -53,41 +59,52 @@ class Columns(NamedTuple):
     turn: np.ndarray
     spill: np.ndarray
     power: np.ndarray
-    deficit: np.ndarray
+    deficit: np.ndarray  # bus by bus, segment by segment
     flow: np.ndarray
     angle: np.ndarray
     fixed: np.ndarray  # a column fixed at 1, for what is paid in any case
+    inflow_before: np.ndarray  # with an autoregression; else none
+    inflow_after: np.ndarray
     water_rows: np.ndarray
     power_rows: np.ndarray
     flow_rows: np.ndarray
+    inflow_rows: np.ndarray
 
 
 def columns(instance: HydroThermal) -> Columns:
     """Return where the variables of a stage stand."""
-    reservoirs, network = len(instance.reservoirs.names), instance.network
-    is_dc = instance.settings.network == "dc"
-    buses = len(network.bus_names) if is_dc else 1
-    branches = len(network.branch_from) if is_dc else 0
-    sizes = (*(reservoirs,) * 4, len(network.gen_names), buses, branches, buses if is_dc else 0, 1)
+    reservoirs, network, kind = len(instance.reservoirs.names), instance.network, instance.settings.network
+    buses = 1 if kind == "single-bus" else len(network.bus_names)
+    branches = 0 if kind == "single-bus" else len(network.branch_from)
+    deficits = buses * len(network.deficit_cost)
+    remembered = reservoirs if instance.autoregression is not None else 0
+    angles = buses if kind == "dc" else 0
+    sizes = (*(reservoirs,) * 4, len(network.gen_names), deficits, branches, angles, 1, remembered, remembered)
     parts = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-    rows = np.split(np.arange(reservoirs + buses + branches), np.cumsum([reservoirs, buses]))
-    return Columns(*parts, *rows)
+    rows = (reservoirs, buses, branches if kind == "dc" else 0, remembered)
+    return Columns(*parts, *np.split(np.arange(sum(rows)), np.cumsum(rows)[:-1]))
 
 
 def staged(instance: HydroThermal) -> Staged:
     """Return an instance's graph, and how its process is read in it."""
     graph, reservoirs = stages(instance), len(instance.reservoirs.names)
+    # In a ring with a first stage of its own that is node 0.
+    ahead = 0 if instance.settings.horizon == "finite" or instance.first_inflow is None else 1
 
     def seen(observation: Observation, env: int) -> Seen | None:
         stage = int(observation.arrays["stage"][env])
         if stage >= observation.sizes[env, 1]:
             return None
+        node = stage if stage < ahead else ahead + (stage - ahead) % (len(graph.stages) - ahead)
         volume, inflow = (observation.arrays[key][env, :reservoirs] for key in ("volume", "inflow"))
-        return Seen(stage % len(graph.stages), volume, inflow * instance.hm3_per_flow)
+        arriving = inflow * instance.hm3_per_flow
+        # The inflow before says nothing once this one is known.
+        state = volume if instance.autoregression is None else np.concatenate([volume, arriving])
+        return Seen(node, state, arriving)
 
     def action(outgoing: np.ndarray, observation: Observation, env: int) -> np.ndarray:
         targets = np.zeros(observation.legal.shape[2])
-        targets[:reservoirs] = np.clip(outgoing, *observation.legal[env, :, :reservoirs])
+        targets[:reservoirs] = np.clip(outgoing[:reservoirs], *observation.legal[env, :, :reservoirs])
         return targets
 
     is_line = instance.settings.horizon == "finite" and instance.path is None
@@ -95,61 +112,111 @@ def staged(instance: HydroThermal) -> Staged:
 
 
 def stages(instance: HydroThermal) -> StageGraph:
-    """Return the graph of an instance: a line of its stages, or for ever a ring of its rows of inflows."""
+    """Return the graph of an instance: a line of its stages, or for ever a ring of its rows of inflows.
+
+    A first stage whose inflows are known comes before the ring.
+    """
     is_ring = instance.settings.horizon == "periodic"
-    rows = len(instance.inflows)
-    count = rows if is_ring else instance.num_stages
+    ahead = 0 if instance.first_inflow is None else 1
+    count = ahead + len(instance.inflows) if is_ring else instance.num_stages
     template = _template(instance)
-    inflows = instance.inflows * instance.hm3_per_flow
-    line = [
-        replace(template, noises=inflows[t % rows], probabilities=instance.probabilities[t % rows], name=f"stage {t}")
-        for t in range(count)
-    ]
-    make = StageGraph.ring if is_ring else StageGraph.line
-    return make(line, instance.reservoirs.initial_hm3, instance.settings.discount)
+    made = tuple(_with_inflows(instance, stage_of(instance, stage, template), stage) for stage in range(count))
+    water = instance.reservoirs.initial_hm3
+    memory = () if instance.autoregression is None else (0 * water,)  # overruled by the first stage's inflow
+    initial = np.concatenate([water, *memory])
+    discount = instance.settings.discount
+    if not is_ring:
+        return StageGraph.line(made, initial, discount)
+    children = tuple((Edge(node + 1 if node + 1 < count else ahead, 1.0),) for node in range(count))
+    return StageGraph(made, children, (Edge(0, 1.0),), initial, discount)
+
+
+def stage_of(instance: HydroThermal, stage: int, template: Stage | None = None) -> Stage:
+    """Return the problem of a stage with its load, without inflows.
+
+    Parameters
+    ----------
+    template : Stage or None
+        That of any stage, which saves making it.
+    """
+    template = _template(instance) if template is None else template
+    at, load, shares = columns(instance), instance.load_mw(stage), instance.network.deficit_share
+    if instance.settings.network == "single-bus":
+        load = load.sum(keepdims=True)
+    room = np.array([load * share if share < np.inf else np.full(len(load), np.inf) for share in shares]).T
+    right, upper = template.row_lower.copy(), template.upper.copy()
+    right[at.power_rows], upper[at.deficit] = load, room.ravel()
+    return replace(template, row_lower=right, row_upper=right, upper=upper, name=f"stage {stage}")
+
+
+def _with_inflows(instance: HydroThermal, made: Stage, stage: int) -> Stage:
+    """Return a stage with what may flow in, or with what will if that is known."""
+    row, k, memory = instance.row(stage), instance.hm3_per_flow, instance.autoregression
+    if stage == 0 and instance.first_inflow is not None:
+        return replace(made, noises=k * instance.first_inflow[None], probabilities=np.ones(1))
+    drawn = instance.inflows[row]
+    probabilities = instance.probabilities[row] / instance.probabilities[row].sum()
+    if memory is None:
+        return replace(made, noises=k * drawn, probabilities=probabilities)
+    count = drawn.shape[1]
+    slopes = np.zeros((len(drawn), count, 2 * count))
+    slopes[:, np.arange(count), count + np.arange(count)] = drawn * memory.slope[row]
+    noises = k * drawn * memory.base[row]
+    return replace(made, noises=noises, noise_slopes=slopes, probabilities=probabilities)
 
 
 def _template(instance: HydroThermal) -> Stage:
-    """Return a stage without inflows: what all stages share."""
+    """Return a stage without loads and inflows: what all stages share."""
     at, network, water = columns(instance), instance.network, instance.reservoirs
-    is_dc, k = instance.settings.network == "dc", instance.hm3_per_flow
-    width = int(at.fixed[-1]) + 1
+    kind, k, segments = instance.settings.network, instance.hm3_per_flow, len(network.deficit_cost)
+    width = 1 + max(int(part.max(initial=0)) for part in at[: Columns._fields.index("water_rows")])
     cost, lower, upper = np.zeros(width), np.zeros(width), np.full(width, np.inf)
     entries: list[tuple[int, int, float]] = []
 
-    lower[at.before] = -np.inf
+    lower[at.before] = lower[at.inflow_before] = lower[at.inflow_after] = -np.inf
     lower[at.after], upper[at.after] = water.min_hm3, water.max_hm3
     lower[at.turn], upper[at.turn] = water.min_turn, water.max_turn
     lower[at.power], upper[at.power] = network.gen_min_mw, network.gen_max_mw
     lower[at.fixed] = upper[at.fixed] = 1.0
     cost[at.turn], cost[at.spill] = water.cost * water.mw_per_flow, water.spill_cost
-    cost[at.power], cost[at.deficit], cost[at.fixed] = network.gen_cost, network.deficit_cost, network.fixed_cost
+    cost[at.power], cost[at.fixed] = network.gen_cost, network.fixed_cost
+    cost[at.deficit] = np.tile(network.deficit_cost, len(at.deficit) // segments)
 
     for r, row in enumerate(at.water_rows):
         entries += [(row, at.before[r], -1), (row, at.after[r], 1), (row, at.turn[r], k), (row, at.spill[r], 1)]
         entries += [(row, at.turn[i], -k) for i in np.flatnonzero(water.turn_into[:, r])]
         entries += [(row, at.spill[i], -1) for i in np.flatnonzero(water.spill_into[:, r])]
+    if instance.autoregression is not None:
+        entries += [(row, column, -1) for row, column in zip(at.water_rows, at.inflow_after, strict=True)]
+        entries += [(row, column, 1) for row, column in zip(at.inflow_rows, at.inflow_after, strict=True)]
 
     def row_of(bus: int) -> int:
-        return int(at.power_rows[bus if is_dc else 0])
+        return int(at.power_rows[0 if kind == "single-bus" else bus])
 
     entries += [(row_of(bus), at.power[g], 1) for g, bus in enumerate(network.gen_bus)]
     entries += [(row_of(bus), at.turn[r], water.mw_per_flow[r]) for r, bus in enumerate(water.bus)]
-    entries += [(int(row), column, 1) for row, column in zip(at.power_rows, at.deficit, strict=True)]
-    if is_dc:
-        lower[at.flow], upper[at.flow] = -network.branch_limit_mw, network.branch_limit_mw
+    entries += [(int(at.power_rows[place // segments]), column, 1) for place, column in enumerate(at.deficit)]
+    if kind != "single-bus":
+        lower[at.flow], upper[at.flow], cost[at.flow] = (
+            network.branch_min_mw,
+            network.branch_max_mw,
+            network.branch_cost,
+        )
+        for e, (source, target) in enumerate(zip(network.branch_from, network.branch_to, strict=True)):
+            entries += [(row_of(source), at.flow[e], -1), (row_of(target), at.flow[e], 1)]
+    if kind == "dc":
+        assert network.branch_mw_per_rad is not None
         lower[at.angle] = -np.inf
         lower[at.angle[network.reference_bus]] = upper[at.angle[network.reference_bus]] = 0.0
         for e, (source, target) in enumerate(zip(network.branch_from, network.branch_to, strict=True)):
             through, row = network.branch_mw_per_rad[e], at.flow_rows[e]
-            entries += [(row_of(source), at.flow[e], -1), (row_of(target), at.flow[e], 1), (row, at.flow[e], 1)]
-            entries += [(row, at.angle[source], -through), (row, at.angle[target], through)]
-    rows = len(at.water_rows) + len(at.power_rows) + len(at.flow_rows)
-    right = np.zeros(rows)
-    right[at.power_rows] = network.load_mw if is_dc else network.load_mw.sum()
+            entries += [(row, at.flow[e], 1), (row, at.angle[source], -through), (row, at.angle[target], through)]
+    rows = sum(map(len, (at.water_rows, at.power_rows, at.flow_rows, at.inflow_rows)))
     row_index, column_index, values = zip(*entries, strict=True)
     matrix = csr_array(coo_array((np.array(values, float), (row_index, column_index)), shape=(rows, width)))
-    no_inflow = np.zeros((1, len(at.water_rows)))
-    return Stage(
-        cost, lower, upper, matrix, right, right, at.before, at.after, at.water_rows, no_inflow, np.ones(1), "template"
-    )
+    before, after, noisy = at.before, at.after, at.water_rows
+    if instance.autoregression is not None:
+        before, after = np.concatenate([before, at.inflow_before]), np.concatenate([after, at.inflow_after])
+        noisy = at.inflow_rows
+    right, calm = np.zeros(rows), np.zeros((1, len(noisy)))
+    return Stage(cost, lower, upper, matrix, right, right, before, after, noisy, calm, np.ones(1))

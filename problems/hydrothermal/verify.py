@@ -48,14 +48,19 @@ def stage_cost(instance: HydroThermal, dispatch: Dispatch, stage: int) -> float:
         for c, rho, q in zip(water.cost, water.mw_per_flow, dispatch.turn[stage], strict=True)
     )
     spilled = sum(float(c) * float(s) for c, s in zip(water.spill_cost, dispatch.spill[stage], strict=True))
-    return network.fixed_cost + thermal + hydro + spilled + network.deficit_cost * float(dispatch.deficit[stage].sum())
+    shed = dispatch.deficit[stage].reshape(-1, len(network.deficit_cost)).sum(axis=0) @ network.deficit_cost
+    sent = 0.0
+    if instance.settings.network != "single-bus":
+        sent = sum(float(c) * float(f) for c, f in zip(network.branch_cost, dispatch.flow[stage], strict=True))
+    return network.fixed_cost + thermal + hydro + spilled + sent + float(shed)
 
 
 def _of_stage(
     instance: HydroThermal, dispatch: Dispatch, stage: int, before: np.ndarray, inflow: np.ndarray
 ) -> Iterator[Violation]:
     network, water = instance.network, instance.reservoirs
-    k = 0.0036 * instance.stage_hours
+    k = 1.0 if instance.holds_energy else 0.0036 * instance.stage_hours
+    volume_unit, flow_unit = instance.volume_unit, instance.flow_unit
     turn, spill, volume = dispatch.turn[stage], dispatch.spill[stage], dispatch.volume[stage]
     for r, name in enumerate(water.names):
         arrives = before[r] + k * inflow[r]
@@ -63,39 +68,44 @@ def _of_stage(
             arrives += k * turn[upper] * water.turn_into[upper, r] + spill[upper] * water.spill_into[upper, r]
         leaves = k * turn[r] + spill[r]
         if abs(arrives - leaves - volume[r]) > TOLERANCE * max(1.0, arrives):
-            yield Violation("water", f"stage {stage}, {name}: {arrives:.6g} hm3 arrive, {leaves:.6g} leave, "
-                                     f"{volume[r]:.6g} stay.")  # fmt: skip
+            message = f"{arrives:.6g} {volume_unit} arrive, {leaves:.6g} leave, {volume[r]:.6g} stay."
+            yield Violation("water", f"stage {stage}, {name}: {message}")
     for key, values, low, high, unit in (
-        ("volume", volume, water.min_hm3, water.max_hm3, "hm3"),
-        ("turbined flow", turn, water.min_turn, water.max_turn, "m3/s"),
-        ("spill", spill, np.zeros(len(spill)), np.full(len(spill), np.inf), "hm3"),
+        ("volume", volume, water.min_hm3, water.max_hm3, volume_unit),
+        ("turbined flow", turn, water.min_turn, water.max_turn, flow_unit),
+        ("spill", spill, np.zeros(len(spill)), np.full(len(spill), np.inf), volume_unit),
         ("thermal power", dispatch.power[stage], network.gen_min_mw, network.gen_max_mw, "MW"),
-        ("deficit", dispatch.deficit[stage], np.zeros(dispatch.deficit.shape[1]), np.inf, "MW"),
     ):
         yield from _outside(f"stage {stage}, {key}", values, low, high, unit)
-    is_dc = instance.settings.network == "dc"
-    balance = -network.load_mw.astype(float)
+    kind, load = instance.settings.network, instance.load_mw(stage)
+    deficit = dispatch.deficit[stage].reshape(-1, len(network.deficit_cost))
+    for segment, share in enumerate(network.deficit_share):
+        most = (load if kind != "single-bus" else load.sum(keepdims=True)) * share if share < np.inf else np.inf
+        yield from _outside(f"stage {stage}, deficit segment {segment}, bus", deficit[:, segment], 0.0, most, "MW")
+    balance = -load.astype(float)
     np.add.at(balance, network.gen_bus, dispatch.power[stage])
     np.add.at(balance, water.bus, water.mw_per_flow * turn)
-    if is_dc:
-        balance = balance + dispatch.deficit[stage]
-        flow, angle = dispatch.flow[stage], dispatch.angle[stage]
+    if kind != "single-bus":
+        balance = balance + deficit.sum(axis=1)
+        flow = dispatch.flow[stage]
         np.add.at(balance, network.branch_to, flow)
         np.add.at(balance, network.branch_from, -flow)
+        yield from _outside(f"stage {stage}, branch flow", flow, network.branch_min_mw, network.branch_max_mw, "MW")
+    else:
+        balance = np.array([balance.sum() + deficit.sum()])
+    if kind == "dc":
+        assert network.branch_mw_per_rad is not None
+        angle = dispatch.angle[stage]
         driven = network.branch_mw_per_rad * (angle[network.branch_from] - angle[network.branch_to])
         for branch in np.flatnonzero(np.abs(driven - flow) > 1e-5 * np.maximum(1.0, np.abs(flow))):
             message = f"stage {stage}, branch {branch}: {flow[branch]:.6g} MW, angles drive {driven[branch]:.6g} MW."
             yield Violation("flow", message)
-        limit = network.branch_limit_mw
-        yield from _outside(f"stage {stage}, branch flow", flow, -limit, limit, "MW")
-    else:
-        balance = np.array([balance.sum() + dispatch.deficit[stage, 0]])
     for bus in np.flatnonzero(np.abs(balance) > 1e-5):
-        name = network.bus_names[bus] if is_dc else "all"
+        name = "all" if kind == "single-bus" else network.bus_names[bus]
         yield Violation("power", f"stage {stage}, bus {name}: {balance[bus]:.6g} MW too much.")
 
 
-def _outside(place: str, values: np.ndarray, low: np.ndarray, high: object, unit: str) -> Iterator[Violation]:
+def _outside(place: str, values: np.ndarray, low: object, high: object, unit: str) -> Iterator[Violation]:
     slack = TOLERANCE * np.maximum(1.0, np.abs(values))
-    for number in np.flatnonzero((values < low - slack) | (values > np.asarray(high) + slack)):
+    for number in np.flatnonzero((values < np.asarray(low) - slack) | (values > np.asarray(high) + slack)):
         yield Violation("limit", f"{place} {number}: {values[number]:.6g} {unit} is outside its limits.")

@@ -26,6 +26,8 @@ class Visit(NamedTuple):
     outgoing : ndarray (num_states,)
     gradient : ndarray (num_states,)
         A subgradient of the value by the state that came in.
+    noise_duals : ndarray (k,)
+        The same by what the noise rows are raised by.
     columns : ndarray (n,)
         The whole decision.
     """
@@ -34,6 +36,7 @@ class Visit(NamedTuple):
     cost: float
     outgoing: np.ndarray
     gradient: np.ndarray
+    noise_duals: np.ndarray
     columns: np.ndarray
 
 
@@ -69,15 +72,23 @@ class Node:
         self._rows: list[tuple[int, int]] = []  # (future, cut) of each row below those of the stage
         self._lower, self._upper = stage.row_lower[stage.noise_rows], stage.row_upper[stage.noise_rows]
 
+    def draw(self, state: np.ndarray, noise: int) -> Visit:
+        """Solve the program for a state that comes in and the number of a noise."""
+        visit = self.visit(state, self.stage.noise(noise, state))
+        if self.stage.noise_slopes is None:
+            return visit
+        return visit._replace(gradient=visit.gradient + visit.noise_duals @ self.stage.noise_slopes[noise])
+
     def visit(self, state: np.ndarray, raised: np.ndarray) -> Visit:
-        """Solve the program for a state that comes in and a noise, by which the noise rows are raised."""
+        """Solve the program for a state that comes in, and rows raised by a noise that is known."""
         stage, program = self.stage, self.program
         program.set_columns(stage.incoming, state, state)
         program.set_rows(stage.noise_rows, self._lower + raised, self._upper + raised)
         found = program.solve()
         columns = found.columns[: len(stage.cost)]
         cost = float(stage.cost @ columns)
-        return Visit(found.value, cost, columns[stage.outgoing], found.reduced_costs[stage.incoming], columns)
+        gradient, duals = found.reduced_costs[stage.incoming], found.row_duals[stage.noise_rows]
+        return Visit(found.value, cost, columns[stage.outgoing], gradient, duals, columns)
 
     def add_cut(self, future: int, gradient: np.ndarray, intercept: float, state: np.ndarray | None) -> None:
         """Add a lower bound on a future: intercept + gradient . outgoing state."""

@@ -93,7 +93,7 @@ class Sddp:
                 break
             node = edges[_draw(rng, [edge.probability for edge in edges])].node
             noise = _draw(rng, self.graph.stages[node].probabilities)
-            visit = self.nodes[node].visit(state, self.graph.stages[node].noises[noise])
+            visit = self.nodes[node].draw(state, noise)
             steps.append(Step(node, noise, state, visit))
             edges, state = self.graph.children[node], visit.outgoing
         return steps
@@ -169,7 +169,7 @@ class Sddp:
         for edge in edges:
             stage = self.graph.stages[edge.node]
             probabilities.append(edge.probability * stage.probabilities)
-            visits += [self.nodes[edge.node].visit(state, noise) for noise in stage.noises]
+            visits += [self.nodes[edge.node].draw(state, noise) for noise in range(len(stage.noises))]
         return np.concatenate(probabilities), visits
 
     def _learn(self, number: int, children: tuple[Edge, ...], state: np.ndarray) -> None:
