@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from orl.process import Observation
-from orl.rule import Rule, call_score, call_table
+from orl.rule import Rule, call_score, call_steer, call_table
 
 Memory = Any
 
@@ -32,10 +32,13 @@ class Policy(Protocol):
 
 
 class RuleMemory(NamedTuple):
-    """What a rule carries through an episode: its tables (num_envs, entries), if any, and its seeds (num_envs,)."""
+    """What a rule carries through an episode: tables (num_envs, entries), seeds (num_envs,), and what steers each
+    environment; None where the rule has none.
+    """
 
     tables: np.ndarray | None
     seeds: np.ndarray
+    steers: Sequence[Callable[[Observation, int], np.ndarray]] | None = None
 
 
 def all_legal(observation: Observation) -> np.ndarray:
@@ -60,6 +63,9 @@ class RulePolicy:
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> RuleMemory:
         seeds = rule_seeds(rng, len(instances))
+        if self.rule.steer is not None:
+            made = {id(instance): call_steer(self.rule, instance) for instance in instances}
+            return RuleMemory(None, seeds, [made[id(instance)] for instance in instances])
         if self.rule.table is None:
             return RuleMemory(None, seeds)
         of_instance = {id(instance): call_table(self.rule, instance) for instance in instances}
@@ -71,6 +77,8 @@ class RulePolicy:
         return RuleMemory(tables, seeds)
 
     def decide(self, observation: Observation, memory: RuleMemory) -> tuple[np.ndarray, RuleMemory]:
+        if memory.steers is not None:
+            return np.stack([steer(observation, env) for env, steer in enumerate(memory.steers)]), memory
         # a choice scored minus infinity is still a choice
         scores = np.maximum(self.scores(observation, memory), np.finfo(np.float64).min)
         return np.where(self.choices(observation), scores, -np.inf).argmax(axis=-1), memory

@@ -1,4 +1,7 @@
-"""Dispatching rules: a number for every candidate; the largest goes first, ties go to the lowest candidate."""
+"""Dispatching rules: a number for every candidate; the largest goes first, ties go to the lowest candidate.
+
+Where decisions are targets there are no candidates: a rule says what to aim at.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,18 @@ import inspect
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from orl.errors import InputError
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Rule:
-    """A dispatching rule, as a table, as a score, or as a score with a table of parameters.
+    """A dispatching rule, as a table, as a score, as a score with a table of parameters, or as targets.
 
     Parameters
     ----------
@@ -26,6 +31,8 @@ class Rule:
     score : callable (observation[, seeds][, parameters]) -> ndarray of the shape of `observation.legal`, or None
         Scores computed at every decision. `seeds` (num_envs,) uint64 tell random rules apart; `parameters` (num_envs,
         num_entries) is the table of each environment's instance.
+    steer : callable (instance) -> callable (observation, env) -> ndarray (width,), or None
+        For decisions of the kind 'targets': made once for an instance, it gives an environment's.
     compiled : int
         The family's number of the same rule inside its kernel; 0: none.
     source : str
@@ -35,13 +42,14 @@ class Rule:
     name: str
     table: Callable[[Any], np.ndarray] | None = None
     score: Callable[..., np.ndarray] | None = None
+    steer: Callable[[Any], Callable[[Any, int], np.ndarray]] | None = None
     compiled: int = 0
     source: str = ""
 
     @property
     def summary(self) -> str:
         """The first sentence of the rule's docstring."""
-        return (inspect.getdoc(self.score or self.table) or "").split("\n")[0]
+        return (inspect.getdoc(self.score or self.table or self.steer) or "").split("\n")[0]
 
 
 def rule_from(function: Callable[..., np.ndarray], name: str = "") -> Rule:
@@ -100,10 +108,22 @@ def call_score(rule: Rule, observation: Any, seeds: np.ndarray, parameters: np.n
     return scores
 
 
+def call_steer(rule: Rule, instance: Any) -> Callable[[Any, int], np.ndarray]:
+    """Return what gives a rule's targets in an instance."""
+    assert rule.steer is not None
+    return _called(rule, rule.steer, instance)
+
+
 def _numbers(rule: Rule, function: Callable[..., Any], *arguments: Any) -> np.ndarray:
+    return _called(rule, lambda: np.asarray(function(*arguments), dtype=np.float64))
+
+
+def _called(rule: Rule, function: Callable[..., T], *arguments: Any) -> T:
     """Call a rule's function; whatever goes wrong inside is named with the rule, its file and its line."""
     try:
-        return np.asarray(function(*arguments), dtype=np.float64)
+        return function(*arguments)
+    except InputError:
+        raise
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{frame.filename}, line {frame.lineno}"

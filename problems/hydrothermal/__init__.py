@@ -26,7 +26,13 @@ PROBLEM = Problem(
     verify=lazy(f"{_HERE}.verify:verify"),
     columns=lazy(f"{_HERE}.plans:columns"),
     solution=lazy(f"{_HERE}.plans:dispatch"),
+    rules=lambda: resolve(f"{_HERE}.rules:RULES"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
+    in_motion=lazy(f"{_HERE}.planning:in_motion"),
+    shortened=lazy(f"{_HERE}.planning:shortened"),
+    nominal=lazy(f"{_HERE}.planning:nominal"),
+    follow=lazy(f"{_HERE}.planning:follow"),
+    is_disturbed=lazy(f"{_HERE}.planning:is_disturbed"),
     models={"exact": lazy(f"{_HERE}.exact:build")},
     stages=lazy(f"{_HERE}.stages:staged"),
 )

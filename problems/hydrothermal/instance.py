@@ -246,6 +246,8 @@ class HydroThermal:
         Whether reservoirs are those of energy: volumes in MW-stages, flows in MW, all else as it is.
     first_stage : int
         What the first stage is counted as, in an episode on the way.
+    origin : HydroThermal or None
+        What this goes on from, or was made of to plan with.
     """
 
     name: str
@@ -262,6 +264,7 @@ class HydroThermal:
     autoregression: Autoregression | None = None
     holds_energy: bool = False
     first_stage: int = 0
+    origin: HydroThermal | None = None
 
     problem = "hydrothermal"
 

@@ -147,6 +147,7 @@ class HydroThermalProcess:
     def observe(self) -> Observation:
         arrays = {
             "stage": self._stage,
+            "calendar": self._stage + np.array([one.first_stage for one in self.instances]),
             "row": np.array([one.row(int(stage)) for one, stage in zip(self.instances, self._stage, strict=True)]),
             "volume": self._volume,
             "inflow": self._inflow,
@@ -206,6 +207,8 @@ class HydroThermalProcess:
             discount[env] = self.instances[env].settings.discount
             self._stage[env] += 1
             self._show(env)
+            if self._stage[env] == self.instances[env].num_stages:
+                self._legal[env] = 0.0
         is_over = self._is_over
         is_ring = np.array([one.settings.horizon == "periodic" for one in self.instances])
         return Revealed(np.zeros(self.num_envs), discount, is_over & ~is_ring, is_over & is_ring)

@@ -40,6 +40,7 @@ doi 10.1109/TSTE.2021.3106810
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,8 @@ from orl.process import Observation
 from orl.stages import Edge, Seen, Stage, Staged, StageGraph
 
 from .instance import HydroThermal
+
+KEPT = 16  # instances whose stage is remembered, so that plans on the way need not make it anew
 
 
 class Columns(NamedTuple):
@@ -73,6 +76,11 @@ class Columns(NamedTuple):
 
 def columns(instance: HydroThermal) -> Columns:
     """Return where the variables of a stage stand."""
+    return _columns(instance.origin or instance)
+
+
+@lru_cache(maxsize=KEPT)
+def _columns(instance: HydroThermal) -> Columns:
     reservoirs, network, kind = len(instance.reservoirs.names), instance.network, instance.settings.network
     buses = 1 if kind == "single-bus" else len(network.bus_names)
     branches = 0 if kind == "single-bus" else len(network.branch_from)
@@ -166,7 +174,12 @@ def _with_inflows(instance: HydroThermal, made: Stage, stage: int) -> Stage:
 
 
 def _template(instance: HydroThermal) -> Stage:
-    """Return a stage without loads and inflows: what all stages share."""
+    """Return a stage without loads and inflows: what all stages share, and an instance on the way with its origin."""
+    return _made_template(instance.origin or instance)
+
+
+@lru_cache(maxsize=KEPT)
+def _made_template(instance: HydroThermal) -> Stage:
     at, network, water = columns(instance), instance.network, instance.reservoirs
     kind, k, segments = instance.settings.network, instance.hm3_per_flow, len(network.deficit_cost)
     width = 1 + max(int(part.max(initial=0)) for part in at[: Columns._fields.index("water_rows")])

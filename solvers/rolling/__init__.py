@@ -96,9 +96,13 @@ class RollingPolicy:
 
     def decide(self, observation: Observation, memory: RollingMemory) -> tuple[np.ndarray, RollingMemory]:
         assert self.problem.follow is not None and self.problem.is_disturbed is not None
-        actions = np.zeros(observation.legal.shape[:-1], dtype=np.int64)
+        legal = observation.legal  # of targets: their bounds
+        if legal.dtype == bool:
+            actions = np.zeros(legal.shape[:-1], dtype=np.int64)
+        else:
+            actions = np.zeros((len(legal), legal.shape[-1]))
         courses = list(memory)
-        for env in np.flatnonzero(observation.legal.reshape(len(memory), -1).any(axis=1)).tolist():
+        for env in np.flatnonzero(legal.reshape(len(memory), -1).any(axis=1)).tolist():
             instance, plan, seed = memory[env]
             if plan is None or self.problem.is_disturbed(plan.instance, observation, env):
                 plan = self._plan(instance, observation, env, seed)
@@ -122,9 +126,12 @@ class RollingPolicy:
         model = _model_of(problem)
         assert model is not None
         attempt = with_model(model, _solve_program if model == "cp-sat" else _solve_model)
-        outcome = solve_hindsight(task, "best-rule", attempt)
+        has_rules = problem.default_rule is not None
+        outcome = solve_hindsight(task, "best-rule" if has_rules else "none", attempt)
+        if not outcome.solutions:
+            raise InputError(f"{ahead.name}: no plan in {settings.replan_time:g} s; give replan_time more.")
         plans = [Plan(ahead, outcome.solutions[0])]
-        if not is_met(self._followed(plans[0], future), outcome.value):
+        if has_rules and not is_met(self._followed(plans[0], future), outcome.value):
             rule = best_rule(problem, ahead, future, self.seed)
             plans += [Plan(ahead, rule[2])] if rule else []
         return min(plans, key=lambda plan: self._followed(plan, future))

@@ -1,0 +1,184 @@
+"""The rules of hydrothermal dispatch: how much water to keep, whatever may come.
+
+A rule is a curve of target storage. Below it water serves only what would else not be served, above it water goes
+before thermal plants: the stage's linear program with every hm3 that lies below the curve at a price between that of the
+dearest thermal plant and that of a deficit. What water is left over is kept, not spilled.
+
+    minimise  cost of the stage + sum_r p h_r short_r - epsilon sum_r h_r w_r,    w_r + short_r >= curve_r
+
+with h_r the power of a hm3 on its way down, MW in a stage. `myopic` has its curve at the bottom, `thermal-first` at the
+top; `storage-curve` has one by season whose height and swing are tuned on the `select` stream.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from scipy.sparse import csr_array, hstack, vstack
+
+from orl.linear import LinearProgram
+from orl.process import Observation
+from orl.rule import Rule
+from orl.scenario import Purpose
+
+from .instance import HydroThermal
+from .scenario import sample
+from .stages import columns, stage_of
+
+EPSILON = 1e-4  # price of water that is left over, as a share of that below the curve
+LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the range between least and largest volume
+SWINGS = (0.0, 0.25, 0.5)  # by how much of the range the curve is higher before the dry season than before the wet one
+AHEAD = 0.25  # of a cycle of inflows: what is before a season
+SCENARIOS = 5  # of the select stream
+SEED = 0  # of the select stream, whatever the seed of the run
+MAX_STAGES = 150  # of an episode to tune on
+
+Steer = Callable[[Observation, int], np.ndarray]  # an environment's targets, hm3
+
+
+def myopic(instance: HydroThermal) -> Steer:
+    """Myopic: the cheapest dispatch of this stage; the water that it leaves is kept."""
+    return _Curve(instance, 0.0, 0.0)
+
+
+def thermal_first(instance: HydroThermal) -> Steer:
+    """Thermal first: water serves only what thermal plants cannot."""
+    return _Curve(instance, 1.0, 0.0)
+
+
+def storage_curve(instance: HydroThermal) -> Steer:
+    """Target-storage curve: below a level by season water is held back, above it water goes before thermal plants."""
+    return _Curve(instance, *tuned(instance))
+
+
+RULES: Mapping[str, Rule] = {
+    name: Rule(name, steer=steer)
+    for name, steer in (("myopic", myopic), ("thermal-first", thermal_first), ("storage-curve", storage_curve))
+}
+
+_TUNED: WeakKeyDictionary[HydroThermal, tuple[float, float]] = WeakKeyDictionary()
+
+
+def tuned(instance: HydroThermal) -> tuple[float, float]:
+    """Return level and swing of the curve that is best on the select stream, searched for once and remembered."""
+    origin = instance.origin or instance
+    if origin not in _TUNED:
+        _TUNED[origin] = min(itertools.product(LEVELS, SWINGS), key=_trial(origin))
+    return _TUNED[origin]
+
+
+def _trial(instance: HydroThermal) -> Callable[[tuple[float, float]], float]:
+    """Return the mean cost of a level and a swing on the beginning of scenarios of the select stream."""
+    from .planning import shortened
+    from .process import HydroThermalProcess
+
+    short = shortened(instance, MAX_STAGES)
+    rows = sample(short, SEED, Purpose.SELECT, SCENARIOS if short.is_random else 1)
+    process = HydroThermalProcess([short] * len(rows), list(rows))
+
+    def cost(parameters: tuple[float, float]) -> float:
+        steer = _Curve(short, *parameters)
+        process.reset()
+        total, weight = 0.0, 1.0
+        for _ in range(short.num_stages):
+            observation = process.observe()
+            total += weight * float(
+                process.decide(np.stack([steer(observation, env) for env in range(len(rows))])).sum()
+            )
+            process.reveal()
+            weight *= short.settings.discount
+        return total
+
+    return cost
+
+
+class _Curve:
+    """A stage's program with the water below a curve at a price.
+
+    Parameters
+    ----------
+    instance : HydroThermal
+    level, swing : float in [0, 1]
+        Height of the curve, and by how much it is higher before a dry season than before a wet one, as shares of the
+        range between least and largest volume.
+    """
+
+    def __init__(self, instance: HydroThermal, level: float, swing: float):
+        self._instance, self._at, stage = instance, columns(instance), stage_of(instance, 0)
+        self._stage = stage
+        water, count = instance.reservoirs, len(instance.reservoirs.names)
+        width = len(stage.cost)
+        worth = _most_of_thermal(instance) * power_of_water(instance)
+        cost = np.concatenate([stage.cost, worth])
+        cost[self._at.after] -= EPSILON * worth
+        short = csr_array((np.ones(count), (np.arange(count), self._at.after)), shape=(count, width))
+        matrix = vstack([
+            hstack([stage.matrix, csr_array((stage.matrix.shape[0], count))]),
+            hstack([short, csr_array(np.eye(count))]),
+        ])  # fmt: skip
+        self._curve_rows = stage.matrix.shape[0] + np.arange(count)
+        height = np.clip(level + swing * dryness(instance) / 2, 0.0, 1.0)
+        self._curve = water.min_hm3 + np.multiply.outer(height, water.max_hm3 - water.min_hm3)  # (rows, R)
+        self._program = LinearProgram(
+            cost,
+            np.concatenate([stage.lower, np.zeros(count)]),
+            np.concatenate([stage.upper, np.full(count, np.inf)]),
+            csr_array(matrix),
+            np.concatenate([stage.row_lower, self._curve[0]]),
+            np.concatenate([stage.row_upper, np.full(count, np.inf)]),
+            f"{instance.name} storage curve",
+        )
+        self._program.set_columns(self._at.before, water.initial_hm3, water.initial_hm3)
+        self._program.solve()
+        self._program.keep_basis()  # whatever was asked before, the same question has the same answer
+
+    def __call__(self, observation: Observation, env: int) -> np.ndarray:
+        targets = np.zeros(observation.legal.shape[2])
+        stage, count = int(observation.arrays["stage"][env]), len(self._at.before)
+        if stage >= observation.sizes[env, 1]:
+            return targets
+        if len(self._instance.network.load_mw) > 1:
+            self._stage = made = stage_of(self._instance, stage, self._stage)
+            deficit, rows = self._at.deficit, self._at.power_rows
+            self._program.set_columns(deficit, made.lower[deficit], made.upper[deficit])
+            self._program.set_rows(rows, made.row_lower[rows], made.row_upper[rows])
+        volume, inflow = (observation.arrays[key][env, :count] for key in ("volume", "inflow"))
+        arriving = inflow * self._instance.hm3_per_flow
+        self._program.set_columns(self._at.before, volume, volume)
+        self._program.set_rows(self._stage.noise_rows, arriving, arriving)
+        curve = self._curve[int(observation.arrays["row"][env])]
+        self._program.set_rows(self._curve_rows, curve, np.full(count, np.inf))
+        found = self._program.solve(from_kept=True).columns[self._at.after]
+        targets[:count] = np.clip(found, *observation.legal[env, :, :count])
+        return targets
+
+
+def power_of_water(instance: HydroThermal) -> np.ndarray:
+    """Return the power that a hm3 gives on its way down, MW in a stage, (R,)."""
+    water = instance.reservoirs
+    below = water.turn_into.astype(float)
+    count = len(water.names)
+    # What it gives here and below: h = rho / K + below h, and cascades have no circles.
+    return np.linalg.solve(np.eye(count) - below, water.mw_per_flow / instance.hm3_per_flow)
+
+
+def dryness(instance: HydroThermal) -> np.ndarray:
+    """Return how dry the quarter of a cycle after each row is, from 1, the driest, to -1, the wettest, (rows,)."""
+    mean = np.einsum("ts,tsr->tr", instance.probabilities, instance.inflows)
+    if instance.autoregression is not None:
+        mean = mean * (instance.autoregression.base + instance.autoregression.slope * np.roll(mean, 1, axis=0))
+    energy = mean @ (power_of_water(instance) * instance.hm3_per_flow)
+    rows = len(energy)
+    ahead = np.mean([np.roll(energy, -k) for k in range(1, 1 + max(1, round(AHEAD * rows)))], axis=0)
+    spread = np.ptp(ahead)
+    return 1 - 2 * (ahead - ahead.min()) / spread if spread > 0 else np.zeros(rows)
+
+
+def _most_of_thermal(instance: HydroThermal) -> float:
+    """Return a price above that of thermal power and below that of a deficit, USD/MWh; the middle between them."""
+    deficit = float(instance.network.deficit_cost[0])
+    dear = [cost for cost in instance.network.gen_cost.tolist() if cost < deficit]
+    return (max(dear, default=0.0) + deficit) / 2
