@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.sparse import csr_array, hstack
@@ -19,6 +20,7 @@ from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
+from .figures import figures
 from .instance import HydroThermal
 from .plans import Dispatch
 from .scenario import realise
@@ -103,13 +105,17 @@ class HydroThermalProcess:
         self.instances, self._scenarios = list(instances), list(scenarios)
         self._width = max(len(one.reservoirs.names) for one in (*instances, *fit))
         self.decision = Decision("targets", self._width)
-        self._dispatchers: dict[int, Dispatcher] = {}
+        self._dispatchers: WeakKeyDictionary[HydroThermal, Dispatcher] = WeakKeyDictionary()
         self._post = False
         shape = (self.num_envs, self._width)
         self._volume, self._inflow = np.zeros(shape), np.zeros(shape)
         self._stage = np.zeros(self.num_envs, dtype=np.int64)
         self._legal = np.zeros((self.num_envs, 2, self._width))
-        self._sizes = np.zeros((self.num_envs, 2), dtype=np.int64)
+        self._sizes = np.zeros((self.num_envs, 3), dtype=np.int64)
+        self._figures = {
+            name: np.zeros((self.num_envs, *value.shape), dtype=value.dtype)
+            for name, value in figures(self.instances[0], self._width).items()
+        }
         self._inflows: list[np.ndarray] = [np.zeros((0, 0))] * self.num_envs
         self._log: list[list[np.ndarray]] = [[] for _ in range(self.num_envs)]
         self._start(range(self.num_envs))
@@ -137,9 +143,10 @@ class HydroThermalProcess:
     def observe(self) -> Observation:
         arrays = {
             "stage": self._stage,
-            "row": self._stage % np.array([len(one.inflows) for one in self.instances]),
+            "row": self._stage % self._sizes[:, 2],
             "volume": self._volume,
             "inflow": self._inflow,
+            **self._figures,
         }
         views = {name: array.view() for name, array in {**arrays, "legal": self._legal, "sizes": self._sizes}.items()}
         for view in views.values():
@@ -222,9 +229,11 @@ class HydroThermalProcess:
             self._inflows[env] = realise(one, self._scenarios[env])
             self._volume[env], self._stage[env], self._log[env] = 0.0, 0, []
             self._volume[env, :count] = one.reservoirs.initial_hm3
-            self._sizes[env] = count, one.num_stages
+            self._sizes[env] = count, one.num_stages, len(one.inflows)
             self._legal[env] = 0.0
             self._legal[env, :, :count] = one.reservoirs.min_hm3, one.reservoirs.max_hm3
+            for name, value in figures(one, self._width).items():
+                self._figures[name][env] = value
             self._show(env)
 
     def _show(self, env: int) -> None:
@@ -235,9 +244,9 @@ class HydroThermalProcess:
             self._inflow[env, : len(inflow)] = inflow
 
     def _dispatcher(self, instance: HydroThermal) -> Dispatcher:
-        if id(instance) not in self._dispatchers:
-            self._dispatchers[id(instance)] = Dispatcher(instance)
-        return self._dispatchers[id(instance)]
+        if instance not in self._dispatchers:
+            self._dispatchers[instance] = Dispatcher(instance)
+        return self._dispatchers[instance]
 
 
 def _most_worth(instance: HydroThermal) -> float:
