@@ -30,9 +30,25 @@ class Features:
         | `is_node` | (num_envs, V) bool | whether there is such a node |
         | `edges` | (num_envs, 2, E) int | from and to, -1 in the padding |
         | `edge_features` | (num_envs, E, k) float | for instance the kind of the edge, one-hot |
-        | `legal` | (num_envs, *mask) bool | the observation's mask |
+        | `legal` | (num_envs, *mask) bool | the observation's mask; of targets see below |
         | `choice_nodes` | the shape of `legal`, int | the node that a choice is about, -1: none |
+
+        Targets have bounds in place of a mask. `legal` then holds floats (num_envs, 2, width), lowest and highest as
+        shares of the environment's largest, and `choice_nodes` in either row the node whose target it is. `flat`
+        leaves them out: in [-1, 1], as `orl.gym` takes actions, every target is legal.
     """
 
     flat: Callable[[Observation], np.ndarray]
     graph: Callable[[Observation], Mapping[str, np.ndarray]]
+
+
+def squash(amount: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
+    """Return amount / (|amount| + scale), within [-1, 1] and increasing; 0 where both are 0.
+
+    Examples
+    --------
+    >>> squash(np.array([-1.0, 0.0, 3.0]), 1.0).tolist()
+    [-0.5, 0.0, 0.75]
+    """
+    total = np.abs(amount) + scale
+    return np.divide(amount, total, out=np.zeros(np.broadcast(amount, total).shape), where=total > 0)

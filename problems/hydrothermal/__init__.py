@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from orl.problem import Problem
 from orl.registry import lazy, resolve
 
+if TYPE_CHECKING:
+    from orl.features import Features
+
 _HERE = "orl.problems.hydrothermal"
+
+
+def _features() -> Features:
+    return resolve(f"{_HERE}.features:FEATURES")
 
 
 def _settings_type() -> type:
@@ -35,4 +44,6 @@ PROBLEM = Problem(
     is_disturbed=lazy(f"{_HERE}.planning:is_disturbed"),
     models={"exact": lazy(f"{_HERE}.exact:build")},
     stages=lazy(f"{_HERE}.stages:staged"),
+    features=_features,
+    env_name="HydroThermal",
 )

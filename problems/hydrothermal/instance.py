@@ -348,6 +348,15 @@ class HydroThermal:
             of_rows.append(last)
         return np.mean(of_rows[-len(drawn) :], axis=0)
 
+    @cached_property
+    def mw_downstream(self) -> np.ndarray:
+        """Power of a flow through a plant and all plants that its water is turbined into, MW per m3/s, (R,)."""
+        water = self.reservoirs
+        power = water.mw_per_flow
+        for _ in range(len(power) - 1):  # the longest way down; a ring of plants is followed no further
+            power = water.mw_per_flow + water.turn_into @ power
+        return power
+
     def _error(self, message: str) -> InputError:
         return InputError(f"{self.source or self.name}: {message}")
 

@@ -23,7 +23,7 @@ def in_motion(instance: HydroThermal, observation: Observation, env: int) -> Hyd
     return replace(
         instance,
         reservoirs=replace(water, initial_hm3=np.clip(volume, water.min_hm3, water.max_hm3)),
-        settings=replace(instance.settings, stages=instance.num_stages - stage, reported_stages=None),
+        settings=replace(instance.settings, stages=max(1, instance.num_stages - stage), reported_stages=None),
         first_inflow=inflow,
         first_stage=instance.first_stage + stage,
         path=None if instance.path is None else instance.path[stage:],

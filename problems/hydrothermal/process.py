@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.sparse import csr_array, hstack
@@ -19,10 +20,11 @@ from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
+from .figures import figures
 from .instance import HydroThermal
 from .plans import Dispatch
 from .scenario import realise
-from .stages import Columns, columns, stage_of
+from .stages import Columns, Loads, columns, stage_of
 
 PRICE = 10.0  # of a unit's distance from the target, in units of the most that any water can be worth
 
@@ -57,7 +59,8 @@ class Dispatcher:
         )  # fmt: skip
         self._price = PRICE * _most_worth(instance)
         self._target_rows = stage.matrix.shape[0] + np.arange(count)
-        self._instance, self._stage = instance, stage
+        self._stage, self._loads, self._upper = stage, Loads(instance), stage.upper.copy()
+        self._upper[self.at.deficit] = np.inf  # by stage; the solver keeps it
         self._program = LinearProgram(
             np.concatenate([stage.cost, np.full(2 * count, self._price)]),
             np.concatenate([stage.lower, np.zeros(2 * count)]),
@@ -73,21 +76,13 @@ class Dispatcher:
 
     def execute(self, stage: int, volume: np.ndarray, arriving_hm3: np.ndarray, target: np.ndarray) -> Executed:
         """Return the cheapest dispatch of a stage that ends as near the target as can be."""
-        if len(self._instance.network.load_mw) > 1:
-            self._load(stage)
+        self._loads.set(self._program, stage)
         self._program.set_columns(self.at.before, volume, volume)
         self._program.set_rows(self._stage.noise_rows, arriving_hm3, arriving_hm3)
         self._program.set_rows(self._target_rows, target, target)
         found = self._program.solve(from_kept=True).columns[: len(self._stage.cost)]
-        found = np.clip(found, self._stage.lower, self._stage.upper)
+        found = np.clip(found, self._stage.lower, self._upper)
         return Executed(float(self._stage.cost @ found), found)
-
-    def _load(self, stage: int) -> None:
-        """Set the load of a stage."""
-        self._stage = made = stage_of(self._instance, stage, self._stage)
-        deficit, rows = self.at.deficit, self.at.power_rows
-        self._program.set_columns(deficit, made.lower[deficit], made.upper[deficit])
-        self._program.set_rows(rows, made.row_lower[rows], made.row_upper[rows])
 
 
 class HydroThermalProcess:
@@ -113,13 +108,17 @@ class HydroThermalProcess:
         self.instances, self._scenarios = list(instances), list(scenarios)
         self._width = max(len(one.reservoirs.names) for one in (*instances, *fit))
         self.decision = Decision("targets", self._width)
-        self._dispatchers: dict[int, Dispatcher] = {}
+        self._dispatchers: WeakKeyDictionary[HydroThermal, Dispatcher] = WeakKeyDictionary()
         self._post = False
         shape = (self.num_envs, self._width)
         self._volume, self._inflow = np.zeros(shape), np.zeros(shape)
         self._stage = np.zeros(self.num_envs, dtype=np.int64)
         self._legal = np.zeros((self.num_envs, 2, self._width))
-        self._sizes = np.zeros((self.num_envs, 2), dtype=np.int64)
+        self._sizes = np.zeros((self.num_envs, 3), dtype=np.int64)
+        self._figures = {
+            name: np.zeros((self.num_envs, *value.shape), dtype=value.dtype)
+            for name, value in figures(self.instances[0], self._width).items()
+        }
         self._inflows: list[np.ndarray] = [np.zeros((0, 0))] * self.num_envs
         self._log: list[list[np.ndarray]] = [[] for _ in range(self.num_envs)]
         self._start(range(self.num_envs))
@@ -151,6 +150,7 @@ class HydroThermalProcess:
             "row": np.array([one.row(int(stage)) for one, stage in zip(self.instances, self._stage, strict=True)]),
             "volume": self._volume,
             "inflow": self._inflow,
+            **self._figures,
         }
         views = {name: array.view() for name, array in {**arrays, "legal": self._legal, "sizes": self._sizes}.items()}
         for view in views.values():
@@ -207,7 +207,9 @@ class HydroThermalProcess:
             discount[env] = self.instances[env].settings.discount
             self._stage[env] += 1
             self._show(env)
-            if self._stage[env] == self.instances[env].num_stages:
+            # Where nothing ends an episode is only cut off, and its last observation is one as any other.
+            has_end = self.instances[env].settings.horizon == "finite"
+            if has_end and self._stage[env] == self.instances[env].num_stages:
                 self._legal[env] = 0.0
         is_over = self._is_over
         is_ring = np.array([one.settings.horizon == "periodic" for one in self.instances])
@@ -238,22 +240,25 @@ class HydroThermalProcess:
             self._inflows[env] = realise(one, self._scenarios[env])
             self._volume[env], self._stage[env], self._log[env] = 0.0, 0, []
             self._volume[env, :count] = one.reservoirs.initial_hm3
-            self._sizes[env] = count, one.num_stages
+            self._sizes[env] = count, one.num_stages, len(one.inflows)
             self._legal[env] = 0.0
             self._legal[env, :, :count] = one.reservoirs.min_hm3, one.reservoirs.max_hm3
+            for name, value in figures(one, self._width).items():
+                self._figures[name][env] = value
             self._show(env)
 
     def _show(self, env: int) -> None:
-        """Reveal the inflows of the stage that is due."""
+        """Reveal the inflows of the stage that is due, and tell its load."""
+        self._figures["load"][env] = self.instances[env].load_mw(int(self._stage[env])).sum()
         self._inflow[env] = 0.0
         if self._stage[env] < len(self._inflows[env]):
             inflow = self._inflows[env][self._stage[env]]
             self._inflow[env, : len(inflow)] = inflow
 
     def _dispatcher(self, instance: HydroThermal) -> Dispatcher:
-        if id(instance) not in self._dispatchers:
-            self._dispatchers[id(instance)] = Dispatcher(instance)
-        return self._dispatchers[id(instance)]
+        if instance not in self._dispatchers:
+            self._dispatchers[instance] = Dispatcher(instance)
+        return self._dispatchers[instance]
 
 
 def _most_worth(instance: HydroThermal) -> float:

@@ -1,8 +1,8 @@
 """The rules of hydrothermal dispatch: how much water to keep, whatever may come.
 
 A rule is a curve of target storage. Below it water serves only what would else not be served, above it water goes
-before thermal plants: the stage's linear program with every hm3 that lies below the curve at a price between that of the
-dearest thermal plant and that of a deficit. What water is left over is kept, not spilled.
+before thermal plants: the stage's linear program with every hm3 that lies below the curve at a price between that of
+the dearest thermal plant and that of a deficit. What water is left over is kept, not spilled.
 
     minimise  cost of the stage + sum_r p h_r short_r - epsilon sum_r h_r w_r,    w_r + short_r >= curve_r
 
@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.sparse import csr_array, hstack, vstack
 
 from orl.linear import LinearProgram
+from orl.memo import remembered
 from orl.process import Observation
 from orl.rule import Rule
 from orl.scenario import Purpose
 
 from .instance import HydroThermal
 from .scenario import sample
-from .stages import columns, stage_of
+from .stages import Loads, columns, stage_of
 
 EPSILON = 1e-4  # price of water that is left over, as a share of that below the curve
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the range between least and largest volume
@@ -59,15 +59,15 @@ RULES: Mapping[str, Rule] = {
     for name, steer in (("myopic", myopic), ("thermal-first", thermal_first), ("storage-curve", storage_curve))
 }
 
-_TUNED: WeakKeyDictionary[HydroThermal, tuple[float, float]] = WeakKeyDictionary()
-
 
 def tuned(instance: HydroThermal) -> tuple[float, float]:
     """Return level and swing of the curve that is best on the select stream, searched for once and remembered."""
-    origin = instance.origin or instance
-    if origin not in _TUNED:
-        _TUNED[origin] = min(itertools.product(LEVELS, SWINGS), key=_trial(origin))
-    return _TUNED[origin]
+    return _tuned(instance.origin or instance)
+
+
+@remembered
+def _tuned(instance: HydroThermal) -> tuple[float, float]:
+    return min(itertools.product(LEVELS, SWINGS), key=_trial(instance))
 
 
 def _trial(instance: HydroThermal) -> Callable[[tuple[float, float]], float]:
@@ -107,11 +107,11 @@ class _Curve:
     """
 
     def __init__(self, instance: HydroThermal, level: float, swing: float):
-        self._instance, self._at, stage = instance, columns(instance), stage_of(instance, 0)
-        self._stage = stage
+        self._at, stage = columns(instance), stage_of(instance, 0)
+        self._noise_rows, self._loads, self._hm3_per_flow = stage.noise_rows, Loads(instance), instance.hm3_per_flow
         water, count = instance.reservoirs, len(instance.reservoirs.names)
         width = len(stage.cost)
-        worth = _most_of_thermal(instance) * power_of_water(instance)
+        worth = _most_of_thermal(instance) * instance.mw_downstream / instance.hm3_per_flow
         cost = np.concatenate([stage.cost, worth])
         cost[self._at.after] -= EPSILON * worth
         short = csr_array((np.ones(count), (np.arange(count), self._at.after)), shape=(count, width))
@@ -140,15 +140,11 @@ class _Curve:
         stage, count = int(observation.arrays["stage"][env]), len(self._at.before)
         if stage >= observation.sizes[env, 1]:
             return targets
-        if len(self._instance.network.load_mw) > 1:
-            self._stage = made = stage_of(self._instance, stage, self._stage)
-            deficit, rows = self._at.deficit, self._at.power_rows
-            self._program.set_columns(deficit, made.lower[deficit], made.upper[deficit])
-            self._program.set_rows(rows, made.row_lower[rows], made.row_upper[rows])
+        self._loads.set(self._program, stage)
         volume, inflow = (observation.arrays[key][env, :count] for key in ("volume", "inflow"))
-        arriving = inflow * self._instance.hm3_per_flow
+        arriving = inflow * self._hm3_per_flow
         self._program.set_columns(self._at.before, volume, volume)
-        self._program.set_rows(self._stage.noise_rows, arriving, arriving)
+        self._program.set_rows(self._noise_rows, arriving, arriving)
         curve = self._curve[int(observation.arrays["row"][env])]
         self._program.set_rows(self._curve_rows, curve, np.full(count, np.inf))
         found = self._program.solve(from_kept=True).columns[self._at.after]
@@ -156,21 +152,12 @@ class _Curve:
         return targets
 
 
-def power_of_water(instance: HydroThermal) -> np.ndarray:
-    """Return the power that a hm3 gives on its way down, MW in a stage, (R,)."""
-    water = instance.reservoirs
-    below = water.turn_into.astype(float)
-    count = len(water.names)
-    # What it gives here and below: h = rho / K + below h, and cascades have no circles.
-    return np.linalg.solve(np.eye(count) - below, water.mw_per_flow / instance.hm3_per_flow)
-
-
 def dryness(instance: HydroThermal) -> np.ndarray:
     """Return how dry the quarter of a cycle after each row is, from 1, the driest, to -1, the wettest, (rows,)."""
     mean = np.einsum("ts,tsr->tr", instance.probabilities, instance.inflows)
     if instance.autoregression is not None:
         mean = mean * (instance.autoregression.base + instance.autoregression.slope * np.roll(mean, 1, axis=0))
-    energy = mean @ (power_of_water(instance) * instance.hm3_per_flow)
+    energy = mean @ instance.mw_downstream
     rows = len(energy)
     ahead = np.mean([np.roll(energy, -k) for k in range(1, 1 + max(1, round(AHEAD * rows)))], axis=0)
     spread = np.ptp(ahead)

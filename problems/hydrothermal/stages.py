@@ -40,18 +40,17 @@ doi 10.1109/TSTE.2021.3106810
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
+from orl.linear import LinearProgram
+from orl.memo import remembered
 from orl.process import Observation
 from orl.stages import Edge, Seen, Stage, Staged, StageGraph
 
 from .instance import HydroThermal
-
-KEPT = 16  # instances whose stage is remembered, so that plans on the way need not make it anew
 
 
 class Columns(NamedTuple):
@@ -79,7 +78,7 @@ def columns(instance: HydroThermal) -> Columns:
     return _columns(instance.origin or instance)
 
 
-@lru_cache(maxsize=KEPT)
+@remembered
 def _columns(instance: HydroThermal) -> Columns:
     reservoirs, network, kind = len(instance.reservoirs.names), instance.network, instance.settings.network
     buses = 1 if kind == "single-bus" else len(network.bus_names)
@@ -157,6 +156,22 @@ def stage_of(instance: HydroThermal, stage: int, template: Stage | None = None) 
     return replace(template, row_lower=right, row_upper=right, upper=upper, name=f"stage {stage}")
 
 
+class Loads:
+    """Sets the load of a stage in a program that stays in the solver. It does not hold on to the instance."""
+
+    def __init__(self, instance: HydroThermal):
+        at, rows = columns(instance), len(instance.network.load_mw)
+        made = [stage_of(instance, stage) for stage in range(rows)] if rows > 1 else []
+        self._deficit, self._rows = at.deficit, at.power_rows
+        self._known = [(one.lower[at.deficit], one.upper[at.deficit], one.row_lower[at.power_rows]) for one in made]
+
+    def set(self, program: LinearProgram, stage: int) -> None:
+        if self._known:
+            low, high, load = self._known[stage % len(self._known)]
+            program.set_columns(self._deficit, low, high)
+            program.set_rows(self._rows, load, load)
+
+
 def _with_inflows(instance: HydroThermal, made: Stage, stage: int) -> Stage:
     """Return a stage with what may flow in, or with what will if that is known."""
     row, k, memory = instance.row(stage), instance.hm3_per_flow, instance.autoregression
@@ -178,7 +193,7 @@ def _template(instance: HydroThermal) -> Stage:
     return _made_template(instance.origin or instance)
 
 
-@lru_cache(maxsize=KEPT)
+@remembered
 def _made_template(instance: HydroThermal) -> Stage:
     at, network, water = columns(instance), instance.network, instance.reservoirs
     kind, k, segments = instance.settings.network, instance.hm3_per_flow, len(network.deficit_cost)

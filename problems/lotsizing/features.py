@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from orl.features import Features
+from orl.features import Features, squash
 from orl.process import Observation
 
 from .kernels_codes import CYCLE, FIRST_PERIOD, LAW, NUM_ITEMS, NUM_MACHINES, PERIODS, POISSON
@@ -118,12 +118,6 @@ def _choice_nodes(observation: Observation, pair: np.ndarray, is_pair: np.ndarra
     return by_machine[np.arange(len(by_machine)), machine]
 
 
-def _squash(amount: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
-    """Return amount / (|amount| + scale), 0 where both are 0."""
-    total = np.abs(amount) + scale
-    return np.divide(amount, total, out=np.zeros(np.broadcast(amount, total).shape), where=total > 0)
-
-
 def _mean_positive(values: np.ndarray) -> np.ndarray:
     """Return the mean of the positive entries of each environment, (num_envs,); 1 if there are none."""
     by_env = values.reshape(len(values), -1)
@@ -147,7 +141,7 @@ def _globals(observation: Observation) -> np.ndarray:
     view = observation.arrays
     left = np.maximum(view["sizes"][:, PERIODS] - view["period"], 0)
     told = view["machine"] / view["sizes"][:, NUM_MACHINES]
-    return np.stack([np.full(len(left), float(observation.post)), _squash(left, 10.0), view["discount"], told], axis=1)
+    return np.stack([np.full(len(left), float(observation.post)), squash(left, 10.0), view["discount"], told], axis=1)
 
 
 def _items(observation: Observation) -> np.ndarray:
@@ -160,14 +154,14 @@ def _items(observation: Observation) -> np.ndarray:
     last = view["last_demand"]
     variance = np.where(view["sizes"][:, LAW, None] == POISSON, now, view["variance"])
     columns = [
-        _squash(stock, COVER * scale),
-        np.clip(_squash(limit - stock, scale), -1, 1),
-        _squash(now, scale),
-        np.where(last >= 0, _squash(last - mean, scale), 0),
-        _squash(np.sqrt(variance), scale),
-        _squash(view["shortage"], view["holding"]),
-        _squash(view["holding"], _mean_positive(view["holding"])[:, None]),
-        _squash(mean, _mean_positive(mean)[:, None]),
+        squash(stock, COVER * scale),
+        np.clip(squash(limit - stock, scale), -1, 1),
+        squash(now, scale),
+        np.where(last >= 0, squash(last - mean, scale), 0),
+        squash(np.sqrt(variance), scale),
+        squash(view["shortage"], view["holding"]),
+        squash(view["holding"], _mean_positive(view["holding"])[:, None]),
+        squash(mean, _mean_positive(mean)[:, None]),
         factors - 1.0,
     ]
     return np.where(is_item[:, :, None], np.stack(columns, axis=2), 0)
@@ -197,8 +191,8 @@ def _pairs(observation: Observation) -> np.ndarray:
     else:
         legal = observation.legal[:, None] & (number == view["machine"][:, None])[:, :, None]
     columns = [
-        _squash(view["output"][envs, number, view["setup"]], scale[:, None]),
-        _squash(view["changeover"][envs, number, view["setup"]], _mean_positive(view["changeover"])[:, None, None]),
+        squash(view["output"][envs, number, view["setup"]], scale[:, None]),
+        squash(view["changeover"][envs, number, view["setup"]], _mean_positive(view["changeover"])[:, None, None]),
         view["setup"][:, :, None] == option,
         view["choice"][:, :, None] == option,
         legal,
