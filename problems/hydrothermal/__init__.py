@@ -29,4 +29,5 @@ PROBLEM = Problem(
     metrics=lazy(f"{_HERE}.metrics:metrics"),
     models={"exact": lazy(f"{_HERE}.exact:build")},
     stages=lazy(f"{_HERE}.stages:staged"),
+    plot=lazy(f"{_HERE}.plot:plot"),
 )
