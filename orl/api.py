@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orl import files, params, registry
 from orl.errors import InputError
+from orl.pictures import SUFFIXES as PICTURES
 from orl.policy import Policy
 from orl.problem import Problem, Report, Violation
 from orl.result import Result
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from orl.embed import LivePolicy
 
 TABLES = (".json", ".csv")
-PICTURES = (".png", ".svg", ".html")
 DEFAULT_TIME_LIMIT = 50.0  # seconds: an answer within a minute
 
 
@@ -63,23 +63,28 @@ def save(instance: Any, path: str | Path) -> None:
 
 
 def plot(
-    instance: Any, solution: Any, path: str | Path, bound: float | None = None, scenario: Scenarios | None = None
+    instance: Any, solutions: Any, path: str | Path, bound: float | None = None, scenario: Scenarios | None = None
 ) -> None:
-    """Draw a solution of one scenario to a .png, .svg or (interactive, self-contained) .html file.
+    """Draw a solution, or those of several scenarios, to a .png, .svg or (self-contained) .html file.
 
     Parameters
     ----------
+    solutions : solution, or list of solutions
+        Of paired scenarios, as in `Result.solutions`; families that cannot draw several draw the first.
     bound : float or None
-        A proven lower bound to draw beside the solution.
+        A lower bound on their mean cost, to tell beside it.
     scenario : Scenarios or None
-        What the solution went through, one row; None: the first of `evaluate`, seed 0.
+        What the first solution went through, one row; None: the first of `evaluate`, seed 0.
     """
+    solutions = list(solutions) if isinstance(solutions, list | tuple) else [solutions]
     family = problem_of(instance)
     if family.plot is None:
         raise InputError(f"{family.name} has no pictures yet.")
+    if not solutions:
+        raise InputError("there is no solution to draw.")
     path = files.check_writable(path, PICTURES)
     seen = family.sample(instance, 0, Purpose.EVALUATE, 1) if scenario is None else scenario
-    family.plot(instance, solution, path, bound, seen[0])
+    family.plot(instance, solutions, path, bound, seen[0])
 
 
 def problem_of(instance: Any) -> Problem:

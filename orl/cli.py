@@ -133,9 +133,11 @@ def _solve(options: argparse.Namespace) -> int:
         if out:
             api.save_result(instance, result, out)
         if plot and result.solutions:
-            bound = result.bound if result.bound_kind == "proven" else None
+            # What bounds an expectation or a mean says nothing of a single scenario.
+            is_told = result.bound_kind == "proven" or len(result.solutions) > 1
+            bound = result.bound if is_told else None
             seen = family.sample(instance, options.seed, Purpose.EVALUATE, 1)
-            api.plot(instance, result.solutions[0], plot, bound, seen)
+            api.plot(instance, result.solutions, plot, bound, seen)
     finally:  # whatever becomes of the files, and of the reader of a pipe, neither costs the other the result
         print(result.to_json() if options.json else _summary(result), flush=True)
     return SOLVED if result.verified else NO_SOLUTION
@@ -297,7 +299,7 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--solver", metavar="NAME", help="a solver, a rule, or module:NAME (default: the family's own)")
     _add_run(solve)
     solve.add_argument("--out", metavar="FILE", help="write result and solution: .json or .csv")
-    solve.add_argument("--plot", metavar="FILE", help="draw the solution: .png, .svg or .html")
+    solve.add_argument("--plot", metavar="FILE", help="draw what was found: .png, .svg or .html")
     solve.set_defaults(command=_solve)
 
     compare = commands.add_parser("compare", help="several solvers on the same scenarios, in one table")

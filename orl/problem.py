@@ -119,7 +119,9 @@ class Problem:
         The process as a graph of linear stages, see `orl.stages`.
     features : callable () -> Features, or None
         What a network reads of an observation, as one vector and as a graph; see `orl.features`.
-    plot : callable (instance, solution, path, bound, scenario) -> None, or None
+    plot : callable (instance, solutions, path, bound, scenario) -> None, or None
+        `solutions` is a sequence, one or more, of paired scenarios; `scenario` is the first one's, or None. `bound` is
+        a lower bound on their mean cost, or None. A family may draw the first alone.
     save : callable (instance, path) -> None, or None
     env_name : str
         The family in the ids of Gymnasium environments: 'JobShop' in 'orl/JobShop-v0'; empty: none is registered.

@@ -9,8 +9,9 @@ from lots import lots
 import orl
 from orl import cli, registry
 from orl.errors import InputError
+from orl.pictures import SUFFIXES
 from orl.problems.lotsizing.metrics import metrics
-from orl.problems.lotsizing.plot import SUFFIXES, course, draw_plan
+from orl.problems.lotsizing.plot import course, draw_plan
 from orl.problems.lotsizing.rules import RULES
 from orl.problems.lotsizing.scenario import sample
 from orl.problems.lotsizing.verify import Ledger, verify

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,16 @@ from shops import AT_6, BEFORE_6, FROM_6, STATE_AT_6, scenario_of, schedule_of
 
 from orl.colours import distinct_colours
 from orl.errors import InputError
+from orl.pictures import SUFFIXES
 from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings, Schedule
-from orl.problems.jobshop.plot import SUFFIXES, gantt, interactive_gantt, plot
+from orl.problems.jobshop.plot import gantt, interactive_gantt, plot
 from orl.problems.jobshop.simpy_twin import SCORES, rule_choice, simulate
 
 EVIL = "<script>alert('job')</script>"
+
+
+def draw(shop: JobShop, schedule: Schedule, path: Path, *more: Any) -> None:
+    plot(shop, [schedule], path, *more)
 
 
 @pytest.fixture
@@ -41,19 +47,19 @@ def test_a_file_of_its_kind_is_written(
     suffix: str, bound: float | None, drawn: tuple[JobShop, Schedule], tmp_path: Path
 ) -> None:
     path = tmp_path / f"gantt{suffix}"
-    plot(*drawn, path, bound)
+    draw(*drawn, path, bound)
     assert {".png": b"\x89PNG", ".svg": b"<?xml", ".html": b"<!doctype html>"}[suffix] in path.read_bytes()[:200]
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_an_unknown_kind_is_refused(drawn: tuple[JobShop, Schedule], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.png, \.svg, \.html"):
-        plot(*drawn, tmp_path / "gantt.gif")
+        draw(*drawn, tmp_path / "gantt.gif")
 
 
 def test_the_page_is_self_contained_and_names_are_inert(drawn: tuple[JobShop, Schedule], tmp_path: Path) -> None:
     """Nothing is fetched, and a name is neither a tag of the page nor one that plotly would make."""
-    plot(*drawn, tmp_path / "gantt.html", 7)
+    draw(*drawn, tmp_path / "gantt.html", 7)
     page = (tmp_path / "gantt.html").read_text(encoding="utf-8")
     assert "Plotly.newPlot" in page and len(page) > 10**6  # the library is inside
     tags = re.findall(
@@ -129,7 +135,7 @@ def test_plotly_accepts_blocked_and_down_time(as_it_is: tuple[JobShop, Schedule]
 
     assert len(go.Figure(interactive_gantt(*as_it_is)).data) == 4
     for suffix in SUFFIXES:
-        plot(*as_it_is, tmp_path / f"gantt{suffix}")
+        draw(*as_it_is, tmp_path / f"gantt{suffix}")
     assert EVIL not in (tmp_path / "gantt.html").read_text(encoding="utf-8")
 
 
@@ -140,7 +146,7 @@ def test_failures_are_those_of_the_scenario(tmp_path: Path) -> None:
     traces = interactive_gantt(shop, schedule, scenario=scenario)["data"]
     assert [trace["name"] for trace in traces] == ["down", "0"] and sum(traces[0]["x"]) == schedule.makespan - 40
     assert len(interactive_gantt(shop, schedule)["data"]) == 1
-    plot(shop, schedule, tmp_path / "gantt.png", 40, scenario)
+    draw(shop, schedule, tmp_path / "gantt.png", 40, scenario)
 
 
 def test_a_bound_on_another_objective_is_no_time(tmp_path: Path) -> None:
@@ -173,19 +179,19 @@ def test_a_shop_in_motion_begins_at_its_line(tmp_path: Path) -> None:
         ]
         assert ("range" in page["layout"]["xaxis"]) == (history is None)
         for suffix in SUFFIXES:
-            plot(shop, schedule, tmp_path / f"gantt{suffix}")
+            draw(shop, schedule, tmp_path / f"gantt{suffix}")
 
 
 def test_a_shop_without_work_has_a_picture(tmp_path: Path) -> None:
     shop = JobShop("nothing", machines=[[0]], durations=[[0]])
     for suffix in SUFFIXES:
-        plot(shop, Schedule.from_starts(shop, [0]), tmp_path / f"gantt{suffix}", bound=0)
+        draw(shop, Schedule.from_starts(shop, [0]), tmp_path / f"gantt{suffix}", 0)
 
 
 def test_the_same_schedule_makes_the_same_picture(drawn: tuple[JobShop, Schedule], tmp_path: Path) -> None:
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     for path in (first, second):
-        plot(*drawn, path, 6)
+        draw(*drawn, path, 6)
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -195,3 +201,16 @@ def test_colours_are_distinct_and_begin_again_after_a_hundred() -> None:
     assert distinct_colours(9) == colours[:9]
     parts = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours])
     assert parts.max(axis=1).min() > 80 and parts.min(axis=1).max() < 250  # neither ink nor paper
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_of_several_schedules_the_first_is_drawn(suffix: str, drawn: tuple[JobShop, Schedule], tmp_path: Path) -> None:
+    """Without the bound, which is one on the mean of all."""
+    shop, schedule = drawn
+    other = simulate(shop, rule_choice(shop, SCORES["lpt"]))
+    plot(shop, [schedule, other], tmp_path / f"several{suffix}", 7)
+    plot(shop, [schedule], tmp_path / f"one{suffix}")
+    several, one = ((tmp_path / f"{name}{suffix}").read_text("latin-1") for name in ("several", "one"))
+    if suffix == ".html":  # plotly names the place of a figure anew each time
+        several, one = (re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "", page) for page in (several, one))
+    assert several == one

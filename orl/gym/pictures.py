@@ -37,7 +37,7 @@ def _picture(episodes: Episodes, instance: Any, solution: Any) -> np.ndarray:
         raise InputError(f"{episodes.problem.name} has no pictures yet; use render_mode='ansi'.")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frame.png"
-        plot(instance, solution, path, None)
+        plot(instance, [solution], path, None)
         return np.round(255 * imread(path)[:, :, :3]).astype(np.uint8)
 
 

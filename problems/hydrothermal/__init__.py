@@ -46,4 +46,5 @@ PROBLEM = Problem(
     stages=lazy(f"{_HERE}.stages:staged"),
     features=_features,
     env_name="HydroThermal",
+    plot=lazy(f"{_HERE}.plot:plot"),
 )

@@ -218,9 +218,8 @@ class HydroThermalProcess:
     def solution(self, env: int) -> Dispatch:
         """Return what has been dispatched so far in one environment."""
         at = columns(self.instances[env])
-        done = np.array(self._log[env]).reshape(len(self._log[env]), -1)
-        if not len(done):
-            done = np.zeros((0, int(at.fixed[-1]) + 1 + 2 * len(at.inflow_rows)))
+        width = 1 + max(int(part.max(initial=0)) for part in (at.fixed, at.inflow_after))
+        done = np.array(self._log[env]).reshape(len(self._log[env]), width)
         parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
         return Dispatch(*(done[:, part] for part in parts))
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import warnings
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from orl.colours import GRID, INK, SIGNAL, distinct_colours, text_colour
 from orl.files import check_writable, write_atomically
+from orl.pictures import MAX_LABEL, SUFFIXES, write_figure
 from orl.result import relative_gap
 from orl.scenario import Scenarios
 
@@ -22,22 +22,20 @@ from .scenario import down_intervals
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg", ".html")
 BAR_HEIGHT = 0.82  # of a machine's row
 DOWN = "#c4c4c4"
 PALE = 0.35  # how much of its colour a job keeps while it blocks a machine
 MAX_LEGEND_COLUMNS = 2  # beyond, the labels in the bars must do
-MAX_LABEL = 24  # characters
 
 
 def plot(
     instance: JobShop,
-    schedule: Schedule,
+    schedules: Sequence[Schedule],
     path: Path | str,
     bound: float | None = None,
     scenario: Scenarios | None = None,
 ) -> None:
-    """Draw a schedule as a Gantt chart: a row a machine, a colour a job.
+    """Draw the first of some schedules as a Gantt chart: a row a machine, a colour a job.
 
     A job that is done and still holds its machine is pale and hatched; machines that are down are grey. Where a shop in
     motion goes on there is a dotted line.
@@ -45,27 +43,22 @@ def plot(
     Parameters
     ----------
     instance : JobShop
-    schedule : Schedule
-        One that `verify` has passed.
+    schedules : sequence of Schedule
+        That `verify` has passed, of paired scenarios.
     path : Path or str
         Its ending, one of `SUFFIXES`, says which kind of file is written.
     bound : float or None
-        A lower bound on the cost; of the makespan, drawn as a line.
+        A lower bound on the mean cost of the schedules; if there is one, told in the title, and drawn as a line if it
+        is one on the makespan.
     scenario : Scenarios or None
-        One row of failures and repairs; None: no machine breaks down.
+        One row of failures and repairs, the first schedule's; None: no machine breaks down.
     """
     path = check_writable(path, SUFFIXES)
-    suffix = path.suffix.lower()
-    if suffix == ".html":
-        write_atomically(path, _page(instance, schedule, bound, scenario))
-        return
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
-        figure = gantt(instance, schedule, bound, scenario)
-        # Without a date the same schedule makes the same picture.
-        figure.savefig(file, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else None)
-    write_atomically(path, file.getvalue())
+    known = bound if len(schedules) == 1 else None  # a bound on a mean is none on the first
+    if path.suffix.lower() == ".html":
+        write_atomically(path, _page(instance, schedules[0], known, scenario))
+    else:
+        write_figure(path, lambda: gantt(instance, schedules[0], known, scenario), instance.name)
 
 
 def _title(instance: JobShop, schedule: Schedule, bound: float | None) -> str:

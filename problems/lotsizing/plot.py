@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from html import escape
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from orl.colours import GRID, INK, SIGNAL, distinct_colours, text_colour
-from orl.files import check_writable, write_atomically
+from orl.pictures import short_label, write_figure
 from orl.result import relative_gap
 from orl.scenario import Scenarios
 
@@ -21,9 +19,6 @@ from .verify import Ledger
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-SUFFIXES = (".png", ".svg", ".html")
-MAX_LABEL = 24  # characters
 
 
 class Course(NamedTuple):
@@ -47,42 +42,31 @@ class Course(NamedTuple):
 
 
 def plot(
-    instance: LotSizing, plan: LotPlan, path: Path | str, bound: float | None = None, scenario: Scenarios | None = None
+    instance: LotSizing,
+    plans: Sequence[LotPlan],
+    path: Path | str,
+    bound: float | None = None,
+    scenario: Scenarios | None = None,
 ) -> None:
-    """Draw a plan: above, a row a machine, a colour an item, a dark edge where it was set up; below, a row an item,
-    stock after demand, and in red what was lost or is owed.
+    """Draw the first of some plans.
+
+    Above, a row a machine, a colour an item, a dark edge where it was set up; below, a row an item, stock after demand,
+    and in red what was lost or is owed.
 
     Parameters
     ----------
     instance : LotSizing
-    plan : LotPlan
-        One that `verify` has passed.
+    plans : sequence of LotPlan
+        That `verify` has passed, of paired scenarios.
     path : Path or str
-        Its ending, one of `SUFFIXES`, says which kind of file is written.
+        Its ending, .png, .svg or .html, says which kind of file is written.
     bound : float or None
-        A lower bound on the cost, told in the title.
+        A lower bound on the mean cost of the plans; told in the title if there is one plan.
     scenario : Scenarios or None
-        One row; None: nothing is random.
+        One row, the first plan's; None: nothing is random.
     """
-    from matplotlib import rc_context
-
-    path = check_writable(path, SUFFIXES)
-    suffix = path.suffix.lower()
-    file = io.BytesIO()
-    with warnings.catch_warnings(), rc_context({"svg.hashsalt": "orl"}):  # the same plan makes the same picture
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
-        figure = draw_plan(instance, plan, bound, scenario)
-        kind = "png" if suffix == ".png" else "svg"
-        figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    if suffix != ".html":
-        write_atomically(path, file.getvalue())
-        return
-    svg = file.getvalue().decode()
-    page = (
-        f'<!DOCTYPE html><html><head><meta charset="utf-8"><title>{escape(instance.name)}</title>'
-        f"<style>svg {{ max-width: 100%; height: auto }}</style></head><body>{svg[svg.index('<svg') :]}</body></html>\n"
-    )
-    write_atomically(path, page)
+    known = bound if len(plans) == 1 else None  # a bound on a mean is none on the first
+    write_figure(path, lambda: draw_plan(instance, plans[0], known, scenario), instance.name)
 
 
 def course(instance: LotSizing, scenario: Scenarios, plan: LotPlan) -> Course:
@@ -128,10 +112,10 @@ def draw_plan(
             )
             if seen.is_setup[begin, machine]:
                 top.plot([first + begin] * 2, [machine - 0.41, machine + 0.41], color=INK, linewidth=1.6)
-            if 14 * 66 * (end - begin) / periods > 7 * len(label := _short(instance.item_label(choice - 1))):
+            if 14 * 66 * (end - begin) / periods > 7 * len(label := short_label(instance.item_label(choice - 1))):
                 place = first + (begin + end) / 2
                 top.text(place, machine, label, ha="center", va="center", fontsize=7, color=text_colour(colour))
-    top.set_yticks(range(machines), [_short(instance.machine_label(machine)) for machine in range(machines)])
+    top.set_yticks(range(machines), [short_label(instance.machine_label(machine)) for machine in range(machines)])
     top.set_ylim(machines - 0.5, -0.5)
     top.set_ylabel("machine")
     edges = first + np.arange(periods + 1)
@@ -142,14 +126,14 @@ def draw_plan(
         axes.axhline(0, color=INK, linewidth=0.5)
         axes.axhline(instance.stock_limits[item], color=GRID, linewidth=0.8, linestyle="--")
         axes.set_ylim(min(-1.0, -1.1 * short.max()), 1.1 * max(1, int(instance.stock_limits[item])))
-        axes.set_ylabel(_short(instance.item_label(item)), rotation=0, ha="right", va="center")
+        axes.set_ylabel(short_label(instance.item_label(item)), rotation=0, ha="right", va="center")
         axes.tick_params(labelsize=7)
         axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     rows[-1].set_xlim(first, first + periods)
     rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     unmet = "lost" if instance.settings.unmet == "lost" else "owed"
     rows[-1].set_xlabel(f"period; stock of each item after demand, red: demand {unmet}, dashed: limit")
-    title = f"{_short(instance.name)}: cost {seen.cost:,.2f}"
+    title = f"{short_label(instance.name)}: cost {seen.cost:,.2f}"
     if bound is not None:
         gap = relative_gap(seen.cost, bound)
         title += f", bound {bound:,.2f}" + (f" (gap {gap:.1%})" if gap is not None else "")
@@ -163,8 +147,3 @@ def _runs(choices: np.ndarray, is_setup: np.ndarray) -> list[tuple[int, int, int
     """Return begin, end and choice of each stretch of equal choices; a new set-up begins a new one."""
     cuts = [0, *(np.flatnonzero((np.diff(choices) != 0) | is_setup[1:]) + 1).tolist(), len(choices)]
     return [(a, b, int(choices[a])) for a, b in pairwise(cuts)]
-
-
-def _short(label: str) -> str:
-    text = label if len(label) <= MAX_LABEL else label[: MAX_LABEL - 1] + "…"
-    return text.replace("$", r"\$")

@@ -1,0 +1,84 @@
+"""Water values and nodal prices of a dispatch: the duals of each stage's program with its volumes as they were.
+
+For a stage with volumes v at its beginning and w at its end, let
+
+    C(a, d) = min  c' x    subject to  water rows of `stages.py` with v + a arriving and w fixed,
+                                       power rows with load d, flows, limits
+
+with a the inflow in hm3. C is convex and piecewise linear. The dual of a bus's power row is dC / dd_b, the cost of one
+more MW there: its *nodal price*, USD/MWh. The dual of a water row is dC / da_r; the cost of a stage is that of one of
+its H hours, so
+
+    water value_r = -H dC / da_r,   USD per hm3
+
+is what one more hm3 in this stage saves while all volumes at its end stay as they are: it is turbined or spilled at
+once. Under an optimal policy that is what it is worth kept, too, unless a limit binds: the water of a plant that
+turbines all it can is worth nothing here, whatever it may be worth later.
+
+Where C has a kink (a plant just at its limit, a reservoir that keeps all it gets) the duals are one of many
+subgradients: a price lies between what one MW less saves and what one more costs, a water value between what one hm3
+more saves and what one less costs. Of these, we take those of a point with a trifle (`NUDGE`) more water everywhere.
+So the program has a solution although executed volumes are rounded: what is too much can be spilled. For the same
+reason the water that arrives is what the dispatch accounts for, which is v + K a_r but for its rounding. No penalty on
+targets is in these programs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from orl.linear import LinearProgram
+
+from .instance import HydroThermal
+from .plans import Dispatch
+from .stages import columns, stage_of
+
+NUDGE = 1e-6  # hm3
+
+
+class Prices(NamedTuple):
+    """What water and power are worth in every stage of a dispatch.
+
+    Parameters
+    ----------
+    water : ndarray (stages, R)
+        USD per hm3, or per MW-stage where reservoirs hold energy.
+    nodal : ndarray (stages, buses)
+        USD/MWh; with network=single-bus one column.
+    """
+
+    water: np.ndarray
+    nodal: np.ndarray
+
+
+def prices(instance: HydroThermal, dispatch: Dispatch) -> Prices:
+    """Return water values and nodal prices of a dispatch, which may be the beginning of an episode.
+
+    Raises
+    ------
+    NotSolved
+        If the dispatch breaks a rule, so that a stage has no solution.
+    """
+    first, at = stage_of(instance, 0), columns(instance)
+    water_rows = first.matrix[at.water_rows]
+    program = LinearProgram(
+        first.cost, first.lower, first.upper, first.matrix, first.row_lower, first.row_upper, f"{instance.name} prices"
+    )
+    fixed, rows = np.concatenate([at.before, at.after]), np.arange(len(first.row_lower))
+    duals = np.zeros((len(dispatch.volume), len(rows)))
+    before = instance.reservoirs.initial_hm3
+    for number, after in enumerate(dispatch.volume):
+        stage, done = stage_of(instance, number), np.zeros(len(first.cost))
+        done[at.before], done[at.after] = before, after
+        for part, executed in ((at.turn, dispatch.turn), (at.spill, dispatch.spill)):
+            done[part] = np.clip(executed[number], stage.lower[part], stage.upper[part])
+        low, high = stage.row_lower.copy(), stage.row_upper.copy()
+        low[at.water_rows] = high[at.water_rows] = water_rows @ done + NUDGE
+        program.set_rows(rows, low, high)
+        program.set_columns(fixed, done[fixed], done[fixed])
+        program.set_columns(at.deficit, stage.lower[at.deficit], stage.upper[at.deficit])
+        duals[number] = program.solve().row_duals + 0.0  # no -0
+        before = after
+    return Prices(0.0 - instance.stage_hours * duals[:, at.water_rows], duals[:, at.power_rows])
