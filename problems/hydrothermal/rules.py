@@ -1,19 +1,20 @@
 """The rules of hydrothermal dispatch: how much water to keep, whatever may come.
 
-A rule is a curve of target storage. Below it water serves only what would else not be served, above it water goes
-before thermal plants: the stage's linear program with every hm3 that lies below the curve at a price between that of
-the dearest thermal plant and that of a deficit. What water is left over is kept, not spilled.
+A rule is a curve of target storage, and a price of the water below it, in USD per MWh that it gives on its way down:
+below the curve water serves only what would else cost more than that, above it water goes first. It is the stage's
+linear program with
 
     minimise  cost of the stage + sum_r p h_r short_r - epsilon sum_r h_r w_r,    w_r + short_r >= curve_r
 
-with h_r the power of a hm3 on its way down, MW in a stage. `myopic` has its curve at the bottom, `thermal-first` at the
-top; `storage-curve` has one by season whose height and swing are tuned on the `select` stream.
+with h_r the power of a hm3 on its way down, MW in a stage. What water is left over is kept, not spilled. `myopic` has
+its curve at the bottom, `thermal-first` at the top with a price above all thermal plants; `storage-curve` has one by
+season whose height, swing and price are tuned on the `select` stream.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 from scipy.sparse import csr_array, hstack, vstack
@@ -28,29 +29,32 @@ from .instance import HydroThermal
 from .scenario import sample
 from .stages import Loads, columns, stage_of
 
-EPSILON = 1e-4  # price of water that is left over, as a share of that below the curve
-LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the range between least and largest volume
-SWINGS = (0.0, 0.25, 0.5)  # by how much of the range the curve is higher before the dry season than before the wet one
+EPSILON = 1e-4  # price of water that is left over, as a share of the highest below a curve
+LEVELS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0)  # of the range between least and largest volume
+SWINGS = (0.0, 0.25, 0.5, 1.0)  # by how much of the range it is higher before the dry season than before the wet one
+PRICES = (0.05, 0.2, 0.4, 0.7, 1.0)  # quantiles of the costs of thermal plants; 1: above all of them
+FIRST = (0.2, 0.5, 0.05)  # level, swing and price that the search begins with
 AHEAD = 0.25  # of a cycle of inflows: what is before a season
 SCENARIOS = 5  # of the select stream
 SEED = 0  # of the select stream, whatever the seed of the run
 MAX_STAGES = 150  # of an episode to tune on
 
+Parameters = tuple[float, ...]  # level, swing, price
 Steer = Callable[[Observation, int], np.ndarray]  # an environment's targets, hm3
 
 
 def myopic(instance: HydroThermal) -> Steer:
     """Myopic: the cheapest dispatch of this stage; the water that it leaves is kept."""
-    return _Curve(instance, 0.0, 0.0)
+    return _Curve(instance, 0.0, 0.0, 1.0)
 
 
 def thermal_first(instance: HydroThermal) -> Steer:
     """Thermal first: water serves only what thermal plants cannot."""
-    return _Curve(instance, 1.0, 0.0)
+    return _Curve(instance, 1.0, 0.0, 1.0)
 
 
 def storage_curve(instance: HydroThermal) -> Steer:
-    """Target-storage curve: below a level by season water is held back, above it water goes before thermal plants."""
+    """Target-storage curve: below a level by season water has a price, above it water goes before thermal plants."""
     return _Curve(instance, *tuned(instance))
 
 
@@ -60,18 +64,26 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def tuned(instance: HydroThermal) -> tuple[float, float]:
-    """Return level and swing of the curve that is best on the select stream, searched for once and remembered."""
+def tuned(instance: HydroThermal) -> Parameters:
+    """Return the curve that does best on the select stream, searched for once and remembered."""
     return _tuned(instance.origin or instance)
 
 
 @remembered
-def _tuned(instance: HydroThermal) -> tuple[float, float]:
-    return min(itertools.product(LEVELS, SWINGS), key=_trial(instance))
+def _tuned(instance: HydroThermal) -> Parameters:
+    """Go along one axis of the grid after another until nothing improves."""
+    cost, best = _trial(instance), FIRST
+    while True:
+        before = best
+        for axis, grid in enumerate((LEVELS, SWINGS, PRICES)):
+            tries = [(*best[:axis], value, *best[axis + 1 :]) for value in grid]
+            best = min([best, *tries], key=cost)
+        if best == before:
+            return best
 
 
-def _trial(instance: HydroThermal) -> Callable[[tuple[float, float]], float]:
-    """Return the mean cost of a level and a swing on the beginning of scenarios of the select stream."""
+def _trial(instance: HydroThermal) -> Callable[[Parameters], float]:
+    """Return what tells the mean cost of parameters on the beginning of scenarios of the select stream."""
     from .planning import shortened
     from .process import HydroThermalProcess
 
@@ -79,7 +91,8 @@ def _trial(instance: HydroThermal) -> Callable[[tuple[float, float]], float]:
     rows = sample(short, SEED, Purpose.SELECT, SCENARIOS if short.is_random else 1)
     process = HydroThermalProcess([short] * len(rows), list(rows))
 
-    def cost(parameters: tuple[float, float]) -> float:
+    @cache
+    def cost(parameters: Parameters) -> float:
         steer = _Curve(short, *parameters)
         process.reset()
         total, weight = 0.0, 1.0
@@ -104,16 +117,18 @@ class _Curve:
     level, swing : float in [0, 1]
         Height of the curve, and by how much it is higher before a dry season than before a wet one, as shares of the
         range between least and largest volume.
+    price : float in (0, 1]
+        Of the water below the curve, as a quantile of the costs of thermal plants.
     """
 
-    def __init__(self, instance: HydroThermal, level: float, swing: float):
+    def __init__(self, instance: HydroThermal, level: float, swing: float, price: float):
         self._at, stage = columns(instance), stage_of(instance, 0)
         self._noise_rows, self._loads, self._hm3_per_flow = stage.noise_rows, Loads(instance), instance.hm3_per_flow
         water, count = instance.reservoirs, len(instance.reservoirs.names)
         width = len(stage.cost)
-        worth = _most_of_thermal(instance) * instance.mw_downstream / instance.hm3_per_flow
-        cost = np.concatenate([stage.cost, worth])
-        cost[self._at.after] -= EPSILON * worth
+        power = instance.mw_downstream / instance.hm3_per_flow  # MW of a hm3 in a stage
+        cost = np.concatenate([stage.cost, _price(instance, price) * power])
+        cost[self._at.after] -= EPSILON * _price(instance, 1.0) * power
         short = csr_array((np.ones(count), (np.arange(count), self._at.after)), shape=(count, width))
         matrix = vstack([
             hstack([stage.matrix, csr_array((stage.matrix.shape[0], count))]),
@@ -164,8 +179,12 @@ def dryness(instance: HydroThermal) -> np.ndarray:
     return 1 - 2 * (ahead - ahead.min()) / spread if spread > 0 else np.zeros(rows)
 
 
-def _most_of_thermal(instance: HydroThermal) -> float:
-    """Return a price above that of thermal power and below that of a deficit, USD/MWh; the middle between them."""
+def _price(instance: HydroThermal, quantile: float) -> float:
+    """Return a quantile of the costs of thermal plants below that of a deficit, USD/MWh.
+
+    1 is the middle between the dearest of them and the deficit.
+    """
     deficit = float(instance.network.deficit_cost[0])
-    dear = [cost for cost in instance.network.gen_cost.tolist() if cost < deficit]
-    return (max(dear, default=0.0) + deficit) / 2
+    costs = instance.network.gen_cost[instance.network.gen_cost < deficit]
+    dearest = float(costs.max(initial=0.0))
+    return (dearest + deficit) / 2 if quantile == 1 or not len(costs) else float(np.quantile(costs, quantile))

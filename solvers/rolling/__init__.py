@@ -204,6 +204,8 @@ def _policy(task: Task) -> RollingPolicy:
         raise InputError(f"lookahead: {task.problem.name} does not count periods; plans go to the end.")
     if task.settings.futures and not task.problem.has_trees:
         raise InputError(f"futures: {task.problem.name} has no model of several futures; leave it at 0.")
+    if _model_of(task.problem) == "exact":
+        import pyomo.environ  # noqa: F401 - what is slow to load must not cost the first plan its time
     return RollingPolicy(task.problem, task.settings, task.seed)
 
 
