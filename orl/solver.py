@@ -66,6 +66,15 @@ class Control:
         """Ask the method to stop and give what it has."""
         self._stop.set()
 
+    def go_on(self, message: str) -> bool:
+        """Forget an interruption, as what comes next may have one of its own; return whether there was one."""
+        was_interrupted = self.is_interrupted
+        if was_interrupted:
+            self._stop.clear()
+            if self.verbose:
+                print(message, file=sys.stderr, flush=True)
+        return was_interrupted
+
     def report(self, value: float | None = None, bound: float | None = None) -> None:
         """Note an incumbent value and a proven bound, if either is better than what is known."""
         with self._lock:

@@ -94,6 +94,7 @@ class SddpPolicy:
     sddp: Sddp
     bound: float
     clairvoyant: bool = False
+    batch: int = 1
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> None:
         return None
@@ -115,10 +116,11 @@ def _policy(task: Task) -> SddpPolicy:
         raise InputError("sddp makes a policy for one instance; none is given.")
     assert task.problem.stages is not None
     settings, control = task.settings, task.control
+    out = check_writable(settings.cuts, (".json",)) if settings.cuts is not None else None
     staged = task.problem.stages(task.instance)
     sddp = Sddp(staged.graph, _risk(settings), settings.multi_cut)
-    if settings.cuts is not None and Path(settings.cuts).is_file():
-        _load(sddp, Path(settings.cuts))
+    if out is not None and out.is_file():
+        _load(sddp, out)
     with control.progress(settings.iterations, "iterations") as bar:
 
         def should_stop(log: list[Iteration]) -> bool:
@@ -131,8 +133,8 @@ def _policy(task: Task) -> SddpPolicy:
 
         rng = generator(task.seed, Purpose.TRAIN, 0)
         log = train(sddp, rng, should_stop, lambda: control.seconds, report)
-    if settings.cuts is not None:
-        write_atomically(check_writable(settings.cuts, (".json",)), json.dumps(sddp.to_dict()) + "\n")
+    if out is not None:
+        write_atomically(out, json.dumps(sddp.to_dict()) + "\n")
     return SddpPolicy(staged, sddp, log[-1].bound if log else sddp.bound())
 
 
