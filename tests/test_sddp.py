@@ -1,6 +1,7 @@
 """SDDP on graphs of linear stages: published values, and the deterministic equivalent of drawn trees."""
 
 import json
+import pickle
 import time
 from dataclasses import replace
 
@@ -222,6 +223,30 @@ def test_cuts_written_and_read_give_the_same_policy(tmp_path):
     assert again.bound() == pytest.approx(log[-1].bound)
     with pytest.raises(ValueError, match="of a graph with 3 nodes"):
         Sddp(StageGraph.line([reservoir(1.0)], np.array([0.0]))).load_cuts(sddp.to_dict())
+
+
+def test_training_goes_on_in_a_pickled_copy():
+    """The last bases are lost, no more: the same programs, cuts and bound."""
+    sddp, log = trained(tutorial(), 3)
+    again = pickle.loads(pickle.dumps(sddp))
+    assert again.bound() == pytest.approx(log[-1].bound, rel=1e-12)
+    assert again.to_dict() == sddp.to_dict()
+    bounds = [train(one, np.random.default_rng(1), lambda log: len(log) >= 30, time.perf_counter)[-1].bound
+              for one in (sddp, again)]  # fmt: skip
+    assert bounds == pytest.approx([8333.3333, 8333.3333], abs=6e-5)
+
+
+def test_a_copy_of_a_program_has_its_rows_bounds_and_kept_basis():
+    one = np.ones(1)
+    program = LinearProgram(one, 0 * one, 9 * one, csr_array([[1.0]]), 2 * one, np.inf * one)
+    program.set_rows([0], [3.0], [np.inf])
+    program.add_row(5.0, np.inf, [0], [2.0])
+    assert program.solve().value == 3.0
+    program.keep_basis()
+    again = pickle.loads(pickle.dumps(program))
+    assert again.solve(from_kept=True).value == 3.0 and again.num_rows == 2
+    again.set_rows([1], [8.0], [np.inf])
+    assert (again.solve().value, again.solve().row_duals.tolist(), program.solve().value) == (4.0, [0.0, 0.5], 3.0)
 
 
 def test_relabelling_states_changes_nothing():

@@ -34,6 +34,7 @@ doi 10.1109/TSTE.2021.3106810
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -76,34 +77,37 @@ def columns(instance: HydroThermal) -> Columns:
 
 def staged(instance: HydroThermal) -> Staged:
     """Return an instance's graph, and how its process is read in it."""
-    graph, reservoirs = stages(instance), len(instance.reservoirs.names)
-
-    def seen(observation: Observation, env: int) -> Seen | None:
-        stage = int(observation.arrays["stage"][env])
-        if stage >= observation.sizes[env, 1]:
-            return None
-        volume, inflow = (observation.arrays[key][env, :reservoirs] for key in ("volume", "inflow"))
-        return Seen(stage % len(graph.stages), volume, inflow * instance.hm3_per_flow)
-
-    def action(outgoing: np.ndarray, observation: Observation, env: int) -> np.ndarray:
-        targets = np.zeros(observation.legal.shape[2])
-        targets[:reservoirs] = np.clip(outgoing, *observation.legal[env, :, :reservoirs])
-        return targets
-
     is_line = instance.settings.horizon == "finite" and instance.path is None
-    return Staged(graph, seen, action, has_same_end=is_line)
+    return Staged(stages(instance), partial(_seen, instance), partial(_action, instance), has_same_end=is_line)
+
+
+def _seen(instance: HydroThermal, observation: Observation, env: int) -> Seen | None:
+    stage, reservoirs = int(observation.arrays["stage"][env]), len(instance.reservoirs.names)
+    if stage >= observation.sizes[env, 1]:
+        return None
+    volume, inflow = (observation.arrays[key][env, :reservoirs] for key in ("volume", "inflow"))
+    return Seen(stage % _num_nodes(instance), volume, inflow * instance.hm3_per_flow)
+
+
+def _action(instance: HydroThermal, outgoing: np.ndarray, observation: Observation, env: int) -> np.ndarray:
+    reservoirs, targets = len(instance.reservoirs.names), np.zeros(observation.legal.shape[2])
+    targets[:reservoirs] = np.clip(outgoing, *observation.legal[env, :, :reservoirs])
+    return targets
+
+
+def _num_nodes(instance: HydroThermal) -> int:
+    return len(instance.inflows) if instance.settings.horizon == "periodic" else instance.num_stages
 
 
 def stages(instance: HydroThermal) -> StageGraph:
     """Return the graph of an instance: a line of its stages, or for ever a ring of its rows of inflows."""
     is_ring = instance.settings.horizon == "periodic"
     rows = len(instance.inflows)
-    count = rows if is_ring else instance.num_stages
     template = _template(instance)
     inflows = instance.inflows * instance.hm3_per_flow
     line = [
         replace(template, noises=inflows[t % rows], probabilities=instance.probabilities[t % rows], name=f"stage {t}")
-        for t in range(count)
+        for t in range(_num_nodes(instance))
     ]
     make = StageGraph.ring if is_ring else StageGraph.line
     return make(line, instance.reservoirs.initial_hm3, instance.settings.discount)

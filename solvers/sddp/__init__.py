@@ -21,6 +21,7 @@ from orl.solver import Certificate, Solver, Task
 if TYPE_CHECKING:
     from orl.stages import Staged
 
+    from .node import Node
     from .risk import Risk
     from .train import Sddp
 
@@ -81,18 +82,22 @@ class SddpSettings:
 
 @dataclass(frozen=True, eq=False)
 class SddpPolicy:
-    """Decide a stage by its program with the cuts learned.
+    """Decide a stage by its program with the cuts learned; the same question has the same answer, see `Node.settled`.
 
     Parameters
     ----------
     staged : Staged
-    sddp : Sddp
+    nodes : list of Node
+        Settled, one a node of the graph.
     bound : float
+    iterations : int
+        What they learned in.
     """
 
     staged: Staged
-    sddp: Sddp
+    nodes: list[Node]
     bound: float
+    iterations: int
     clairvoyant: bool = False
     batch: int = 1
 
@@ -104,7 +109,7 @@ class SddpPolicy:
         for env in range(len(actions)):
             seen = self.staged.seen(observation, env)
             if seen is not None:
-                visit = self.sddp.nodes[seen.node].visit(seen.state, seen.noise)
+                visit = self.nodes[seen.node].visit(seen.state, seen.noise)
                 actions[env] = self.staged.action(visit.outgoing, observation, env)
         return actions, memory
 
@@ -135,7 +140,7 @@ def _policy(task: Task) -> SddpPolicy:
         log = train(sddp, rng, should_stop, lambda: control.seconds, report)
     if out is not None:
         write_atomically(out, json.dumps(sddp.to_dict()) + "\n")
-    return SddpPolicy(staged, sddp, log[-1].bound if log else sddp.bound())
+    return SddpPolicy(staged, sddp.settled(), log[-1].bound if log else sddp.bound(), sddp.iterations)
 
 
 def _has_stalled(settings: SddpSettings, log: Sequence[Any]) -> bool:
@@ -168,7 +173,7 @@ def _load(sddp: Sddp, path: Path) -> None:
 
 def certificate(policy: SddpPolicy, task: Task) -> Certificate:
     """Return the bound; with a risk measure, or where an episode ends elsewhere, it is no bound on the mean cost."""
-    figures = {"sddp_bound": policy.bound, "iterations": float(policy.sddp.iterations)}
+    figures = {"sddp_bound": policy.bound, "iterations": float(policy.iterations)}
     if task.settings.risk != "expectation" or not policy.staged.has_same_end:
         return Certificate(None, "none", figures)
     is_certain = not task.scenarios.is_random

@@ -120,6 +120,10 @@ class Sddp:
         discount = 1.0 if self.graph.is_cyclic else self.graph.discount
         return float(sum(step.visit.cost * discount**place for place, step in enumerate(steps)))
 
+    def settled(self) -> list[Node]:
+        """Return the nodes as they are now, to decide by."""
+        return [node.settled() for node in self.nodes]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the cuts, to be written as JSON."""
         return {
@@ -169,7 +173,7 @@ class Sddp:
         for edge in edges:
             stage = self.graph.stages[edge.node]
             probabilities.append(edge.probability * stage.probabilities)
-            visits += [self.nodes[edge.node].visit(state, noise) for noise in stage.noises]
+            visits += self.nodes[edge.node].visits(state, stage.noises)
         return np.concatenate(probabilities), visits
 
     def _learn(self, number: int, children: tuple[Edge, ...], state: np.ndarray) -> None:
