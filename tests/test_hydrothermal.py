@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -224,6 +225,30 @@ def test_scenarios_cost_the_same_in_any_batch():
     rows = HYDRO.sample(instance, 0, Purpose.EVALUATE, 5)
     costs = [simulate(HYDRO, instance, replace(policy, batch=size), rows).costs.tolist() for size in (1, 5)]
     assert costs[0] == costs[1]
+
+
+def test_settings_that_end_training_early(capsys):
+    case = "hydrothermal/case3"
+    short = orl.solve(case, settings={"iterations": 2000, "simulate_every": 20, "simulations": 50}, scenarios=2)
+    assert short.metrics["iterations"] < 2000 and short.metrics["iterations"] % 20 == 0
+    assert short.metrics["simulated_low"] <= short.bound <= short.metrics["simulated_high"]
+    stalled = orl.solve(case, settings={"iterations": 2000, "stall": 5, "stall_tolerance": 0.01}, scenarios=2)
+    assert stalled.metrics["iterations"] < 2000
+    with pytest.raises(InputError, match="simulate_every is for risk=expectation"):
+        orl.solve(case, settings={"simulate_every": 5, "risk": "avar"})
+
+
+def test_progress_tells_bound_and_costs_of_passes_and_takes_neither_for_what_it_is_not(capsys):
+    """Simulated costs are no incumbent, and with a risk measure the value of the beginning is no bound on the mean."""
+    settings = {"iterations": 10**6}
+    plain = orl.solve("hydrothermal/case3", settings=settings, scenarios=1, time_limit=4, verbose=True)
+    assert re.search(r"s  best -  bound \d+.*  last 50 passes \d+", capsys.readouterr().err)
+    assert plain.trace and all(value is None for _, value, _ in plain.trace)
+    careful = orl.solve(
+        "hydrothermal/case3", settings={**settings, "risk": "avar"}, scenarios=1, time_limit=4, verbose=True
+    )
+    assert re.search(r"best -  bound -  sddp_bound \d+.*  last 50 passes \d+", capsys.readouterr().err)
+    assert not careful.trace
 
 
 def test_cuts_are_kept_and_risk_measures_raise_the_value(tmp_path):

@@ -16,6 +16,7 @@ from scipy.sparse import block_diag, csr_array, lil_array
 from orl.linear import LinearProgram, NotSolved
 from orl.solvers.sddp.cuts import CutPool
 from orl.solvers.sddp.risk import AVaR, Entropic, Expectation, Mixture, WorstCase
+from orl.solvers.sddp.stopping import IntervalRule
 from orl.solvers.sddp.train import Sddp, train
 from orl.stages import Edge, Stage, StageGraph
 
@@ -298,3 +299,56 @@ def test_stages_are_checked_when_they_are_made():
         replace(stage, cost=np.zeros(4))
     with pytest.raises(ValueError, match="probabilities of edges"):
         tutorial(root=(Edge(0, 0.5),))
+
+
+def interval_trained(graph, every, count, most=200, seed=0):
+    """Train until the interval rule is met; return Sddp, log and rule."""
+    sddp = Sddp(graph)
+    rule = IntervalRule(sddp, np.random.default_rng(7), every, count)
+    log = train(
+        sddp,
+        np.random.default_rng(seed),
+        lambda log: len(log) >= most or rule.is_met(log),
+        time.perf_counter,
+    )
+    return sddp, log, rule
+
+
+def test_training_ends_when_the_bound_lies_in_the_simulated_interval():
+    _, log, rule = interval_trained(tutorial(), 10, 400)
+    assert len(log) < 200 and len(log) % 10 == 0
+    assert rule.interval.low <= log[-1].bound <= rule.interval.high
+    assert log[-1].bound <= 8333.3334
+    assert [line.bound for line in log] == [line.bound for line in trained(tutorial(), len(log))[1]], (
+        "training is the same"
+    )
+
+
+def test_the_interval_rule_is_weak():
+    """With two paths it is content with a worse policy than with four hundred: why it is not the default."""
+    few = interval_trained(tutorial(), 1, 2)[1]
+    many = interval_trained(tutorial(), 1, 400)[1]
+    assert len(few) < len(many)
+    assert few[-1].bound < many[-1].bound - 1
+
+
+def test_nothing_random_has_an_interval_without_width():
+    certain = StageGraph.line([reservoir(cost, inflows=(50.0,)) for cost in (50.0, 100.0, 150.0)], np.array([200.0]))
+    _, log, rule = interval_trained(certain, 1, 2)
+    assert len(log) < 50 and rule.interval.low == pytest.approx(rule.interval.high, rel=1e-9)
+    assert log[-1].bound == pytest.approx(equivalent(certain), rel=1e-5)
+
+
+def test_paths_without_an_end_are_simulated_by_chance():
+    """Their mean, undiscounted, is that of discounted costs for ever: here 2 * 50 a period at 0.5."""
+    ring = StageGraph.ring([reservoir(2.0, inflows=(100.0,))], np.array([0.0]), 0.5)
+    _, log, rule = interval_trained(ring, 5, 2000)
+    assert len(log) < 200
+    assert rule.interval.low <= 2.0 * 50 / (1 - 0.5) <= rule.interval.high
+
+
+def test_a_simulation_that_comes_too_late_decides_nothing():
+    sddp, log = trained(tutorial(), 10)
+    rule = IntervalRule(sddp, np.random.default_rng(7), 10, 400)
+    assert not rule.is_met(log, lambda: True) and rule.interval is None
+    assert not IntervalRule(sddp, np.random.default_rng(7), 0, 400).is_met(log)

@@ -37,11 +37,11 @@ class Step(NamedTuple):
 
 
 class Iteration(NamedTuple):
-    """A line of the log."""
+    """A line of the log: iterations so far, the bound, and the costs of the forward passes since the line before."""
 
     number: int
     bound: float
-    cost: float
+    costs: list[float]
     seconds: float
 
 
@@ -200,12 +200,12 @@ def train(
     rng: np.random.Generator,
     should_stop: Callable[[list[Iteration]], bool],
     clock: Callable[[], float],
-    report: Callable[[Iteration], None] = lambda line: None,
+    report: Callable[[list[Iteration]], None] = lambda log: None,
 ) -> list[Iteration]:
     """Iterate until `should_stop(log)`; the policy is whole after every iteration, also after an interruption."""
     log: list[Iteration] = []
     while not should_stop(log):
         cost = sddp.iterate(rng)
-        log.append(Iteration(sddp.iterations, sddp.bound(), cost, clock()))
-        report(log[-1])
+        log.append(Iteration(sddp.iterations, sddp.bound(), [cost], clock()))
+        report(log)
     return log
