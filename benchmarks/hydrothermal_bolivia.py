@@ -72,7 +72,7 @@ def main():
     log = train(sddp, np.random.default_rng(SEED), lambda _: clock() >= arguments.seconds, clock)
     by_iteration, by_second = of_bounds(log)
     rows = family.sample(instance, SEED, Purpose.EVALUATE, arguments.scenarios)
-    policy = SddpPolicy(family.stages(instance), sddp, log[-1].bound)
+    policy = SddpPolicy(family.stages(instance), sddp.settled(), log[-1].bound, {})
     started = time.perf_counter()
     run = simulate(family, instance, policy, rows, SEED)
     simulated = clock()

@@ -264,7 +264,9 @@ def _summary(result: Result) -> str:
     rows: dict[str, str] = {"solver": result.solver, "status": result.status.value}
     if result.value is not None:
         interval = f", 95 % interval {result.interval[0]:.6g} .. {result.interval[1]:.6g}" if result.interval else ""
-        scenarios = f" mean of {len(result.costs)} scenarios{interval}" if len(result.costs) > 1 else ""
+        done, asked = len(result.costs), result.scenarios
+        count = f"{done} scenarios" if done == asked else f"the first {done} of {asked} scenarios"
+        scenarios = f" mean of {count}{interval}" if asked > 1 else ""
         rows["value"] = number(result.value) + scenarios
         rows["verified"] = "yes" if result.verified else f"NO: {len(result.violations)} violations"
     rows["bound"] = f"{number(result.bound)} {result.bound_kind}{percent(result.gap)}"

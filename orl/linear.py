@@ -7,33 +7,45 @@ millisecond; through a modelling language it is ten times that.
 from __future__ import annotations
 
 import tempfile
+import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import highspy
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 TOLERANCE = 1e-9  # of primal and dual feasibility
 
 
-class LinearSolution(NamedTuple):
-    """The optimum of a linear program.
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearSolution:
+    """The optimum of a linear program; vectors are copied from the solver's lists when they are read.
 
     Parameters
     ----------
     value : float
-    columns : ndarray (n,)
-    reduced_costs : ndarray (n,)
-        Derivative of the value by the bound that a column is at.
-    row_duals : ndarray (m,)
-        Derivative of the value by the bound that a row is at.
+    solution : highspy.HighsSolution
     """
 
     value: float
-    columns: np.ndarray
-    reduced_costs: np.ndarray
-    row_duals: np.ndarray
+    solution: Any
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Of shape (n,)."""
+        return np.array(self.solution.col_value)
+
+    @property
+    def reduced_costs(self) -> np.ndarray:
+        """Derivative of the value by the bound that a column is at, (n,)."""
+        return np.array(self.solution.col_dual)
+
+    @property
+    def row_duals(self) -> np.ndarray:
+        """Derivative of the value by the bound that a row is at, (m,)."""
+        return np.array(self.solution.row_dual)
 
 
 class NotSolved(RuntimeError):
@@ -49,6 +61,10 @@ class _Silent(highspy.Highs):
 
 class LinearProgram:
     """Minimise cost' x subject to bounds on x and on matrix x.
+
+    A pickled or copied program is built anew from its data. The kept basis goes along; the last one does not, so the
+    first solve of the copy begins at the kept basis, or from scratch. Hold the `lock` from setting bounds to solving if
+    several threads ask.
 
     Parameters
     ----------
@@ -81,11 +97,48 @@ class LinearProgram:
         name: str = "program",
     ):
         self.name = name
+        self._build(cost, lower, upper, csr_array(matrix), row_lower, row_upper)
+        self._kept: highspy.HighsBasis | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        lp, kept = self._highs.getLp(), self._kept
+        matrix = lp.a_matrix_
+        kind = csc_array if matrix.format_ == highspy.MatrixFormat.kColwise else csr_array
+        data = tuple(np.array(x) for x in (matrix.value_, matrix.index_, matrix.start_))
+        rows = csr_array(kind(data, shape=(lp.num_row_, lp.num_col_)))
+        rows.sort_indices()  # one order, whatever the solver made of it: equal programs are solved alike
+        bounds = (lp.col_cost_, lp.col_lower_, lp.col_upper_), (lp.row_lower_, lp.row_upper_)
+        return {
+            "name": self.name,
+            "data": (*map(np.array, bounds[0]), rows, *map(np.array, bounds[1])),
+            "kept": kept and [[int(x) for x in part] for part in (kept.col_status, kept.row_status)],
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.name = state["name"]
+        self._build(*state["data"])
+        self._kept = None
+        if state["kept"]:
+            self._kept = highspy.HighsBasis()
+            self._kept.col_status, self._kept.row_status = (
+                [highspy.HighsBasisStatus(x) for x in part] for part in state["kept"]
+            )
+            self._kept.valid = True
+            self._highs.setBasis(self._kept)
+
+    def _build(
+        self,
+        cost: np.ndarray,
+        lower: np.ndarray,
+        upper: np.ndarray,
+        matrix: csr_array,
+        row_lower: np.ndarray,
+        row_upper: np.ndarray,
+    ) -> None:
         lp = highspy.HighsLp()
         lp.num_row_, lp.num_col_ = matrix.shape
         lp.col_cost_, lp.col_lower_, lp.col_upper_ = (np.asarray(x, dtype=np.float64) for x in (cost, lower, upper))
         lp.row_lower_, lp.row_upper_ = (np.asarray(x, dtype=np.float64) for x in (row_lower, row_upper))
-        matrix = csr_array(matrix)
         lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         lp.a_matrix_.start_, lp.a_matrix_.index_ = matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32)
         lp.a_matrix_.value_ = matrix.data.astype(np.float64)
@@ -95,7 +148,7 @@ class LinearProgram:
         self._highs.setOptionValue("threads", 1)
         self._highs.setOptionValue("solver", "simplex")
         self._highs.passModel(lp)
-        self._kept: highspy.HighsBasis | None = None
+        self.lock = threading.Lock()
 
     @property
     def num_rows(self) -> int:
@@ -129,7 +182,8 @@ class LinearProgram:
 
     def keep_basis(self) -> None:
         """Remember the basis of the last solution for `solve(from_kept=True)`."""
-        self._kept = self._highs.getBasis()
+        basis = self._highs.getBasis()
+        self._kept = basis if basis.valid else None
 
     def solve(self, from_kept: bool = False) -> LinearSolution:
         """Return the optimum, found from the last basis or the kept one, on which it then depends alone; from scratch
@@ -140,22 +194,17 @@ class LinearProgram:
         NotSolved
             If there is none.
         """
-        if from_kept and self._kept is not None:
+        if from_kept:
             self._highs.clearSolver()
-            self._highs.setBasis(self._kept)
+            if self._kept is not None:
+                self._highs.setBasis(self._kept)
         self._highs.run()
         if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             self._highs.clearSolver()
             self._highs.run()
         if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             raise NotSolved(self._failure())
-        solution = self._highs.getSolution()
-        return LinearSolution(
-            float(self._highs.getInfo().objective_function_value),
-            np.array(solution.col_value),
-            np.array(solution.col_dual),
-            np.array(solution.row_dual),
-        )
+        return LinearSolution(self._highs.getObjectiveValue(), self._highs.getSolution())
 
     def _failure(self) -> str:
         """Save the program, and say what is known of it."""

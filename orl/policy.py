@@ -18,6 +18,8 @@ class Policy(Protocol):
     """Maps observations to actions. It keeps no mutable state of its own, so it is thread-safe and picklable.
 
     Whatever changes between decisions (counters, hidden layers, random numbers, warm starts) is the explicit memory.
+    A policy that decides environment by environment, and slowly, has an attribute `batch`: how many it is simulated on
+    at a time, so that an early end leaves scenarios that are whole.
     """
 
     @property

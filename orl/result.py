@@ -102,7 +102,7 @@ class Result:
     costs : list of float
         One a scenario.
     scenarios : int
-        How many were asked for; an interrupted run has fewer `costs`.
+        How many were asked for; a run that was interrupted or out of time may have fewer `costs`.
     purpose : str
         Whose draws: 'evaluate', 'select' or 'train'.
     seconds : float

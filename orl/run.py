@@ -65,32 +65,37 @@ def run_method(
         raise InputError(f"{method.name} is for instances in which nothing is random.")
     control = control or Control(time_limit, verbose)
     task = Task(family, instance, rows, options, seed, control)
-    is_clairvoyant = rows.is_random  # of a method that is given the scenarios to solve
-    with control.interruptible():
-        if method.solve is not None:
+    if method.solve is not None:
+        with control.interruptible():
             outcome = method.solve(task)
-        else:
-            assert method.policy is not None
-            policy = method.policy(task)
-            is_clairvoyant = policy.clairvoyant
-            run = simulate(family, instance, policy, rows, seed, control)
-            status = Status.FEASIBLE if run.solutions else Status.NO_SOLUTION
-            status = Status.INTERRUPTED if control.is_interrupted else status
-            pace = run.seconds_per_decision
-            nothing = Certificate(None, "none", {})
-            proven = method.certificate(policy, task) if method.certificate is not None else nothing
-            outcome = Outcome(
-                status,
-                run.solutions,
-                value=float(run.costs.mean()) if run.solutions else None,
-                bound=proven.bound,
-                bound_kind=proven.bound_kind,
-                metrics={**({} if pace is None else {"seconds_per_decision": pace}), **proven.metrics},
-            )
-        seconds = control.seconds
+        is_clairvoyant = rows.is_random  # the method was given the scenarios to solve
+    else:
+        outcome, is_clairvoyant = _simulated(task, method)
+    seconds = control.seconds
     if len(outcome.solutions) > len(rows):
         raise RuntimeError(f"{method.name} gives {len(outcome.solutions)} solutions for {len(rows)} scenarios.")
     return _result(task, method, outcome, seconds, is_clairvoyant)
+
+
+def _simulated(task: Task, method: Solver) -> tuple[Outcome, bool]:
+    """Make a method's policy and simulate it, each until an interruption of its own; return whether it knew nature."""
+    assert method.policy is not None
+    control = task.control
+    with control.interruptible():
+        policy = method.policy(task)
+    is_unfinished = control.go_on("interrupted: the policy is simulated as it is by now; Ctrl-C again ends that, too")
+    with control.interruptible():
+        run = simulate(task.problem, task.instance, policy, task.scenarios, task.seed, control)
+        has_any = bool(run.solutions)
+        status = Status.FEASIBLE if has_any else Status.NO_SOLUTION
+        if is_unfinished or control.is_interrupted:
+            status = Status.INTERRUPTED
+        nothing = Certificate(None, "none", {})
+        proven = method.certificate(policy, task) if method.certificate is not None else nothing
+    pace = {} if run.seconds_per_decision is None else {"seconds_per_decision": run.seconds_per_decision}
+    value = float(run.costs.mean()) if has_any else None
+    outcome = Outcome(status, run.solutions, proven.bound, proven.bound_kind, value, {**pace, **proven.metrics})
+    return outcome, policy.clairvoyant
 
 
 def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_clairvoyant: bool) -> Result:

@@ -17,7 +17,7 @@ from orl.rule import Rule
 from orl.scenario import Scenarios
 from orl.solver import Control
 
-BATCH = 256  # environments simulated side by side
+BATCH = 256  # environments simulated side by side, at most
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,12 @@ def run_episodes(
         costs = process.run(policy.rule, rule_seeds(rng.spawn(1)[0], process.num_envs))
         if costs is not None:
             return costs, ~is_over
-    memory = policy.start(process.instances, rng.spawn(1)[0])
+    return _play(process, policy, policy.start(process.instances, rng.spawn(1)[0]), control)
+
+
+def _play(process: Process, policy: Policy, memory: Memory, control: Control | None) -> tuple[np.ndarray, np.ndarray]:
+    """Run episodes step by step; see `run_episodes`."""
+    is_over = np.zeros(process.num_envs, dtype=bool)
     costs, weight = np.zeros(process.num_envs), np.ones(process.num_envs)
     while not is_over.all() and not (control and control.should_stop):
         actions, memory = policy.decide(process.observe(), memory)
@@ -97,19 +102,30 @@ def simulate(
     seed: int = 0,
     control: Control | None = None,
 ) -> Simulated:
-    """Simulate a policy on every scenario of an instance; stops early when `control` says so."""
+    """Simulate a policy on every scenario of an instance.
+
+    When `control` asks for a stop, what is told is of the leading scenarios that have come to their end. A slow policy
+    is run on as few at a time as its `batch` says, so that there are some.
+    """
     control = control or Control()
     rng = np.random.default_rng([seed, 0])
     costs: list[float] = []
     solutions: list[Solution] = []
-    clocked = policy if isinstance(policy, RulePolicy) else _Clocked(policy)
+    is_rule = isinstance(policy, RulePolicy)
+    clocked = policy if is_rule else _Clocked(policy)
+    size = min(BATCH, getattr(policy, "batch", BATCH))
     with control.progress(len(scenarios), "scenarios") as bar:
-        for first in range(0, len(scenarios), BATCH):
+        for first in range(0, len(scenarios), size):
             if first and control.should_stop:
                 break
-            batch = [scenarios[i] for i in range(first, min(first + BATCH, len(scenarios)))]
+            batch = [scenarios[i] for i in range(first, min(first + size, len(scenarios)))]
             process = problem.process([instance] * len(batch), batch)
-            of_batch, is_over = run_episodes(process, clocked, rng, control)
+            if is_rule:
+                of_batch, is_over = run_episodes(process, clocked, rng, control)
+            else:
+                if first % BATCH == 0:
+                    draws = rng.spawn(1)[0]  # small batches go on in it, and so draw what a large one would
+                of_batch, is_over = _play(process, clocked, clocked.start(process.instances, draws), control)
             ended = len(batch) if is_over.all() else int(is_over.argmin())  # the leading ones: rows stay aligned
             costs += of_batch[:ended].tolist()
             solutions += [process.solution(env) for env in range(ended)]

@@ -66,20 +66,33 @@ class Control:
         """Ask the method to stop and give what it has."""
         self._stop.set()
 
-    def report(self, value: float | None = None, bound: float | None = None) -> None:
-        """Note an incumbent value and a proven bound, if either is better than what is known."""
+    def go_on(self, message: str) -> bool:
+        """Forget an interruption, as what comes next may have one of its own; return whether there was one."""
+        was_interrupted = self.is_interrupted
+        if was_interrupted:
+            self._stop.clear()
+            if self.verbose:
+                _say(message)
+        return was_interrupted
+
+    def report(self, value: float | None = None, bound: float | None = None, note: str = "") -> None:
+        """Note an incumbent value and a proven bound, if either is better than what is known.
+
+        A `note`, on what is neither, stands in the line that is written, and is not kept.
+        """
         with self._lock:
             last_value, last_bound = self.trace[-1][1:] if self.trace else (None, None)
             value = min((x for x in (value, last_value) if x is not None), default=None)
             bound = max((x for x in (bound, last_bound) if x is not None), default=None)
-            if (value, bound) == (last_value, last_bound):
-                return
-            self.trace.append((self.seconds, value, bound))
-            # Every improvement is worth a line; a creeping bound alone is worth one a second.
-            if self.verbose and (value != last_value or self.seconds - self._printed > 1):
+            is_better = (value, bound) != (last_value, last_bound)
+            if is_better:
+                self.trace.append((self.seconds, value, bound))
+            # Every improvement is worth a line; a creeping bound alone, or a note, is worth one a second.
+            is_due = (is_better or bool(note)) and self.seconds - self._printed > 1
+            if self.verbose and (value != last_value or is_due):
                 self._printed = self.seconds
-                words = (f"{name} {_number(x)}" for name, x in (("best", value), ("bound", bound)))
-                print(f"{self.seconds:8.1f} s  " + "  ".join(words), file=sys.stderr, flush=True)
+                words = [f"{name} {_number(x)}" for name, x in (("best", value), ("bound", bound))]
+                _say(f"{self.seconds:8.1f} s  " + "  ".join([*words, note] if note else words))
 
     def progress(self, total: int, unit: str) -> tqdm[Any]:
         """Return a progress bar: shown on a terminal, silent in a pipe."""
@@ -119,6 +132,16 @@ class Control:
             yield
         finally:
             restore()
+
+
+def _say(text: str) -> None:
+    """Write a line to stderr, above a progress bar if there is one."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _number(x: float | None) -> str:

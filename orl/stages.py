@@ -75,12 +75,6 @@ class Stage:
         if self.noise_slopes is not None and self.noise_slopes.shape != expected:
             raise ValueError(f"{self.name}: noise_slopes must have shape {expected}, got {self.noise_slopes.shape}.")
 
-    def noise(self, number: int, state: np.ndarray) -> np.ndarray:
-        """Return by how much a noise raises its rows after a state came in, (k,)."""
-        if self.noise_slopes is None:
-            return self.noises[number]
-        return self.noises[number] + self.noise_slopes[number] @ state
-
 
 @dataclass(frozen=True, eq=False)
 class StageGraph:

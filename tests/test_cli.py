@@ -214,6 +214,67 @@ def test_ctrl_c_prints_the_best_so_far():
     assert data["verified"]
 
 
+def interrupted_in_training(*more):
+    """Return a run of sddp that has a bound by now, and was sent one Ctrl-C."""
+    command = [sys.executable, ROOT / "run.py", "solve", "hydrothermal/case3", "--json", "--set", "iterations=1000000"]
+    run = subprocess.Popen([*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    next(line for line in run.stderr if "bound" in line)
+    run.send_signal(signal.SIGINT)
+    return run
+
+
+def test_ctrl_c_ends_training_and_the_policy_is_simulated(tmp_path):
+    """The cuts of the policy are written, too."""
+    cuts = tmp_path / "cuts.json"
+    run = interrupted_in_training("--scenarios", "3", "--set", f"cuts={cuts}")
+    out, error = run.communicate(timeout=60)
+    data = json.loads(out)
+    assert run.returncode == 0, error
+    assert (data["status"], data["verified"], len(data["costs"])) == ("interrupted", True, 3)
+    assert data["bound"] <= data["interval"][1]
+    assert "the policy is simulated as it is by now" in error
+    assert max(len(pools[0]["intercepts"]) for pools in json.loads(cuts.read_text())["nodes"] if pools) > 1
+
+
+def test_another_ctrl_c_ends_the_simulation():
+    """What has been simulated is kept: of a million scenarios some are."""
+    run = interrupted_in_training("--scenarios", "1000000")
+    next(line for line in run.stderr if "simulated" in line)
+    time.sleep(1.5)
+    run.send_signal(signal.SIGINT)
+    out, error = run.communicate(timeout=60)
+    data = json.loads(out)
+    assert run.returncode == 0, error
+    assert (data["status"], data["verified"], data["scenarios"]) == ("interrupted", True, 1_000_000)
+    assert 0 < len(data["costs"]) < 1_000_000
+
+
+def test_a_third_ctrl_c_is_fatal(tmp_path):
+    (tmp_path / "deaf.py").write_text(
+        "import sys, time\n"
+        "from orl.solver import Solver\n"
+        "from orl.solvers.rules import NoSettings\n"
+        "class Deaf:\n"
+        "    clairvoyant = False\n"
+        "    def start(self, instances, rng): return None\n"
+        "    def decide(self, observation, memory):\n"
+        "        while True: print('deciding', file=sys.stderr, flush=True); time.sleep(0.1)\n"
+        "def make(task):\n"
+        "    while not task.control.is_interrupted: print('making', file=sys.stderr, flush=True); time.sleep(0.1)\n"
+        "    return Deaf()\n"
+        "SOLVER = Solver('deaf', '', NoSettings, lambda problem: True, policy=make)\n"
+    )
+    command = [sys.executable, ROOT / "run.py", "solve", "jobshop/ft06", "--solver", "deaf:SOLVER"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    for word in ("making", "deciding", "deciding"):
+        next(line for line in run.stderr if word in line)
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    error = run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert "orl: interrupted." in error and "Traceback" not in error
+
+
 def test_a_kill_during_out_leaves_no_half_file(tmp_path):
     """Whenever a writer is killed, the file holds the old or the new text, whole."""
     path = tmp_path / "plan.json"

@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from shops import shops
 
 import orl
+from orl import testing
 from orl.compare import compare
 from orl.hindsight import is_met
 from orl.policy import RulePolicy
 from orl.problems.jobshop.instance import Schedule
 from orl.problems.jobshop.process import JobShopProcess
+from orl.run import run_method
 from orl.scenario import generator
+from orl.simulate import simulate
 from orl.solver import Control, Outcome, Solver
 from orl.solvers.rules import NoSettings
 
@@ -89,6 +92,63 @@ def test_another_thread_may_interrupt():
     result = orl.solve("jobshop/ta41", "best-of", settings={"runs": 10**8}, control=control)
     assert result.status == "interrupted"
     assert result.verified
+
+
+class Patient:
+    """The first legal choice, asked for one environment at a time; calls `meanwhile` before each decision."""
+
+    clairvoyant, batch = False, 1
+
+    def __init__(self, meanwhile=lambda count: None):
+        self.decisions, self.meanwhile = 0, meanwhile
+
+    def start(self, instances, rng):
+        return None
+
+    def decide(self, observation, memory):
+        self.decisions += 1
+        self.meanwhile(self.decisions)
+        return observation.legal.argmax(axis=-1), memory
+
+
+def run_patient(policy, control, make=lambda: None, scenarios=5):
+    def made(task):
+        make()
+        return policy
+
+    method = Solver("patient", "", type(None), lambda problem: True, policy=made)
+    return run_method(toy_lotsizing.PROBLEM, toy_lotsizing.Toy(), method, None, scenarios=scenarios, control=control)
+
+
+def test_a_policy_whose_making_is_interrupted_is_simulated_all_the_same(capsys):
+    whole = run_patient(Patient(), Control())
+    control = Control(verbose=True)
+    cut = run_patient(Patient(), control, control.interrupt)
+    assert (cut.status, cut.costs) == ("interrupted", whole.costs) and whole.status == "feasible"
+    assert "interrupted: the policy is simulated as it is by now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("reason", "status"), [("interrupted", "interrupted"), ("out of time", "feasible")])
+def test_what_is_simulated_before_the_end_is_told(reason, status):
+    """In the third of five scenarios; the second interruption, where the first one ended the making."""
+    whole = run_patient(Patient(), Control())
+    control = Control()
+
+    def end(count):
+        if count > 2 * toy_lotsizing.HORIZON:
+            control.interrupt() if reason == "interrupted" else setattr(control, "time_limit", 0.0)
+
+    cut = run_patient(Patient(end), control, control.interrupt if reason == "interrupted" else lambda: None)
+    assert (cut.status, cut.costs, cut.scenarios) == (status, whole.costs[:2], 5)
+    assert cut.verified and cut.value == np.mean(whole.costs[:2])
+
+
+def test_small_batches_draw_what_large_ones_do():
+    rows = toy_lotsizing.PROBLEM.sample(toy_lotsizing.Toy(), 0, "evaluate", 7)
+    large, small = testing.RandomPolicy(), testing.RandomPolicy()
+    small.batch = 2
+    costs = [simulate(toy_lotsizing.PROBLEM, toy_lotsizing.Toy(), one, rows).costs.tolist() for one in (large, small)]
+    assert costs[0] == costs[1] and len(set(costs[0])) > 1
 
 
 def test_a_control_keeps_the_best_whoever_reports():

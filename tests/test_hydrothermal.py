@@ -1,8 +1,11 @@
 """Hydrothermal dispatch: published values, the authors' own stage problem, the verifier, and bad input."""
 
 import json
+import pickle
+import re
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from test_sddp import equivalent
 
 import orl
 from orl import registry
+from orl.api import policy_of
 from orl.cli import main
 from orl.errors import InputError
 from orl.files import instance_folder
@@ -21,6 +25,8 @@ from orl.problems.hydrothermal.plans import Dispatch
 from orl.problems.hydrothermal.process import Dispatcher
 from orl.problems.hydrothermal.stages import columns, stages
 from orl.scenario import Purpose
+from orl.simulate import simulate
+from orl.solvers.sddp import SddpSettings
 from orl.solvers.sddp.train import Sddp, train
 
 HYDRO = registry.find_problem("hydrothermal")
@@ -190,6 +196,59 @@ def test_paths_of_ones_own_and_settings(tmp_path):
     assert single.value <= wet.value + 1e-6
     for_ever = orl.load("hydrothermal/case3", settings={"horizon": "periodic", "discount": 0.9})
     assert orl.solve(for_ever, "sddp", settings={"iterations": 10}, scenarios=3).bound is None
+
+
+def test_a_policy_is_pickled_and_answers_alike_whatever_was_asked_before():
+    """Bit for bit, in another order, from several threads, and from its copy; training's own programs do not."""
+    instance = orl.load("hydrothermal/bolivia", settings={"stages": 6, "reported_stages": 6})
+    policy = policy_of(HYDRO, instance, "sddp", SddpSettings(iterations=12))
+    scenarios = list(HYDRO.sample(instance, 0, Purpose.EVALUATE, 8))
+    process, questions, answers = HYDRO.process([instance] * 8, scenarios), [], []
+    for _ in range(6):
+        seen = process.observe()
+        questions.append(replace(seen, arrays={k: v.copy() for k, v in seen.arrays.items()}, legal=seen.legal.copy()))
+        answers.append(policy.decide(seen, None)[0])
+        process.decide(answers[-1])
+        process.reveal()
+    again = pickle.loads(pickle.dumps(policy))
+    for other in (policy, again):
+        for question, answer in zip(questions[::-1], answers[::-1], strict=True):
+            assert (other.decide(question, None)[0] == answer).all()
+        with ThreadPoolExecutor(8) as pool:
+            found = pool.map(lambda place, other=other: other.decide(questions[place % 6], None)[0], range(48))
+            assert all((one == answers[place % 6]).all() for place, one in enumerate(found))
+
+
+def test_scenarios_cost_the_same_in_any_batch():
+    instance = orl.load("hydrothermal/bolivia", settings={"stages": 4, "reported_stages": 4})
+    policy = policy_of(HYDRO, instance, "sddp", SddpSettings(iterations=8))
+    rows = HYDRO.sample(instance, 0, Purpose.EVALUATE, 5)
+    costs = [simulate(HYDRO, instance, replace(policy, batch=size), rows).costs.tolist() for size in (1, 5)]
+    assert costs[0] == costs[1]
+
+
+def test_settings_that_end_training_early(capsys):
+    case = "hydrothermal/case3"
+    short = orl.solve(case, settings={"iterations": 2000, "simulate_every": 20, "simulations": 50}, scenarios=2)
+    assert short.metrics["iterations"] < 2000 and short.metrics["iterations"] % 20 == 0
+    assert short.metrics["simulated_low"] <= short.bound <= short.metrics["simulated_high"]
+    stalled = orl.solve(case, settings={"iterations": 2000, "stall": 5, "stall_tolerance": 0.01}, scenarios=2)
+    assert stalled.metrics["iterations"] < 2000
+    with pytest.raises(InputError, match="simulate_every is for risk=expectation"):
+        orl.solve(case, settings={"simulate_every": 5, "risk": "avar"})
+
+
+def test_progress_tells_bound_and_costs_of_passes_and_takes_neither_for_what_it_is_not(capsys):
+    """Simulated costs are no incumbent, and with a risk measure the value of the beginning is no bound on the mean."""
+    settings = {"iterations": 10**6}
+    plain = orl.solve("hydrothermal/case3", settings=settings, scenarios=1, time_limit=4, verbose=True)
+    assert re.search(r"s  best -  bound \d+.*  last 50 passes \d+", capsys.readouterr().err)
+    assert plain.trace and all(value is None for _, value, _ in plain.trace)
+    careful = orl.solve(
+        "hydrothermal/case3", settings={**settings, "risk": "avar"}, scenarios=1, time_limit=4, verbose=True
+    )
+    assert re.search(r"best -  bound -  sddp_bound \d+.*  last 50 passes \d+", capsys.readouterr().err)
+    assert not careful.trace
 
 
 def test_cuts_are_kept_and_risk_measures_raise_the_value(tmp_path):

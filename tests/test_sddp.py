@@ -1,6 +1,7 @@
 """SDDP on graphs of linear stages: published values, and the deterministic equivalent of drawn trees."""
 
 import json
+import pickle
 import time
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from scipy.sparse import block_diag, csr_array, lil_array
 from orl.linear import LinearProgram, NotSolved
 from orl.solvers.sddp.cuts import CutPool
 from orl.solvers.sddp.risk import AVaR, Entropic, Expectation, Mixture, WorstCase
+from orl.solvers.sddp.stopping import IntervalRule
 from orl.solvers.sddp.train import Sddp, train
 from orl.stages import Edge, Stage, StageGraph
 
@@ -232,6 +234,30 @@ def test_cuts_written_and_read_give_the_same_policy(tmp_path):
         Sddp(StageGraph.line([reservoir(1.0)], np.array([0.0]))).load_cuts(sddp.to_dict())
 
 
+def test_training_goes_on_in_a_pickled_copy():
+    """The last bases are lost, no more: the same programs, cuts and bound."""
+    sddp, log = trained(tutorial(), 3)
+    again = pickle.loads(pickle.dumps(sddp))
+    assert again.bound() == pytest.approx(log[-1].bound, rel=1e-12)
+    assert again.to_dict() == sddp.to_dict()
+    bounds = [train(one, np.random.default_rng(1), lambda log: len(log) >= 30, time.perf_counter)[-1].bound
+              for one in (sddp, again)]  # fmt: skip
+    assert bounds == pytest.approx([8333.3333, 8333.3333], abs=6e-5)
+
+
+def test_a_copy_of_a_program_has_its_rows_bounds_and_kept_basis():
+    one = np.ones(1)
+    program = LinearProgram(one, 0 * one, 9 * one, csr_array([[1.0]]), 2 * one, np.inf * one)
+    program.set_rows([0], [3.0], [np.inf])
+    program.add_row(5.0, np.inf, [0], [2.0])
+    assert program.solve().value == 3.0
+    program.keep_basis()
+    again = pickle.loads(pickle.dumps(program))
+    assert again.solve(from_kept=True).value == 3.0 and again.num_rows == 2
+    again.set_rows([1], [8.0], [np.inf])
+    assert (again.solve().value, again.solve().row_duals.tolist(), program.solve().value) == (4.0, [0.0, 0.5], 3.0)
+
+
 def test_relabelling_states_changes_nothing():
     graph = tutorial()
     doubled = [
@@ -281,3 +307,56 @@ def test_stages_are_checked_when_they_are_made():
         replace(stage, cost=np.zeros(4))
     with pytest.raises(ValueError, match="probabilities of edges"):
         tutorial(root=(Edge(0, 0.5),))
+
+
+def interval_trained(graph, every, count, most=200, seed=0):
+    """Train until the interval rule is met; return Sddp, log and rule."""
+    sddp = Sddp(graph)
+    rule = IntervalRule(sddp, np.random.default_rng(7), every, count)
+    log = train(
+        sddp,
+        np.random.default_rng(seed),
+        lambda log: len(log) >= most or rule.is_met(log),
+        time.perf_counter,
+    )
+    return sddp, log, rule
+
+
+def test_training_ends_when_the_bound_lies_in_the_simulated_interval():
+    _, log, rule = interval_trained(tutorial(), 10, 400)
+    assert len(log) < 200 and len(log) % 10 == 0
+    assert rule.interval.low <= log[-1].bound <= rule.interval.high
+    assert log[-1].bound <= 8333.3334
+    assert [line.bound for line in log] == [line.bound for line in trained(tutorial(), len(log))[1]], (
+        "training is the same"
+    )
+
+
+def test_the_interval_rule_is_weak():
+    """With two paths it is content with a worse policy than with four hundred: why it is not the default."""
+    few = interval_trained(tutorial(), 1, 2)[1]
+    many = interval_trained(tutorial(), 1, 400)[1]
+    assert len(few) < len(many)
+    assert few[-1].bound < many[-1].bound - 1
+
+
+def test_nothing_random_has_an_interval_without_width():
+    certain = StageGraph.line([reservoir(cost, inflows=(50.0,)) for cost in (50.0, 100.0, 150.0)], np.array([200.0]))
+    _, log, rule = interval_trained(certain, 1, 2)
+    assert len(log) < 50 and rule.interval.low == pytest.approx(rule.interval.high, rel=1e-9)
+    assert log[-1].bound == pytest.approx(equivalent(certain), rel=1e-5)
+
+
+def test_paths_without_an_end_are_simulated_by_chance():
+    """Their mean, undiscounted, is that of discounted costs for ever: here 2 * 50 a period at 0.5."""
+    ring = StageGraph.ring([reservoir(2.0, inflows=(100.0,))], np.array([0.0]), 0.5)
+    _, log, rule = interval_trained(ring, 5, 2000)
+    assert len(log) < 200
+    assert rule.interval.low <= 2.0 * 50 / (1 - 0.5) <= rule.interval.high
+
+
+def test_a_simulation_that_comes_too_late_decides_nothing():
+    sddp, log = trained(tutorial(), 10)
+    rule = IntervalRule(sddp, np.random.default_rng(7), 10, 400)
+    assert not rule.is_met(log, lambda: True) and rule.interval is None
+    assert not IntervalRule(sddp, np.random.default_rng(7), 0, 400).is_met(log)

@@ -40,6 +40,7 @@ doi 10.1109/TSTE.2021.3106810
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -94,28 +95,33 @@ def _columns(instance: HydroThermal) -> Columns:
 
 def staged(instance: HydroThermal) -> Staged:
     """Return an instance's graph, and how its process is read in it."""
-    graph, reservoirs = stages(instance), len(instance.reservoirs.names)
-    # In a ring with a first stage of its own that is node 0.
-    ahead = 0 if instance.settings.horizon == "finite" or instance.first_inflow is None else 1
-
-    def seen(observation: Observation, env: int) -> Seen | None:
-        stage = int(observation.arrays["stage"][env])
-        if stage >= observation.sizes[env, 1]:
-            return None
-        node = stage if stage < ahead else ahead + (stage - ahead) % (len(graph.stages) - ahead)
-        volume, inflow = (observation.arrays[key][env, :reservoirs] for key in ("volume", "inflow"))
-        arriving = inflow * instance.hm3_per_flow
-        # The inflow before says nothing once this one is known.
-        state = volume if instance.autoregression is None else np.concatenate([volume, arriving])
-        return Seen(node, state, arriving)
-
-    def action(outgoing: np.ndarray, observation: Observation, env: int) -> np.ndarray:
-        targets = np.zeros(observation.legal.shape[2])
-        targets[:reservoirs] = np.clip(outgoing[:reservoirs], *observation.legal[env, :, :reservoirs])
-        return targets
-
     is_line = instance.settings.horizon == "finite" and instance.path is None
-    return Staged(graph, seen, action, has_same_end=is_line)
+    return Staged(stages(instance), partial(_seen, instance), partial(_action, instance), has_same_end=is_line)
+
+
+def _seen(instance: HydroThermal, observation: Observation, env: int) -> Seen | None:
+    stage, reservoirs = int(observation.arrays["stage"][env]), len(instance.reservoirs.names)
+    if stage >= observation.sizes[env, 1]:
+        return None
+    ahead, node = _ahead(instance), stage
+    if instance.settings.horizon == "periodic" and stage >= ahead:
+        node = ahead + (stage - ahead) % len(instance.inflows)
+    volume, inflow = (observation.arrays[key][env, :reservoirs] for key in ("volume", "inflow"))
+    arriving = inflow * instance.hm3_per_flow
+    # The inflow before says nothing once this one is known.
+    state = volume if instance.autoregression is None else np.concatenate([volume, arriving])
+    return Seen(node, state, arriving)
+
+
+def _action(instance: HydroThermal, outgoing: np.ndarray, observation: Observation, env: int) -> np.ndarray:
+    reservoirs, targets = len(instance.reservoirs.names), np.zeros(observation.legal.shape[2])
+    targets[:reservoirs] = np.clip(outgoing[:reservoirs], *observation.legal[env, :, :reservoirs])
+    return targets
+
+
+def _ahead(instance: HydroThermal) -> int:
+    """Return how many nodes come before a ring: the first stage if its inflows are known."""
+    return 0 if instance.first_inflow is None else 1
 
 
 def stages(instance: HydroThermal) -> StageGraph:
@@ -123,8 +129,7 @@ def stages(instance: HydroThermal) -> StageGraph:
 
     A first stage whose inflows are known comes before the ring.
     """
-    is_ring = instance.settings.horizon == "periodic"
-    ahead = 0 if instance.first_inflow is None else 1
+    is_ring, ahead = instance.settings.horizon == "periodic", _ahead(instance)
     count = ahead + len(instance.inflows) if is_ring else instance.num_stages
     template = _template(instance)
     made = tuple(_with_inflows(instance, stage_of(instance, stage, template), stage) for stage in range(count))

@@ -89,6 +89,7 @@ class RollingPolicy:
     settings: RollingSettings
     seed: int
     clairvoyant: bool = False
+    batch: int = 1
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> RollingMemory:
         seeds = rng.integers(0, 2**63, size=len(instances)).tolist()

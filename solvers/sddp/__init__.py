@@ -21,6 +21,7 @@ from orl.solver import Certificate, Solver, Task
 if TYPE_CHECKING:
     from orl.stages import Staged
 
+    from .node import Node
     from .risk import Risk
     from .train import Sddp
 
@@ -38,6 +39,11 @@ class SddpSettings:
     stall : int >= 0
         Stop when the bound has risen by less than `stall_tolerance` of itself over so many iterations; 0: never.
     stall_tolerance : float >= 0
+    simulate_every : int >= 0
+        Simulate the policy after every so many iterations, and stop when the bound lies within the 95 % interval of the
+        mean cost; 0: never. A weak test, see stopping.py: a wide interval stops early. With the expectation only.
+    simulations : int >= 2
+        Paths of such a simulation.
     risk : 'expectation', 'worst-case', 'avar', 'entropic' or 'mean-avar'
         What a random future cost is worth. The bound is on the mean cost with the expectation only.
     share : float in (0, 1]
@@ -55,6 +61,8 @@ class SddpSettings:
     iterations: int = 100
     stall: int = 0
     stall_tolerance: float = 1e-6
+    simulate_every: int = 0
+    simulations: int = 100
     risk: Literal["expectation", "worst-case", "avar", "entropic", "mean-avar"] = "expectation"
     share: float = 0.1
     weight: float = 0.5
@@ -67,6 +75,12 @@ class SddpSettings:
             raise ValueError(f"iterations must be >= 1, got {self.iterations}.")
         if self.stall < 0 or not self.stall_tolerance >= 0:
             raise ValueError(f"stall and stall_tolerance must be >= 0, got {self.stall} and {self.stall_tolerance}.")
+        if self.simulate_every < 0 or self.simulations < 2:
+            raise ValueError(
+                f"expected simulate_every >= 0 and simulations >= 2, got {self.simulate_every} and {self.simulations}."
+            )
+        if self.simulate_every and self.risk != "expectation":
+            raise ValueError("simulate_every is for risk=expectation: what is simulated is a mean.")
         known = ("expectation", "worst-case", "avar", "entropic", "mean-avar")
         if self.risk not in known:
             raise ValueError(f"risk must be one of {', '.join(known)}, got {self.risk!r}.")
@@ -81,19 +95,24 @@ class SddpSettings:
 
 @dataclass(frozen=True, eq=False)
 class SddpPolicy:
-    """Decide a stage by its program with the cuts learned.
+    """Decide a stage by its program with the cuts learned; the same question has the same answer, see `Node.settled`.
 
     Parameters
     ----------
     staged : Staged
-    sddp : Sddp
+    nodes : list of Node
+        Settled, one a node of the graph.
     bound : float
+    figures : name -> float
+        How training went.
     """
 
     staged: Staged
-    sddp: Sddp
+    nodes: list[Node]
     bound: float
+    figures: dict[str, float]
     clairvoyant: bool = False
+    batch: int = 1
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> None:
         return None
@@ -103,44 +122,58 @@ class SddpPolicy:
         for env in range(len(actions)):
             seen = self.staged.seen(observation, env)
             if seen is not None:
-                visit = self.sddp.nodes[seen.node].visit(seen.state, seen.noise)
+                visit = self.nodes[seen.node].visit(seen.state, seen.noise)
                 actions[env] = self.staged.action(visit.outgoing, observation, env)
         return actions, memory
 
 
 def _policy(task: Task) -> SddpPolicy:
+    from .stopping import IntervalRule, has_stalled, recent_mean
     from .train import Iteration, Sddp, train
 
     if task.instance is None:
         raise InputError("sddp makes a policy for one instance; none is given.")
     assert task.problem.stages is not None
     settings, control = task.settings, task.control
+    out = check_writable(settings.cuts, (".json",)) if settings.cuts is not None else None
     staged = task.problem.stages(task.instance)
     sddp = Sddp(staged.graph, _risk(settings), settings.multi_cut)
-    if settings.cuts is not None and Path(settings.cuts).is_file():
-        _load(sddp, Path(settings.cuts))
+    if out is not None and out.is_file():
+        _load(sddp, out)
+    # Paths to test the policy on are drawn apart, so that training draws the same with and without the test.
+    test = IntervalRule(sddp, generator(task.seed, Purpose.TRAIN, 0, 2), settings.simulate_every, settings.simulations)
     with control.progress(settings.iterations, "iterations") as bar:
 
+        def is_late() -> bool:
+            is_over = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit
+            return control.is_interrupted or is_over
+
         def should_stop(log: list[Iteration]) -> bool:
-            is_late = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit
-            return len(log) >= settings.iterations or control.is_interrupted or is_late or _has_stalled(settings, log)
+            is_done = sddp.iterations >= settings.iterations or is_late()
+            return is_done or has_stalled(log, settings.stall, settings.stall_tolerance) or test.is_met(log, is_late)
 
-        def report(line: Iteration) -> None:
-            bar.update(1)
-            control.report(bound=line.bound)
+        def report(log: list[Iteration]) -> None:
+            bar.update(min(log[-1].number, settings.iterations) - bar.n)
+            mean, count = recent_mean(log)
+            passes, bound = f"last {count} passes {mean:.8g}", log[-1].bound
+            bar.set_postfix_str(f"bound {bound:.8g}, {passes}")
+            if _is_bound(settings, staged):
+                control.report(bound=bound, note=passes)
+            else:
+                control.report(note=f"sddp_bound {bound:.8g}  {passes}")
 
-        rng = generator(task.seed, Purpose.TRAIN, 0)
-        log = train(sddp, rng, should_stop, lambda: control.seconds, report)
-    if settings.cuts is not None:
-        write_atomically(check_writable(settings.cuts, (".json",)), json.dumps(sddp.to_dict()) + "\n")
-    return SddpPolicy(staged, sddp, log[-1].bound if log else sddp.bound())
+        log = train(sddp, generator(task.seed, Purpose.TRAIN, 0), should_stop, lambda: control.seconds, report)
+    if out is not None:
+        write_atomically(out, json.dumps(sddp.to_dict()) + "\n")
+    figures = {"iterations": float(sddp.iterations)}
+    if test.interval is not None:
+        figures |= {f"simulated_{key}": value for key, value in test.interval._asdict().items()}
+    return SddpPolicy(staged, sddp.settled(), log[-1].bound if log else sddp.bound(), figures)
 
 
-def _has_stalled(settings: SddpSettings, log: Sequence[Any]) -> bool:
-    if not settings.stall or len(log) <= settings.stall:
-        return False
-    rise = log[-1].bound - log[-1 - settings.stall].bound
-    return bool(rise < settings.stall_tolerance * max(1.0, abs(log[-1].bound)))
+def _is_bound(settings: SddpSettings, staged: Staged) -> bool:
+    """Whether the value of the beginning bounds the mean cost of episodes."""
+    return settings.risk == "expectation" and staged.has_same_end
 
 
 def _risk(settings: SddpSettings) -> Risk:
@@ -166,8 +199,8 @@ def _load(sddp: Sddp, path: Path) -> None:
 
 def certificate(policy: SddpPolicy, task: Task) -> Certificate:
     """Return the bound; with a risk measure, or where an episode ends elsewhere, it is no bound on the mean cost."""
-    figures = {"sddp_bound": policy.bound, "iterations": float(policy.sddp.iterations)}
-    if task.settings.risk != "expectation" or not policy.staged.has_same_end:
+    figures = {"sddp_bound": policy.bound, **policy.figures}
+    if not _is_bound(task.settings, policy.staged):
         return Certificate(None, "none", figures)
     is_certain = not task.scenarios.is_random
     return Certificate(policy.bound, "proven" if is_certain else "sddp", figures)

@@ -3,41 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from copy import copy
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import coo_array
 
-from orl.linear import LinearProgram
+from orl.linear import LinearProgram, LinearSolution
 from orl.stages import Stage
 
 from .cuts import CutPool
 
 
-class Visit(NamedTuple):
-    """What comes of a state and a noise at a node.
+class Visit:
+    """What comes of a state and a noise at a node; computed when it is read, as a backward pass needs but a part.
 
     Parameters
     ----------
-    value : float
-        Cost of the stage and, as far as cuts know, of what follows.
-    cost : float
-        Of the stage alone.
-    outgoing : ndarray (num_states,)
-    gradient : ndarray (num_states,)
-        A subgradient of the value by the state that came in.
-    noise_duals : ndarray (k,)
-        The same by what the noise rows are raised by.
-    columns : ndarray (n,)
-        The whole decision.
+    stage : Stage
+    found : LinearSolution
+    slopes : ndarray (k, num_states), or None
+        What a unit of the state that came in added to the noise.
     """
 
-    value: float
-    cost: float
-    outgoing: np.ndarray
-    gradient: np.ndarray
-    noise_duals: np.ndarray
-    columns: np.ndarray
+    def __init__(self, stage: Stage, found: LinearSolution, slopes: np.ndarray | None = None):
+        self._stage, self._found, self._slopes = stage, found, slopes
+
+    @property
+    def value(self) -> float:
+        """Cost of the stage and, as far as cuts know, of what follows."""
+        return self._found.value
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """A subgradient of the value by the state that came in, (num_states,)."""
+        gradient = self._found.reduced_costs[self._stage.incoming]
+        if self._slopes is None:
+            return gradient
+        return gradient + self._found.row_duals[self._stage.noise_rows] @ self._slopes
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """The whole decision, (n,)."""
+        return self._found.columns[: len(self._stage.cost)]
+
+    @property
+    def outgoing(self) -> np.ndarray:
+        """State that goes out, (num_states,)."""
+        return self.columns[self._stage.outgoing]
+
+    @property
+    def cost(self) -> float:
+        """Of the stage alone."""
+        return float(self._stage.cost @ self.columns)
 
 
 class Node:
@@ -69,26 +87,49 @@ class Node:
             stage.row_upper,
             stage.name,
         )
+        self._is_settled = False
         self._rows: list[tuple[int, int]] = []  # (future, cut) of each row below those of the stage
+        self._incoming, self._noise_rows = (x.astype(np.int32) for x in (stage.incoming, stage.noise_rows))
         self._lower, self._upper = stage.row_lower[stage.noise_rows], stage.row_upper[stage.noise_rows]
-
-    def draw(self, state: np.ndarray, noise: int) -> Visit:
-        """Solve the program for a state that comes in and the number of a noise."""
-        visit = self.visit(state, self.stage.noise(noise, state))
-        if self.stage.noise_slopes is None:
-            return visit
-        return visit._replace(gradient=visit.gradient + visit.noise_duals @ self.stage.noise_slopes[noise])
 
     def visit(self, state: np.ndarray, raised: np.ndarray) -> Visit:
         """Solve the program for a state that comes in, and rows raised by a noise that is known."""
-        stage, program = self.stage, self.program
-        program.set_columns(stage.incoming, state, state)
-        program.set_rows(stage.noise_rows, self._lower + raised, self._upper + raised)
-        found = program.solve()
-        columns = found.columns[: len(stage.cost)]
-        cost = float(stage.cost @ columns)
-        gradient, duals = found.reduced_costs[stage.incoming], found.row_duals[stage.noise_rows]
-        return Visit(found.value, cost, columns[stage.outgoing], gradient, duals, columns)
+        return self._visits(state, raised[None], None)[0]
+
+    def draw(self, state: np.ndarray, number: int) -> Visit:
+        """Solve the program for a state that comes in and the number of a noise."""
+        return self.draws(state, [number])[0]
+
+    def draws(self, state: np.ndarray, numbers: Sequence[int] | None = None) -> list[Visit]:
+        """Solve the program for a state that comes in and each of some noises; None: of all."""
+        which = slice(None) if numbers is None else list(numbers)
+        noises, slopes = self.stage.noises[which], self.stage.noise_slopes
+        if slopes is None:
+            return self._visits(state, noises, None)
+        return self._visits(state, noises + slopes[which] @ state, slopes[which])
+
+    def _visits(self, state: np.ndarray, raised: np.ndarray, slopes: np.ndarray | None) -> list[Visit]:
+        program, found = self.program, []
+        with program.lock:
+            program.set_columns(self._incoming, state, state)
+            for number, by in enumerate(raised):
+                program.set_rows(self._noise_rows, self._lower + by, self._upper + by)
+                solved = program.solve(from_kept=self._is_settled)
+                found.append(Visit(self.stage, solved, None if slopes is None else slopes[number]))
+        return found
+
+    def settled(self) -> Node:
+        """Return a copy to decide by, which learns no more.
+
+        Of several decisions that are as good as one another, which one is found depends on the basis that the solver
+        begins at. The copy always begins at the one of now: the same question has the same answer, whatever was asked
+        before, and in a copy of the copy, too.
+        """
+        self.program.solve()  # a selection of cuts may have left it without a basis
+        self.program.keep_basis()
+        other = copy(self)
+        other.program, other.pools, other._is_settled = copy(self.program), [], True
+        return other
 
     def add_cut(self, future: int, gradient: np.ndarray, intercept: float, state: np.ndarray | None) -> None:
         """Add a lower bound on a future: intercept + gradient . outgoing state."""

@@ -37,11 +37,11 @@ class Step(NamedTuple):
 
 
 class Iteration(NamedTuple):
-    """A line of the log."""
+    """A line of the log: iterations so far, the bound, and the costs of the forward passes since the line before."""
 
     number: int
     bound: float
-    cost: float
+    costs: list[float]
     seconds: float
 
 
@@ -120,6 +120,10 @@ class Sddp:
         discount = 1.0 if self.graph.is_cyclic else self.graph.discount
         return float(sum(step.visit.cost * discount**place for place, step in enumerate(steps)))
 
+    def settled(self) -> list[Node]:
+        """Return the nodes as they are now, to decide by."""
+        return [node.settled() for node in self.nodes]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the cuts, to be written as JSON."""
         return {
@@ -169,7 +173,7 @@ class Sddp:
         for edge in edges:
             stage = self.graph.stages[edge.node]
             probabilities.append(edge.probability * stage.probabilities)
-            visits += [self.nodes[edge.node].draw(state, noise) for noise in range(len(stage.noises))]
+            visits += self.nodes[edge.node].draws(state)
         return np.concatenate(probabilities), visits
 
     def _learn(self, number: int, children: tuple[Edge, ...], state: np.ndarray) -> None:
@@ -196,12 +200,12 @@ def train(
     rng: np.random.Generator,
     should_stop: Callable[[list[Iteration]], bool],
     clock: Callable[[], float],
-    report: Callable[[Iteration], None] = lambda line: None,
+    report: Callable[[list[Iteration]], None] = lambda log: None,
 ) -> list[Iteration]:
     """Iterate until `should_stop(log)`; the policy is whole after every iteration, also after an interruption."""
     log: list[Iteration] = []
     while not should_stop(log):
         cost = sddp.iterate(rng)
-        log.append(Iteration(sddp.iterations, sddp.bound(), cost, clock()))
-        report(log[-1])
+        log.append(Iteration(sddp.iterations, sddp.bound(), [cost], clock()))
+        report(log)
     return log
