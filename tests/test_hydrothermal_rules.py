@@ -10,9 +10,9 @@ from orl import registry
 from orl.errors import InputError
 from orl.linear import LinearProgram
 from orl.problems.hydrothermal import planning
-from orl.problems.hydrothermal.rules import LEVELS, PRICES, SWINGS, dryness, tuned
 from orl.problems.hydrothermal.scenario import realise
 from orl.problems.hydrothermal.stages import columns, stage_of
+from orl.problems.hydrothermal.storage_curve import LEVELS, PRICES, SWINGS, dryness, tuned
 from orl.rule import Rule
 from orl.scenario import Purpose
 from orl.simulate import rule_policy, run_episodes, simulate
