@@ -28,5 +28,6 @@ PROBLEM = Problem(
     solution=lazy(f"{_HERE}.plans:dispatch"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
     models={"exact": lazy(f"{_HERE}.exact:build")},
+    has_trees=True,
     stages=lazy(f"{_HERE}.stages:staged"),
 )
