@@ -43,6 +43,7 @@ PROBLEM = Problem(
     follow=lazy(f"{_HERE}.planning:follow"),
     is_disturbed=lazy(f"{_HERE}.planning:is_disturbed"),
     models={"exact": lazy(f"{_HERE}.exact:build")},
+    has_trees=True,
     stages=lazy(f"{_HERE}.stages:staged"),
     features=_features,
     env_name="HydroThermal",

@@ -1,26 +1,46 @@
-"""The deterministic equivalent of one path of inflows, in Pyomo: what could have been done had it been known.
+"""The deterministic equivalent in Pyomo: one path of inflows known beforehand, or the tree of several.
 
-All stages of `stages.py` at once, with the volumes that go out of one coming in at the next:
+Sets
+    N       nodes of the tree, see `exact_tree`; one path: its stages. m is the node before n
+    a stage's rows and columns, see `stages`
 
-    minimise    sum_t discount^t c' x_t
-    subject to  A x_t = b + (K a_tr in the water rows),  l <= x_t <= u,  v_0 = initial volumes,  v_t = w_{t-1}
+Parameters
+    g_n     probability of a node times the discount of its stage
+    a_nr    inflow, m3/s
+    c, A, b, l, u       of a stage, see `stages`; B the coefficients of the volumes that come in
+
+Variables
+    x_n     all that is decided in a stage: volumes at its end, flows, power, deficit, angles
+
+    minimise    sum_n g_n c' x_n
+    subject to  A x_n + B x_m = b_n + (K a_nr in the water rows),    l <= x_n <= u_n
+
+Who decides at a node knows its inflows, as policies do. With one path the optimum is a bound on every policy there.
+With several it is that of decisions that serve all of them, told apart only as far as they have shown to differ.
+
+References
+----------
+J. R. Birge, F. Louveaux (2011). Introduction to Stochastic Programming, 2nd ed. Springer.
+doi 10.1007/978-1-4614-0237-4
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from orl.errors import InputError, Stopped
+from orl.errors import Stopped
 from orl.problem import Model
 from orl.scenario import Scenarios
 
+from .exact_program import dispatches, program_of
+from .exact_tree import drawn_tree
 from .instance import HydroThermal
-from .plans import Dispatch
-from .scenario import realise
-from .stages import columns, stage_of
+
+ROWS_AT_A_TIME = 1000  # between questions whether to stop
 
 
 def build(
@@ -29,66 +49,45 @@ def build(
     upper_bound: float | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Model:
-    """Return the linear program of one path of inflows.
+    """Return the linear program of scenarios that are equally likely.
 
     Parameters
     ----------
     instance : HydroThermal
     scenarios : Scenarios
-        One row.
+        One: hindsight. Several: their tree; the model's solution is then a list of dispatches, one a scenario.
     upper_bound : number or None
         Not made use of.
     should_stop : callable () -> bool, or None
-        Asked at every stage as the model is built.
-
-    Raises
-    ------
-    InputError
-        If there are several scenarios, or no end.
+        Asked from time to time as the model is built.
     """
     import pyomo.environ as pyo
+    from pyomo.core.expr import LinearExpression
 
-    if len(scenarios) != 1:
-        raise InputError(f"{instance.name}: the model is of 1 path of inflows, got {len(scenarios)}.")
-    stage, at = stage_of(instance, 0), columns(instance)
-    inflows = realise(instance, scenarios) * instance.hm3_per_flow
-    periods, width = len(inflows), len(stage.cost)
-    rows = [np.flatnonzero(part) for part in stage.matrix.toarray() != 0]
+    tree = drawn_tree(instance, scenarios)
+    program = program_of(instance, tree)
     m = pyo.ConcreteModel(instance.name)
-
-    of_stage = [stage_of(instance, t, stage) for t in range(periods)]
-
-    def limits(_: Any, t: int, column: int) -> tuple[float | None, float | None]:
-        low, high = float(stage.lower[column]), float(of_stage[t].upper[column])
-        return (low if np.isfinite(low) else None), (high if np.isfinite(high) else None)
-
-    m.x = pyo.Var(range(periods), range(width), bounds=limits)
-    for place, column in enumerate(at.before.tolist()):
-        m.x[0, column].fix(float(instance.reservoirs.initial_hm3[place]))
+    lower, upper = (
+        [limit if np.isfinite(limit) else None for limit in limits.tolist()]
+        for limits in (program.lower, program.upper)
+    )
+    m.x = pyo.Var(range(len(lower)), bounds=lambda _, column: (lower[column], upper[column]))
+    x = list(m.x.values())
     m.balance = pyo.ConstraintList()
-    matrix = stage.matrix.toarray()
-    raised = np.zeros((periods, len(rows)))
-    raised[:, stage.noise_rows] = inflows
-    for t in range(periods):
-        if should_stop is not None and should_stop():
+    matrix, right = program.matrix, program.right.tolist()
+    starts, held, numbers = (part.tolist() for part in (matrix.indptr, matrix.indices, matrix.data))
+    for row, (first, end) in enumerate(pairwise(starts)):
+        if row % ROWS_AT_A_TIME == 0 and should_stop is not None and should_stop():
             raise Stopped
-        for row, held in enumerate(rows):
-            left = pyo.quicksum(float(matrix[row, column]) * m.x[t, column] for column in held.tolist())
-            m.balance.add(left == float(of_stage[t].row_lower[row] + raised[t, row]))
-        if t > 0:
-            for before, after in zip(at.before.tolist(), at.after.tolist(), strict=True):
-                m.balance.add(m.x[t, before] == m.x[t - 1, after])
-    weights = instance.settings.discount ** np.arange(periods)
-    paid = np.flatnonzero(stage.cost).tolist()
+        terms = LinearExpression(linear_coefs=numbers[first:end], linear_vars=[x[column] for column in held[first:end]])
+        m.balance.add((terms, right[row]))
+    paid = np.flatnonzero(program.cost).tolist()
     m.cost = pyo.Objective(
-        expr=pyo.quicksum(
-            float(weights[t] * stage.cost[column]) * m.x[t, column] for t in range(periods) for column in paid
-        )
+        expr=LinearExpression(linear_coefs=program.cost[paid].tolist(), linear_vars=[x[column] for column in paid])
     )
 
-    def read(value: Callable[[Any], float]) -> Dispatch:
-        found = np.array([[value(m.x[t, column]) for column in range(width)] for t in range(periods)])
-        parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
-        return Dispatch(*(found[:, part] for part in parts))
+    def read(value: Callable[[Any], float]) -> Any:
+        found = dispatches(instance, tree, program, [value(variable) for variable in x])
+        return found[0] if len(scenarios) == 1 else found
 
     return Model(m, read, lambda solution: ())
