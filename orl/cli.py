@@ -349,6 +349,14 @@ def _add_instance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the instance or the solver"
     )
+    parser.add_argument(
+        "--inflows",
+        action="append",
+        dest="set",
+        type="inflows={}".format,
+        metavar="FILE",
+        help="short for --set inflows=FILE: a path of inflows of your own, a row a stage, a column a reservoir",
+    )
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,8 @@ import highspy
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
+from orl.errors import InputError
+
 TOLERANCE = 1e-9  # of primal and dual feasibility
 
 
@@ -48,8 +50,8 @@ class LinearSolution:
         return np.array(self.solution.row_dual)
 
 
-class NotSolved(RuntimeError):
-    """A linear program has no optimum; the message names status, coefficient ranges and the file it was saved to."""
+class NotSolved(InputError):
+    """Report a linear program without an optimum: its status, coefficient ranges and the file it was saved to."""
 
 
 class _Silent(highspy.Highs):
@@ -218,7 +220,9 @@ class LinearProgram:
             ("row bounds", [*lp.row_lower_, *lp.row_upper_]),
         )
         ranges = ", ".join(f"{name} {_range(np.array(values))}" for name, values in parts)
-        return f"{self.name} has no optimum ({status.lower()}); it is saved as {file}; sizes of coefficients: {ranges}."
+        is_infeasible = self._highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible
+        why = f"{status.lower()}, limits contradict one another" if is_infeasible else status.lower()
+        return f"{self.name} has no optimum ({why}); it is saved as {file}; sizes of coefficients: {ranges}."
 
 
 def _range(values: np.ndarray) -> str:

@@ -187,6 +187,9 @@ def test_paths_of_ones_own_and_settings(tmp_path):
     path = tmp_path / "dry.csv"
     path.write_text("\n".join(["10"] * 12))
     dry = orl.solve("hydrothermal/case3", settings={"inflows": str(path), "iterations": 20})
+    out = tmp_path / "dry.json"
+    arguments = ["solve", "hydrothermal/case3", "--inflows", str(path), "--set", "iterations=20", "--out", str(out)]
+    assert main(arguments) == 0 and json.loads(out.read_text())["value"] == dry.value
     assert dry.verified and dry.scenarios == 1 and dry.bound is None
     wet = orl.solve("hydrothermal/case3deterministic", settings={"iterations": 20})
     assert dry.value > wet.value
@@ -354,3 +357,14 @@ def test_packaged_systems_are_listed_and_carry_their_licence(capsys):
     for name in ("bolivia", "case3", "case3deterministic", "case3deterministic_nowater"):
         assert f"hydrothermal/{name}" in listed
         assert (Path(instance_folder("hydrothermal")) / name / "LICENSE.txt").is_file()
+
+
+@pytest.mark.parametrize("solver", ["sddp", "myopic", "rolling"])
+def test_flows_that_ask_for_more_water_than_there_is_give_one_line(tmp_path, capsys, solver):
+    folder = tmp_path / "case"
+    shutil.copytree(instance_folder("hydrothermal") / "case3", folder)
+    text = (folder / "hydro.json").read_text()
+    (folder / "hydro.json").write_text(text.replace('"min_turn": 0', '"min_turn": 70'))
+    assert main(["solve", str(folder), "--solver", solver, "--scenarios", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and "infeasible" in said.splitlines()[-1]

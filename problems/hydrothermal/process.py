@@ -71,7 +71,8 @@ class Dispatcher:
             f"{instance.name} dispatch",
         )
         water = instance.reservoirs
-        self.execute(0, water.initial_hm3, 0 * water.max_hm3, water.initial_hm3)
+        # Whatever must be turbined, there is enough of.
+        self.execute(0, water.max_hm3, instance.hm3_per_flow * water.min_turn, water.max_hm3)
         self._program.keep_basis()  # whatever was solved before, the same question has the same answer
 
     def execute(self, stage: int, volume: np.ndarray, arriving_hm3: np.ndarray, target: np.ndarray) -> Executed:

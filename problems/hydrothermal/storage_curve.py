@@ -123,7 +123,9 @@ class StorageCurve:
             np.concatenate([stage.row_upper, np.full(count, np.inf)]),
             f"{instance.name} storage curve",
         )
-        self._program.set_columns(self._at.before, water.initial_hm3, water.initial_hm3)
+        arriving = instance.hm3_per_flow * water.min_turn  # enough for what must be turbined
+        self._program.set_columns(self._at.before, water.max_hm3, water.max_hm3)
+        self._program.set_rows(self._noise_rows, arriving, arriving)
         self._program.solve()
         self._program.keep_basis()  # whatever was asked before, the same question has the same answer
 

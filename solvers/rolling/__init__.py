@@ -17,6 +17,7 @@ from orl.errors import InputError
 from orl.problem import Problem
 from orl.process import Observation
 from orl.registry import rules_of
+from orl.result import Status
 from orl.scenario import Purpose, Scenarios
 from orl.simulate import best_rule, rule_policy, run_episodes, simulate
 from orl.solver import Control, Solver, Task
@@ -129,6 +130,8 @@ class RollingPolicy:
         attempt = with_model(model, _solve_program if model == "cp-sat" else _solve_model)
         has_rules = problem.default_rule is not None
         outcome = solve_hindsight(task, "best-rule" if has_rules else "none", attempt)
+        if outcome.status == Status.INFEASIBLE:
+            raise InputError(f"{ahead.name}: there is no plan for what is ahead, its model is infeasible.")
         if not outcome.solutions:
             raise InputError(f"{ahead.name}: no plan in {settings.replan_time:g} s; give replan_time more.")
         plans = [Plan(ahead, outcome.solutions[0])]
