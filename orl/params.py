@@ -14,6 +14,8 @@ from orl.errors import InputError
 
 T = TypeVar("T")
 
+MAX_THREADS = 512
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the tail of a message about an unknown name: the nearest known ones, or all if there are few.
@@ -126,6 +128,17 @@ def split(
 def keys(cls: type) -> list[str]:
     """Return the names of a settings dataclass's fields."""
     return list(_fields(cls))
+
+
+def check_threads(threads: int) -> None:
+    """Refuse a number of threads that no machine has; 0 stands for all cores.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not 0 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads must be in 0..{MAX_THREADS}, got {threads}.")
 
 
 def to_dict(settings: Any) -> dict[str, Any]:

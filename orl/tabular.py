@@ -45,7 +45,7 @@ class Tabular:
         Whether the decision that is due is the first of its period.
     actions_of : callable (actions (num_envs,), observation) -> ndarray
         What an action means for the process, now: in the form of its decision.
-    realised : callable (scenario) -> Tabular
+    realised : callable (this table, scenario) -> Tabular
         The same with nothing random: what one scenario brings, over the periods of an episode.
     """
 
@@ -61,7 +61,7 @@ class Tabular:
     period_of: Callable[[Observation], np.ndarray]
     is_first: Callable[[Observation], np.ndarray]
     actions_of: Callable[[np.ndarray, Observation], np.ndarray]
-    realised: Callable[[Scenarios], Tabular]
+    realised: Callable[[Tabular, Scenarios], Tabular]
 
     @property
     def num_states(self) -> int:

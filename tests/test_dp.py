@@ -1,6 +1,7 @@
 """Dynamic programming: values of record, its own bounds, and no policy below them."""
 
 import itertools
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -249,3 +250,12 @@ def test_as_the_base_of_rollout_it_knows_the_period_and_refuses_to_begin_amid_on
     two = LotSizing("two", [[3], [3]], [1.0], [10.0], [10], PathDemand([[3], [3]]), 2)
     with pytest.raises(InputError, match="first choice of a period"):
         orl.solve(two, "rollout", settings={"base": "dp"})
+
+
+def test_a_policy_is_pickled():
+    instance = orl.load("lotsizing/setting_2items_VI", settings={"discount": 0.9, "horizon": "file"})
+    scenarios = sample(instance, 0, Purpose.EVALUATE, 20)
+    policy = orl.api.policy_of(LOTSIZING, instance, "dp")
+    copy = pickle.loads(pickle.dumps(policy))
+    costs = [simulate(LOTSIZING, instance, each, scenarios).costs.tolist() for each in (policy, copy)]
+    assert costs[0] == costs[1]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -49,30 +50,34 @@ def tabular(instance: LotSizing) -> Tabular:
     laws = [laws_of(instance.demand, instance.first_period + t) for t in range(1 if periods is None else periods)]
     steps = _Steps(space, laws)
 
-    def realised(scenario: Scenarios) -> Tabular:
-        seen = realise(instance, scenario)
-        known = _Steps(space, [[(np.array([d]), np.ones(1)) for d in row] for row in seen.demand.tolist()])
-        start = space.at(seen.setup, seen.stock)
-        return replace(table, post_cost=known.post_cost, expect=known.expect, periods=table.episode, start=start)
+    parts: dict[str, Any] = {
+        "successor": space.successor(),
+        "cost": space.cost(),
+        "discount": settings.discount,
+        "episode": instance.periods_left,
+        "state_of": space.state_of,
+        "period_of": partial(_period_of, instance.first_period),
+        "is_first": _is_first,
+        "actions_of": partial(_actions_of, np.array(space.actions)),
+        "realised": partial(_realised, instance, space),
+    }
+    return Tabular(**parts, post_cost=steps.post_cost, expect=steps.expect, periods=periods, start=space.start())
 
-    table = Tabular(
-        successor=space.successor(),
-        cost=space.cost(),
-        post_cost=steps.post_cost,
-        expect=steps.expect,
-        discount=settings.discount,
-        periods=periods,
-        episode=instance.periods_left,
-        start=space.start(),
-        state_of=space.state_of,
-        period_of=lambda observation: (
-            observation.arrays["period"] + observation.arrays["sizes"][:, FIRST_PERIOD] - instance.first_period
-        ),
-        is_first=lambda observation: observation.arrays["machine"] == 0,
-        actions_of=partial(_actions_of, np.array(space.actions)),
-        realised=realised,
-    )
-    return table
+
+def _realised(instance: LotSizing, space: _Space, table: Tabular, scenario: Scenarios) -> Tabular:
+    """Return the table of what one scenario brings."""
+    seen = realise(instance, scenario)
+    known = _Steps(space, [[(np.array([d]), np.ones(1)) for d in row] for row in seen.demand.tolist()])
+    start = space.at(seen.setup, seen.stock)
+    return replace(table, post_cost=known.post_cost, expect=known.expect, periods=table.episode, start=start)
+
+
+def _period_of(first_period: int, observation: Observation) -> np.ndarray:
+    return observation.arrays["period"] + observation.arrays["sizes"][:, FIRST_PERIOD] - first_period
+
+
+def _is_first(observation: Observation) -> np.ndarray:
+    return observation.arrays["machine"] == 0
 
 
 class _Space:

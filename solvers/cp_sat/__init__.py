@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from orl.params import check_threads
 from orl.problem import Problem
 from orl.solver import Outcome, Solver, Task
-
-MAX_THREADS = 512
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ class CpSatSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.gap < math.inf:
             raise ValueError(f"gap must be >= 0 and finite, got {self.gap}.")
-        if not 0 <= self.threads <= MAX_THREADS:
-            raise ValueError(f"threads must be in 0..{MAX_THREADS}, got {self.threads}.")
+        check_threads(self.threads)
 
 
 def _fits(problem: Problem) -> bool:

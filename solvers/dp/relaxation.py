@@ -31,7 +31,7 @@ from .values import backward_induction, improve, post_values
 
 def hindsight(tabular: Tabular, scenario: Scenarios) -> float:
     """Return the least cost of a scenario that is known beforehand."""
-    known = tabular.realised(scenario)
+    known = tabular.realised(tabular, scenario)
     return float(known.start @ backward_induction(known, lambda _: None).low)
 
 
@@ -46,7 +46,7 @@ def penalised(tabular: Tabular, scenario: Scenarios, values: np.ndarray) -> floa
     values : ndarray (episode + 1, num_states)
         Approximate cost from each period on; any will do, the optimal ones close the gap.
     """
-    known = tabular.realised(scenario)
+    known = tabular.realised(tabular, scenario)
     least = np.zeros(known.num_states)
     for period in reversed(range(known.episode)):
         after = values[period + 1]

@@ -16,6 +16,7 @@ import numpy as np
 from orl.decomposition import Decomposition
 from orl.errors import InputError
 from orl.hindsight import Attempt, is_met, solve_hindsight
+from orl.params import check_threads
 from orl.policy import Memory
 from orl.problem import Problem, Solution
 from orl.process import Observation
@@ -26,13 +27,7 @@ from .ascent import Ascent, ascend
 
 TIME_SHARE = 0.6  # of the time, for the search for prices; the rest is for deciding
 FRESH_REPAIRS = 10
-MAX_THREADS = 512
 SCENARIO_STEP = 0.1  # first step of prices of a scenario, which begin at those of the process
-
-
-def _check_threads(threads: int) -> None:
-    if not 0 <= threads <= MAX_THREADS:
-        raise ValueError(f"threads must be in 0..{MAX_THREADS}, got {threads}.")
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class LagrangianSettings:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        _check_threads(self.threads)
+        check_threads(self.threads)
         if self.iterations < 1:
             raise ValueError(f"iterations must be >= 1, got {self.iterations}.")
         for key in ("scenario_iterations", "trials"):
@@ -85,7 +80,7 @@ class LagrangianHindsightSettings:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        _check_threads(self.threads)
+        check_threads(self.threads)
         if self.iterations < 1:
             raise ValueError(f"iterations must be >= 1, got {self.iterations}.")
         if self.repairs < 0:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from orl.errors import InputError
+from orl.params import check_threads
 from orl.problem import Problem
 from orl.process import Observation
 from orl.registry import rules_of
@@ -21,8 +22,6 @@ from orl.result import Status
 from orl.scenario import Purpose, Scenarios
 from orl.simulate import best_rule, rule_policy, run_episodes, simulate
 from orl.solver import Control, Solver, Task
-
-MAX_THREADS = 512
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ class RollingSettings:
         for key in ("lookahead", "futures"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be >= 0, got {getattr(self, key)}.")
-        if not 0 <= self.threads <= MAX_THREADS:
-            raise ValueError(f"threads must be in 0..{MAX_THREADS}, got {self.threads}.")
+        check_threads(self.threads)
 
 
 @dataclass(frozen=True)
