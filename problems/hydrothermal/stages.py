@@ -116,6 +116,7 @@ def stages(instance: HydroThermal) -> StageGraph:
 
     A first stage whose inflows are known comes before the ring.
     """
+    instance.refuse_commitment("a graph of linear stages")
     is_ring = instance.settings.horizon == "periodic"
     ahead = 0 if instance.first_inflow is None else 1
     count = ahead + len(instance.inflows) if is_ring else instance.num_stages
