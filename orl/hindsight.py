@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from orl.errors import Stopped
+from orl.errors import InputError, Stopped
 from orl.problem import Solution
+from orl.registry import rules_of
 from orl.result import Status
 from orl.simulate import best_rule
 from orl.solver import Control, Outcome, Task
@@ -178,7 +179,7 @@ def _solve_scenarios(task: Task, start: str, attempt: Try) -> Iterator[_Found]:
 def _solve_scenario(task: Task, start: str, attempt: Try) -> _Found:
     problem, instance, scenario, control = task.problem, task.instance, task.scenarios, task.control
     bound = float(problem.bound(instance, scenario)) if problem.bound else None
-    rule = best_rule(problem, instance, scenario, task.seed) if start == "best-rule" else None
+    rule = _best_rule(task) if start == "best-rule" else None
     solution, cost = (rule[2], rule[1]) if rule else (None, None)
     control.report(cost, bound)
     solved = None
@@ -204,6 +205,17 @@ def _solve_scenario(task: Task, start: str, attempt: Try) -> _Found:
         status = Status.NO_SOLUTION if solution is None else Status.FEASIBLE
     control.report(cost, bound)
     return _Found(status, solution, cost, bound, solved.nodes if solved else 0)
+
+
+def _best_rule(task: Task) -> tuple[str, float, Solution] | None:
+    """Return what `best_rule` does; None if the process refuses an instance that the model may well take."""
+    if not rules_of(task.problem):
+        return None
+    try:
+        task.problem.process([task.instance], [task.scenarios])
+    except InputError:
+        return None
+    return best_rule(task.problem, task.instance, task.scenarios, task.seed)
 
 
 def is_met(cost: float | None, bound: float | None) -> bool:

@@ -15,6 +15,8 @@ Variables
     minimise    sum_n g_n c' x_n
     subject to  A x_n + B x_m = b_n + (K a_nr in the water rows),    l <= x_n <= u_n
 
+and with commitment=on what `exact_commitment` adds, which makes it a mixed-integer program.
+
 Who decides at a node knows its inflows, as policies do. With one path the optimum is a bound on every policy there.
 With several it is that of decisions that serve all of them, told apart only as far as they have shown to differ.
 
@@ -27,6 +29,7 @@ doi 10.1007/978-1-4614-0237-4
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -36,9 +39,12 @@ from orl.errors import Stopped
 from orl.problem import Model
 from orl.scenario import Scenarios
 
+from .exact_commitment import Commitment
 from .exact_program import dispatches, program_of
 from .exact_tree import drawn_tree
 from .instance import HydroThermal
+from .plans import Dispatch
+from .stages import columns
 
 ROWS_AT_A_TIME = 1000  # between questions whether to stop
 
@@ -49,7 +55,7 @@ def build(
     upper_bound: float | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Model:
-    """Return the linear program of scenarios that are equally likely.
+    """Return the program of scenarios that are equally likely: linear, or with commitment=on mixed-integer.
 
     Parameters
     ----------
@@ -82,12 +88,24 @@ def build(
         terms = LinearExpression(linear_coefs=numbers[first:end], linear_vars=[x[column] for column in held[first:end]])
         m.balance.add((terms, right[row]))
     paid = np.flatnonzero(program.cost).tolist()
-    m.cost = pyo.Objective(
-        expr=LinearExpression(linear_coefs=program.cost[paid].tolist(), linear_vars=[x[column] for column in paid])
-    )
+    cost = LinearExpression(linear_coefs=program.cost[paid].tolist(), linear_vars=[x[column] for column in paid])
+    commitment = None
+    if instance.has_commitment:
+        width, places = len(program.kept), np.searchsorted(program.kept, columns(instance).power).tolist()
+        power = [[x[n * width + place] for place in places] for n in range(len(tree.stage))]
+        commitment = Commitment(m, instance, tree, power)
+        cost = cost + commitment.cost
+    m.cost = pyo.Objective(expr=cost)
 
     def read(value: Callable[[Any], float]) -> Any:
         found = dispatches(instance, tree, program, [value(variable) for variable in x])
+        if commitment is not None:
+            found = [replace(one, on=on) for one, on in zip(found, commitment.read(value), strict=True)]
         return found[0] if len(scenarios) == 1 else found
 
-    return Model(m, read, lambda solution: ())
+    def start(solution: Any) -> Any:
+        if commitment is None:
+            return ()
+        return commitment.start([solution] if isinstance(solution, Dispatch) else solution)
+
+    return Model(m, read, start)

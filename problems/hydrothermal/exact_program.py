@@ -45,6 +45,9 @@ def program_of(instance: HydroThermal, tree: Tree) -> Program:
     """Return the program of a tree."""
     at, template = columns(instance), stage_of(instance, 0)
     of_stage = [stage_of(instance, stage, template) for stage in range(tree.paths.shape[1])]
+    lower = template.lower.copy()
+    if instance.has_commitment:
+        lower[at.power] = 0.0  # a plant may be off
     incoming = np.concatenate([at.before, at.inflow_before])  # inflows are numbers here
     kept = np.setdiff1d(np.arange(len(template.cost)), incoming)
     nodes, from_before = len(tree.stage), template.matrix[:, at.before]
@@ -56,7 +59,7 @@ def program_of(instance: HydroThermal, tree: Tree) -> Program:
     right[~has_parent] -= from_before @ instance.reservoirs.initial_hm3
     return Program(
         cost=np.outer(tree.weight, template.cost[kept]).ravel(),
-        lower=np.tile(template.lower[kept], nodes),
+        lower=np.tile(lower[kept], nodes),
         upper=np.stack([stage.upper[kept] for stage in of_stage])[tree.stage].ravel(),
         matrix=csr_array(kron(eye_array(nodes), template.matrix[:, kept]) + kron(before, joined[:, kept])),
         right=right.ravel(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -11,6 +11,7 @@ import numpy as np
 from orl.errors import InputError
 
 HM3_PER_FLOW_HOUR = 0.0036  # hm3 that 1 m3/s brings in an hour
+COMMITMENT = ("min_output", "start_cost", "min_up", "min_down")  # settings that need commitment=on
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,17 @@ class HydroThermalSettings:
     inflows : str or None
         A CSV file with the one path of inflows to play, m3/s: a row a stage, a column a reservoir. Policies are made
         for the folder's inflows all the same.
+    commitment : 'off' or 'on'
+        Whether thermal plants are started and stopped: one that is off makes no power, one that runs its least at
+        least. Off: all are always ready, within the file's limits. On is for the method `exact` alone. Before the first
+        stage all plants are off, and have been long enough.
+    min_output : float in 0..1, or None
+        Least power of a thermal plant that runs, as a share of its largest; None: the file's. This and what follows
+        need commitment=on.
+    start_cost : float >= 0
+        USD a start and MW of the plant's largest power. The default, 0, adds nothing to what the files say.
+    min_up, min_down : int >= 1
+        Stages that a plant stays on once started, and off once stopped.
     """
 
     network: Literal["dc", "transport", "single-bus"] = "dc"
@@ -70,6 +82,11 @@ class HydroThermalSettings:
     noise_seed: int = 0
     panel: Literal["drawn", "protocol"] = "drawn"
     inflows: str | None = None
+    commitment: Literal["off", "on"] = "off"
+    min_output: float | None = None
+    start_cost: float = 0.0
+    min_up: int = 1
+    min_down: int = 1
 
     def __post_init__(self) -> None:
         for key, kind in get_type_hints(type(self)).items():
@@ -79,7 +96,7 @@ class HydroThermalSettings:
             value = getattr(self, key)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{key} must be > 0, got {value}.")
-        for key in ("stages", "reported_stages", "noise_samples"):
+        for key in ("stages", "reported_stages", "noise_samples", "min_up", "min_down"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise ValueError(f"{key} must be >= 1, got {getattr(self, key)}.")
         if self.noise_seed < 0:
@@ -88,6 +105,13 @@ class HydroThermalSettings:
             raise ValueError(f"discount must be > 0 and at most 1, got {self.discount}.")
         if self.horizon == "periodic" and self.discount == 1:
             raise ValueError("horizon=periodic needs a discount below 1, got 1.")
+        if self.min_output is not None and not 0 <= self.min_output <= 1:
+            raise ValueError(f"min_output must be in 0..1, got {self.min_output}.")
+        if not 0 <= self.start_cost < float("inf"):
+            raise ValueError(f"start_cost must be >= 0, got {self.start_cost}.")
+        for field_ in fields(self):
+            if field_.name in COMMITMENT and self.commitment == "off" and getattr(self, field_.name) != field_.default:
+                raise ValueError(f"{field_.name} needs commitment=on.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,6 +331,16 @@ class HydroThermal:
         """Whether scenarios differ."""
         is_known = self.num_stages == 1 and self.first_inflow is not None
         return self.path is None and self.inflows.shape[1] > 1 and not is_known
+
+    @property
+    def has_commitment(self) -> bool:
+        """Whether thermal plants are started and stopped."""
+        return self.settings.commitment == "on"
+
+    def refuse_commitment(self, what: str) -> None:
+        """Raise an error if thermal plants are started and stopped, which `what` cannot do."""
+        if self.has_commitment:
+            raise self._error(f"{what} knows no commitment=on; solve it by the method exact (--solver exact).")
 
     @property
     def hm3_per_flow(self) -> float:

@@ -30,7 +30,7 @@ from .tables import read_table
 
 REGIONS = ("SE", "S", "NE", "N")
 SPILL_COST = 0.001
-HOURS = 730.0  # of a month; told, but no part of any equation
+HOURS = 730.0  # of a month; told, but no part of any equation without commitment
 MONTHS = 12
 
 

@@ -21,7 +21,7 @@ def optimal_cost(instance: HydroThermal) -> float:
     Raises
     ------
     InputError
-        If the tree of all inflows has no end or too many nodes, see `exact_tree.full_tree`.
+        If the tree of all inflows has no end or too many nodes, see `exact_tree.full_tree`; with commitment=on.
 
     Examples
     --------
@@ -34,6 +34,7 @@ def optimal_cost(instance: HydroThermal) -> float:
 
 def solve_tree(instance: HydroThermal, tree: Tree) -> tuple[float, list[Dispatch]]:
     """Return the optimal cost of a tree, and the dispatch of each of its paths."""
+    instance.refuse_commitment("a linear program")
     program = program_of(instance, tree)
     # A node far out weighs little; its costs must not vanish within the solver's tolerance.
     unit = float(tree.weight.min())

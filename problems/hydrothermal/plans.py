@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class Dispatch:
         MW; with network=single-bus no column.
     angle : ndarray (stages, buses)
         rad; with network=dc alone, else no column.
+    on : int ndarray (stages, G)
+        1 where a thermal plant runs, else 0; with commitment=on alone, else no column.
     """
 
     volume: np.ndarray
@@ -43,6 +45,7 @@ class Dispatch:
     deficit: np.ndarray
     flow: np.ndarray
     angle: np.ndarray
+    on: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
 
 
 def headings(instance: HydroThermal) -> dict[str, list[str]]:
@@ -61,6 +64,7 @@ def headings(instance: HydroThermal) -> dict[str, list[str]]:
         "deficit": [f"deficit {name} (MW)" for name in parts],
         "flow": [f"flow branch {number} (MW)" for number in branches],
         "angle": [f"angle {name} (rad)" for name in buses] if kind == "dc" else [],
+        "on": [f"on {name}" for name in network.gen_names] if instance.has_commitment else [],
     }
 
 
@@ -91,9 +95,9 @@ def dispatch(instance: HydroThermal, table: Columns) -> Dispatch:
             raise InputError(f"column {name!r} is missing.")
     stages = len(table["stage"])
     arrays = {}
-    for field in fields(Dispatch):
-        values = np.empty((stages, len(names[field.name])))
-        for place, name in enumerate(names[field.name]):
+    for part in fields(Dispatch):
+        values = np.empty((stages, len(names[part.name])))
+        for place, name in enumerate(names[part.name]):
             for row, entry in enumerate(table[name]):
                 try:
                     values[row, place] = float(entry)
@@ -103,6 +107,6 @@ def dispatch(instance: HydroThermal, table: Columns) -> Dispatch:
                     ) from None
         if not np.isfinite(values).all():
             row, place = (int(x) for x in np.argwhere(~np.isfinite(values))[0])
-            raise InputError(f"column {names[field.name][place]!r}, row {row}: expected a finite number.")
-        arrays[field.name] = values
+            raise InputError(f"column {names[part.name][place]!r}, row {row}: expected a finite number.")
+        arrays[part.name] = values
     return Dispatch(**arrays)

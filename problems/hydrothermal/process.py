@@ -236,6 +236,7 @@ class HydroThermalProcess:
     def _start(self, envs: Sequence[int] | range) -> None:
         for env in envs:
             one = self.instances[env]
+            one.refuse_commitment("a process of linear stages")
             count = len(one.reservoirs.names)
             self._inflows[env] = realise(one, self._scenarios[env])
             self._volume[env], self._stage[env], self._log[env] = 0.0, 0, []

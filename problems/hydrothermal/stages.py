@@ -129,6 +129,7 @@ def stages(instance: HydroThermal) -> StageGraph:
 
     A first stage whose inflows are known comes before the ring.
     """
+    instance.refuse_commitment("a graph of linear stages")
     is_ring, ahead = instance.settings.horizon == "periodic", _ahead(instance)
     count = ahead + len(instance.inflows) if is_ring else instance.num_stages
     template = _template(instance)

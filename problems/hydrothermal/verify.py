@@ -30,12 +30,17 @@ def verify(instance: HydroThermal, scenario: Scenarios, dispatch: Dispatch) -> R
     if dispatch.volume.shape != (stages, count):
         message = f"expected {stages} stages x {count} reservoirs, got {dispatch.volume.shape}."
         return Report(None, (Violation("shape", message),))
+    if instance.settings.commitment == "on" and dispatch.on.shape != dispatch.power.shape:
+        message = f"commitment=on asks what runs in {stages} stages, got {dispatch.on.shape}."
+        return Report(None, (Violation("shape", message),))
     found: list[Violation] = []
     before, total = instance.reservoirs.initial_hm3, 0.0
     for stage in range(stages):
         found += _of_stage(instance, dispatch, stage, before, inflows[stage])
         before = dispatch.volume[stage]
         total += instance.settings.discount**stage * stage_cost(instance, dispatch, stage)
+    if instance.settings.commitment == "on":
+        found += _of_commitment(instance, dispatch)
     return Report(total, tuple(found[:MAX_VIOLATIONS]))
 
 
@@ -52,7 +57,29 @@ def stage_cost(instance: HydroThermal, dispatch: Dispatch, stage: int) -> float:
     sent = 0.0
     if instance.settings.network != "single-bus":
         sent = sum(float(c) * float(f) for c, f in zip(network.branch_cost, dispatch.flow[stage], strict=True))
-    return network.fixed_cost + thermal + hydro + spilled + sent + float(shed)
+    starts = 0.0
+    if instance.settings.commitment == "on":
+        for g, most in enumerate(network.gen_max_mw):
+            if dispatch.on[stage, g] and not (stage > 0 and dispatch.on[stage - 1, g]):
+                starts += instance.settings.start_cost * float(most) / instance.stage_hours
+    return network.fixed_cost + thermal + hydro + spilled + sent + float(shed) + starts
+
+
+def _of_commitment(instance: HydroThermal, dispatch: Dispatch) -> Iterator[Violation]:
+    """Find what is neither on nor off, and plants that were stopped or started too soon."""
+    chosen = instance.settings
+    for g, name in enumerate(instance.network.gen_names):
+        was_on, since = False, -chosen.min_down  # off long enough before the first stage
+        for stage, on in enumerate(dispatch.on[:, g].tolist()):
+            if on not in (0, 1):
+                yield Violation("commitment", f"stage {stage}, {name}: on is {on:g}, neither 0 nor 1.")
+            if bool(on) == was_on:
+                continue
+            least, kind, state = (chosen.min_up, "min up", "on") if was_on else (chosen.min_down, "min down", "off")
+            if stage - since < least:
+                message = f"stage {stage}, {name}: {state} for {stage - since} stages, at least {least} are due."
+                yield Violation(kind, message)
+            was_on, since = bool(on), stage
 
 
 def _of_stage(
@@ -70,11 +97,16 @@ def _of_stage(
         if abs(arrives - leaves - volume[r]) > TOLERANCE * max(1.0, arrives):
             message = f"{arrives:.6g} {volume_unit} arrive, {leaves:.6g} leave, {volume[r]:.6g} stay."
             yield Violation("water", f"stage {stage}, {name}: {message}")
+    lowest, highest = network.gen_min_mw, network.gen_max_mw
+    if instance.settings.commitment == "on":
+        if (share := instance.settings.min_output) is not None:
+            lowest = share * highest
+        lowest, highest = dispatch.on[stage] * lowest, dispatch.on[stage] * highest
     for key, values, low, high, unit in (
         ("volume", volume, water.min_hm3, water.max_hm3, volume_unit),
         ("turbined flow", turn, water.min_turn, water.max_turn, flow_unit),
         ("spill", spill, np.zeros(len(spill)), np.full(len(spill), np.inf), volume_unit),
-        ("thermal power", dispatch.power[stage], network.gen_min_mw, network.gen_max_mw, "MW"),
+        ("thermal power", dispatch.power[stage], lowest, highest, "MW"),
     ):
         yield from _outside(f"stage {stage}, {key}", values, low, high, unit)
     kind, load = instance.settings.network, instance.load_mw(stage)
