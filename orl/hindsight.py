@@ -14,7 +14,6 @@ import numpy as np
 
 from orl.errors import InputError, Stopped
 from orl.problem import Solution
-from orl.registry import rules_of
 from orl.result import Status
 from orl.simulate import best_rule
 from orl.solver import Control, Outcome, Task
@@ -208,14 +207,11 @@ def _solve_scenario(task: Task, start: str, attempt: Try) -> _Found:
 
 
 def _best_rule(task: Task) -> tuple[str, float, Solution] | None:
-    """Return what `best_rule` does; None if the process refuses an instance that the model may well take."""
-    if not rules_of(task.problem):
-        return None
+    """Return what `best_rule` does; None if process or rules refuse an instance that the model may well take."""
     try:
-        task.problem.process([task.instance], [task.scenarios])
+        return best_rule(task.problem, task.instance, task.scenarios, task.seed)
     except InputError:
         return None
-    return best_rule(task.problem, task.instance, task.scenarios, task.seed)
 
 
 def is_met(cost: float | None, bound: float | None) -> bool:

@@ -118,6 +118,14 @@ def test_rolling_plans_for_expected_inflows():
     assert short.value > rolling.value, "a stage alone keeps no water"
 
 
+def test_rolling_plans_for_a_tree_of_futures():
+    instance = case3(stages=4)
+    tree = orl.solve(instance, "rolling", settings={"futures": 9}, scenarios=4, time_limit=None)
+    hindsight = orl.solve(instance, "exact", scenarios=4, time_limit=None)
+    assert tree.verified
+    assert all(best <= cost + 1e-6 for best, cost in zip(hindsight.costs, tree.costs, strict=True))
+
+
 def test_what_is_foreseen_is_expected():
     instance = orl.load("hydrothermal/brazil", settings={"stages": 14, "inflow_model": "autoregressive"})
     planned, scenario = planning.nominal(instance)

@@ -60,10 +60,11 @@ def nominal(instance: HydroThermal) -> tuple[HydroThermal, Scenarios]:
 def is_disturbed(planned: HydroThermal, observation: Observation, env: int) -> bool:
     """Return whether inflows are not as foreseen, or the plan ends before the episode does."""
     stage, first = int(observation.arrays["calendar"][env]), planned.first_stage
+    if planned.path is None:  # the plan of a tree of futures holds for the stage that they share
+        return stage != first
     end = stage - int(observation.arrays["stage"][env]) + int(observation.sizes[env, 1])
     if stage != first and first + planned.num_stages < end:
         return True  # a horizon now reaches further
-    assert planned.path is not None
     foreseen = planned.path[stage - first]
     seen = observation.arrays["inflow"][env, : len(foreseen)]
     return bool((np.abs(seen - foreseen) > SAME * np.maximum(1.0, foreseen)).any())

@@ -28,17 +28,17 @@ from .instance import HydroThermal
 from .scenario import sample
 from .stages import Loads, columns, stage_of
 
+Parameters = tuple[float, ...]  # level, swing, price
+
 EPSILON = 1e-4  # price of water that is left over, as a share of the highest below a curve
 LEVELS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0)  # of the range between least and largest volume
 SWINGS = (0.0, 0.25, 0.5, 1.0)  # by how much of the range it is higher before the dry season than before the wet one
 PRICES = (0.05, 0.2, 0.4, 0.7, 1.0)  # quantiles of the costs of thermal plants; 1: above all of them
-FIRST = (0.2, 0.5, 0.05)  # level, swing and price that the search begins with
+FIRST: Parameters = (0.2, 0.5, 0.05)  # level, swing and price that the search begins with
 AHEAD = 0.25  # of a cycle of inflows: what is before a season
 SCENARIOS = 5  # of the select stream
 SEED = 0  # of the select stream, whatever the seed of the run
 MAX_STAGES = 150  # of an episode to tune on
-
-Parameters = tuple[float, ...]  # level, swing, price
 
 
 def tuned(instance: HydroThermal) -> Parameters:

@@ -97,10 +97,9 @@ class RollingPolicy:
     def decide(self, observation: Observation, memory: RollingMemory) -> tuple[np.ndarray, RollingMemory]:
         assert self.problem.follow is not None and self.problem.is_disturbed is not None
         legal = observation.legal  # of targets: their bounds
-        if legal.dtype == bool:
-            actions = np.zeros(legal.shape[:-1], dtype=np.int64)
-        else:
-            actions = np.zeros((len(legal), legal.shape[-1]))
+        is_choice = legal.dtype == bool
+        shape = legal.shape[:-1] if is_choice else (len(legal), legal.shape[-1])
+        actions = np.zeros(shape, dtype=np.int64 if is_choice else np.float64)
         courses = list(memory)
         for env in np.flatnonzero(legal.reshape(len(memory), -1).any(axis=1)).tolist():
             instance, plan, seed = memory[env]

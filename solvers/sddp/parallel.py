@@ -136,6 +136,6 @@ def _work(line: Connection, sddp: Sddp, rng: np.random.Generator) -> None:
 def _portable(error: Exception) -> Exception:
     """Return an error that survives the way to another process, with its message."""
     try:
-        return pickle.loads(pickle.dumps(error))  # type: ignore[no-any-return]
+        return pickle.loads(pickle.dumps(error))
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
