@@ -20,9 +20,16 @@ VERSIONS = versions()  # at the start: what is measured is the commit that was t
 
 
 def write(
-    name: str, title: str, sections: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Any]]]], block: str = ""
+    name: str,
+    title: str,
+    sections: Sequence[tuple[str, Sequence[str], Sequence[Sequence[Any]]]],
+    block: str = "",
+    digits: int = 6,
 ) -> None:
-    """Write `results/<name>.md`: for each section a text, the headers and the rows of a table; then a fenced block."""
+    """Write `results/<name>.md`: for each section a text, the headers and the rows of a table; then a fenced block.
+
+    Numbers are shown with so many significant digits, also those that are given as text.
+    """
     about = ", ".join(f"{key} {value}" for key, value in VERSIONS.items())
     lines = [
         f"# {title}",
@@ -32,7 +39,7 @@ def write(
         f"Measured on {time.strftime('%Y-%m-%d')} with {about}; {os.cpu_count()} cores, {platform.machine()}.",
     ]
     for text, headers, rows in sections:
-        lines += ["", text, "", tabulate(rows, headers=headers, tablefmt="pipe")]
+        lines += ["", text, "", tabulate(rows, headers=headers, tablefmt="pipe", floatfmt=f".{digits}g")]
         print("\n".join(lines[-3:]), flush=True)
     lines += ["", "```", block, "```"] if block else []
     RESULTS.mkdir(exist_ok=True)
