@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .train import Sddp
 
 TIME_SHARE = 0.6  # of the time limit, for training; the rest is for simulating
+MAX_PROCESSES = 64
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class SddpSettings:
         Of the AVaR in mean-avar; the rest is the mean's.
     gamma : float > 0
         Of the entropic measure.
+    processes : int >= 1
+        That train side by side, and exchange their cuts after every pass; a round counts as many iterations. The result
+        depends on the seed and on how many they are.
     multi_cut : bool
         A cut for each scenario of the next stage in place of one for all; with the expectation only.
     cuts : str or None
@@ -67,12 +71,15 @@ class SddpSettings:
     share: float = 0.1
     weight: float = 0.5
     gamma: float = 1e-3
+    processes: int = 1
     multi_cut: bool = False
     cuts: str | None = None
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
             raise ValueError(f"iterations must be >= 1, got {self.iterations}.")
+        if not 1 <= self.processes <= MAX_PROCESSES:
+            raise ValueError(f"processes must be in 1..{MAX_PROCESSES}, got {self.processes}.")
         if self.stall < 0 or not self.stall_tolerance >= 0:
             raise ValueError(f"stall and stall_tolerance must be >= 0, got {self.stall} and {self.stall_tolerance}.")
         if self.simulate_every < 0 or self.simulations < 2:
@@ -128,6 +135,7 @@ class SddpPolicy:
 
 
 def _policy(task: Task) -> SddpPolicy:
+    from .parallel import Crew
     from .stopping import IntervalRule, has_stalled, recent_mean
     from .train import Iteration, Sddp, train
 
@@ -142,7 +150,8 @@ def _policy(task: Task) -> SddpPolicy:
         _load(sddp, out)
     # Paths to test the policy on are drawn apart, so that training draws the same with and without the test.
     test = IntervalRule(sddp, generator(task.seed, Purpose.TRAIN, 0, 2), settings.simulate_every, settings.simulations)
-    with control.progress(settings.iterations, "iterations") as bar:
+    rngs = [generator(task.seed, Purpose.TRAIN, number) for number in range(settings.processes)]
+    with control.progress(settings.iterations, "iterations") as bar, Crew(sddp, rngs) as crew:
 
         def is_late() -> bool:
             is_over = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit
@@ -162,7 +171,7 @@ def _policy(task: Task) -> SddpPolicy:
             else:
                 control.report(note=f"sddp_bound {bound:.8g}  {passes}")
 
-        log = train(sddp, generator(task.seed, Purpose.TRAIN, 0), should_stop, lambda: control.seconds, report)
+        log = train(sddp, rngs[0], should_stop, lambda: control.seconds, report, crew.iterate)
     if out is not None:
         write_atomically(out, json.dumps(sddp.to_dict()) + "\n")
     figures = {"iterations": float(sddp.iterations)}

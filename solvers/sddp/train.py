@@ -14,7 +14,7 @@ doi 10.1002/net.21932
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,16 @@ class Step(NamedTuple):
     noise: int
     state: np.ndarray
     visit: Visit
+
+
+class Cut(NamedTuple):
+    """A lower bound on a future of a node, intercept + gradient . outgoing state, learned at a state."""
+
+    node: int
+    future: int
+    gradient: np.ndarray
+    intercept: float
+    state: np.ndarray
 
 
 class Iteration(NamedTuple):
@@ -98,22 +108,37 @@ class Sddp:
             edges, state = self.graph.children[node], visit.outgoing
         return steps
 
-    def backward(self, steps: list[Step]) -> None:
-        """Add the cuts that a way through the graph teaches."""
+    def backward(self, steps: list[Step]) -> list[Cut]:
+        """Add the cuts that a way through the graph teaches, and return them."""
+        learned: list[Cut] = []
         for step in reversed(steps):
             children = self.graph.children[step.node]
             if children:
-                self._learn(step.node, children, step.visit.outgoing)
+                cuts = self._cuts(step.node, children, step.visit.outgoing)
+                self._add(cuts)
+                learned += cuts
+        return learned
 
     def iterate(self, rng: np.random.Generator) -> float:
         """Go forward and backward once, and return the cost of the way."""
+        cost, _ = self.make_pass(rng)
+        self.end_round()
+        return cost
+
+    def make_pass(self, rng: np.random.Generator) -> tuple[float, list[Cut]]:
+        """Go forward and backward once, and return the cost of the way and the cuts that were added."""
         steps = self.forward(rng)
-        self.backward(steps)
-        self.iterations += 1
-        if self.selects and self.iterations % SELECT_EVERY == 0:
+        return self.cost(steps), self.backward(steps)
+
+    def end_round(self, others: Sequence[list[Cut]] = ()) -> None:
+        """Count a pass, and those of others, whose cuts are added; select cuts from time to time."""
+        before = self.iterations
+        for cuts in others:
+            self._add(cuts)
+        self.iterations += 1 + len(others)
+        if self.selects and self.iterations // SELECT_EVERY > before // SELECT_EVERY:
             for node in self.nodes:
                 node.select()
-        return self.cost(steps)
 
     def cost(self, steps: list[Step]) -> float:
         """Return the discounted cost of a way; without an end, chance has discounted it already."""
@@ -176,18 +201,23 @@ class Sddp:
             visits += self.nodes[edge.node].visits(state, stage.noises)
         return np.concatenate(probabilities), visits
 
-    def _learn(self, number: int, children: tuple[Edge, ...], state: np.ndarray) -> None:
+    def _cuts(self, number: int, children: tuple[Edge, ...], state: np.ndarray) -> list[Cut]:
+        """Return what the children of a node teach of its future at a state."""
         probabilities, visits = self._futures(children, state)
         values = np.array([visit.value for visit in visits])
         gradients = np.array([visit.gradient for visit in visits])
-        node = self.nodes[number]
         if self.multi_cut:
-            for future, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
-                node.add_cut(future, gradient, float(value - gradient @ state), state)
-            return
+            return [
+                Cut(number, future, gradient, float(value - gradient @ state), state)
+                for future, (value, gradient) in enumerate(zip(values, gradients, strict=True))
+            ]
         weighed = self.risk.weigh(probabilities, values)
         gradient = weighed.weights @ gradients
-        node.add_cut(0, gradient, float(weighed.value(values) - gradient @ state), state)
+        return [Cut(number, 0, gradient, float(weighed.value(values) - gradient @ state), state)]
+
+    def _add(self, cuts: list[Cut]) -> None:
+        for cut in cuts:
+            self.nodes[cut.node].add_cut(cut.future, cut.gradient, cut.intercept, cut.state)
 
 
 def _draw(rng: np.random.Generator, probabilities: Any) -> int:
@@ -201,11 +231,18 @@ def train(
     should_stop: Callable[[list[Iteration]], bool],
     clock: Callable[[], float],
     report: Callable[[list[Iteration]], None] = lambda log: None,
+    iterate: Callable[[], list[float]] | None = None,
 ) -> list[Iteration]:
-    """Iterate until `should_stop(log)`; the policy is whole after every iteration, also after an interruption."""
+    """Iterate until `should_stop(log)`; the policy is whole after every iteration, also after an interruption.
+
+    Parameters
+    ----------
+    iterate : callable () -> costs of forward passes, or None
+        A round of several iterations at a time, as a `Crew` makes them; None: one, with draws of `rng`.
+    """
     log: list[Iteration] = []
     while not should_stop(log):
-        cost = sddp.iterate(rng)
-        log.append(Iteration(sddp.iterations, sddp.bound(), [cost], clock()))
+        costs = [sddp.iterate(rng)] if iterate is None else iterate()
+        log.append(Iteration(sddp.iterations, sddp.bound(), costs, clock()))
         report(log)
     return log
