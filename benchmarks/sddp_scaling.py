@@ -1,11 +1,13 @@
-"""SDDP: iterations a second with one and two processes, and how the time of an iteration grows.
+"""How the time of SDDP grows: with processes, stages, noises and iterations, on the published Bolivian system.
 
-python benchmarks/sddp_scaling.py [--seconds 60]
+python benchmarks/sddp_scaling.py [--seconds 60] [--iterations 300] [--repeats 12]
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import multiprocessing
 import os
 import time
 from dataclasses import replace
@@ -14,142 +16,153 @@ import numpy as np
 import record
 
 import orl
+from orl.colours import GRID, distinct_colours
 from orl.files import write_atomically
 from orl.problems.hydrothermal.stages import stages
-from orl.scenario import Purpose, generator
+from orl.scenario import generator
 from orl.solvers.sddp.parallel import Crew
 from orl.solvers.sddp.train import Sddp, train
 
 SEED = 0
-LENGTHS, NOISES = (12, 24, 48, 96), (3, 5, 10, 15)
-WARM, TIMED = 5, 10  # iterations before those that are timed, and those
-CURVE = 200  # iterations with and without selection, of so many stages
-CURVE_STAGES = 24
+STAGES, NOISES = (12, 24, 48, 96), (3, 5, 10, 15)
+BASE = 24, 15  # stages while noises grow, noises while stages grow
+LONG = 48  # stages, where iterations grow
+WARM = 3  # iterations that are not timed
+LAST = 10  # iterations, whose median is the time of the last of them
+MARKS = (10, 50, 100, 200, 300)
 
 
-def bolivia(num_stages=126, noises=15):
-    one = orl.load("hydrothermal/bolivia", settings={"stages": num_stages, "reported_stages": num_stages})
-    few = one.inflows[:, :noises]
-    return replace(one, inflows=few, probabilities=np.full(few.shape[:2], 1 / noises))
+def system(num_stages, num_noises=15):
+    """Return the system with so many stages, and the first so many of its 15 inflow scenarios, equally probable."""
+    instance = orl.load("hydrothermal/bolivia", settings={"stages": num_stages, "reported_stages": min(num_stages, 96)})
+    rows = len(instance.inflows)
+    return replace(
+        instance,
+        inflows=instance.inflows[:, :num_noises],
+        probabilities=np.full((rows, num_noises), 1 / num_noises),
+    )
 
 
-def trained(sddp, processes, should_stop):
-    """Return the log of training; its clock begins when all processes are there."""
-    rngs = [generator(SEED, Purpose.TRAIN, number) for number in range(processes)]
+def paced(count, seconds):
+    """Train with so many processes; return iterations, iterations a second, and the bound after equal time."""
+    sddp, rngs = Sddp(stages(orl.load("hydrothermal/bolivia"))), [generator(SEED, "train", k) for k in range(count)]
     with Crew(sddp, rngs) as crew:
-        crew.iterate()
-        started = time.perf_counter()
-        return train(sddp, rngs[0], should_stop, lambda: time.perf_counter() - started, iterate=crew.iterate)
+        crew.iterate()  # the others are there by now
+        first, started = sddp.iterations, time.perf_counter()
+
+        def clock():
+            return time.perf_counter() - started
+
+        log = train(sddp, rngs[0], lambda _: clock() >= seconds, clock, iterate=crew.iterate)
+    within = [line for line in log if line.seconds <= seconds] or log
+    return log[-1].number, (log[-1].number - first) / log[-1].seconds, within[-1].bound
 
 
-def of_processes(seconds, repeats=2):
-    """Return rows of one and two processes, in turns: iterations and bound after equal time."""
-    done = {1: [], 2: []}
-    for _ in range(repeats):
-        for processes, of in done.items():
-            started = time.perf_counter()
-            log = trained(Sddp(stages(bolivia())), processes, lambda _: time.perf_counter() - started > seconds)  # noqa: B023
-            rate = (log[-1].number - processes) / log[-1].seconds
-            of.append((rate, log[-1].number, log[-1].bound))
-    base = np.median([rate for rate, _, _ in done[1]])
+def by_processes(seconds):
+    """Return rows: one process, two, and two that know nothing of one another, which is what the machine can do."""
+    rows = [("1", *paced(1, seconds)), ("2", *paced(2, seconds))]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        apart = pool.starmap(alone, [(seconds,)] * 2, chunksize=1)
+    rows.append(("2 runs of 1, unrelated", sum(done for done, _ in apart), sum(pace for _, pace in apart), None))
     return [
-        [
-            processes,
-            f"{np.median([rate for rate, _, _ in of]):.3f}",
-            f"{np.median([rate for rate, _, _ in of]) / base:.2f}",
-            ", ".join(str(number) for _, number, _ in of),
-            ", ".join(f"{bound:.0f}" for _, _, bound in of),
-        ]
-        for processes, of in done.items()
+        [name, done, f"{pace:.3f}", f"{pace / rows[0][2]:.2f}", "" if bound is None else f"{bound:.2f}"]
+        for name, done, pace, bound in rows
     ]
 
 
-def seconds_an_iteration(num_stages, noises):
-    """Return the median time of an iteration after the first few."""
-    log = trained(Sddp(stages(bolivia(num_stages, noises))), 1, lambda log: len(log) >= WARM + TIMED)
-    return float(np.median(np.diff([line.seconds for line in log[WARM - 1 :]])))
+def alone(seconds):
+    """Return iterations and iterations a second of one process; asked in a process of its own."""
+    return paced(1, seconds)[:2]
 
 
-def of_sizes():
-    """Return rows of stages x noises: seconds, and microseconds a program solved."""
-    rows = []
-    for num_stages in LENGTHS:
-        for noises in NOISES if num_stages == LENGTHS[2] else (15,):
-            taken = seconds_an_iteration(num_stages, noises)
-            programs = (num_stages - 1) * noises + num_stages + noises
-            rows.append([num_stages, noises, programs, f"{taken:.4f}", f"{1e6 * taken / programs:.0f}"])
-    return rows
+def iteration_times(instance, count, selects=True):
+    """Return seconds of each iteration, and cuts in the programs after each."""
+    sddp, rng, times, cuts = Sddp(stages(instance), selects=selects), generator(SEED, "train", 0), [], []
+    for _ in range(count):
+        started = time.perf_counter()
+        sddp.iterate(rng)
+        sddp.bound()
+        times.append(time.perf_counter() - started)
+        cuts.append(sum(node.num_cuts for node in sddp.nodes))
+    return times, cuts
 
 
-def of_curves():
-    """Return the log, and the number of cuts at its end, with and without selection."""
-    curves = {}
-    for selects in (True, False):
-        sddp = Sddp(stages(bolivia(CURVE_STAGES)), selects=selects)
-        log = trained(sddp, 1, lambda log: len(log) >= CURVE)
-        pace = np.diff([0.0, *(line.seconds for line in log)])
-        curves[selects] = pace, sum(node.num_cuts for node in sddp.nodes) / max(1, len(sddp.nodes) - 1)
-    return curves
+def by_size(repeats):
+    """Return (stages, noises, seconds an iteration), first over stages, then over noises."""
+    sizes = [(count, BASE[1]) for count in STAGES] + [(BASE[0], count) for count in NOISES]
+    return [(*size, float(np.median(iteration_times(system(*size), WARM + repeats)[0][WARM:]))) for size in sizes]
 
 
-def at(pace, iteration):
-    """Return the median over the ten iterations up to one."""
-    return float(np.median(pace[max(0, iteration - 10) : iteration]))
+def by_iteration(count):
+    """Return selects -> (seconds of each iteration, cuts after each)."""
+    return {selects: iteration_times(system(LONG), count, selects) for selects in (True, False)}
 
 
-def draw(sizes, curves):
-    """Draw both curves."""
-    import io
+def at(values, number):
+    return float(np.median(values[max(0, number - LAST) : number]))
 
+
+def picture(sizes, grown):
+    """Return a PNG: seconds an iteration over stages, over noises, and over iterations."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4), dpi=110, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    programs, taken = (np.array([float(row[column]) for row in sizes]) for column in (2, 3))
-    order = programs.argsort()
-    left.plot(programs[order], taken[order], "o-")
-    left.set_xlabel("programs an iteration (stages x noises)")
-    left.set_ylabel("s an iteration")
-    for selects, (pace, _) in curves.items():
-        points = range(10, CURVE + 1, 10)
-        label = "with selection of cuts" if selects else "without"
-        right.plot(points, [at(pace, point) for point in points], label=label)
-    right.set_xlabel("iteration")
-    right.set_ylabel("s an iteration")
-    right.set_ylim(0)
-    left.set_ylim(0)
-    right.legend(frameon=False)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    write_atomically(record.RESULTS / "sddp_scaling.png", file.getvalue())
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    colours = distinct_colours(2)
+    over_stages, over_noises, over_iterations = figure.subplots(1, 3)
+    for axes, rows, place, label in (
+        (over_stages, sizes[: len(STAGES)], 0, f"stages ({BASE[1]} noises)"),
+        (over_noises, sizes[len(STAGES) :], 1, f"noises ({BASE[0]} stages)"),
+    ):
+        axes.plot([row[place] for row in rows], [row[2] for row in rows], "o-", color=colours[0])
+        axes.set(xlabel=label, ylabel="s an iteration", xlim=(0, None), ylim=(0, None))
+    for (selects, (times, _)), colour in zip(grown.items(), colours, strict=True):
+        numbers = range(LAST, len(times) + 1, LAST)
+        label = "cuts selected" if selects else "all cuts"
+        over_iterations.plot(numbers, [at(times, number) for number in numbers], color=colour, label=label)
+    over_iterations.set(xlabel=f"iteration ({LONG} stages)", ylabel="s an iteration", xlim=(0, None), ylim=(0, None))
+    over_iterations.legend(frameon=False)
+    for axes in (over_stages, over_noises, over_iterations):
+        axes.grid(color=GRID)
+        axes.set_axisbelow(True)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    return drawn.getvalue()
 
 
 def main():
-    """Measure and write the tables and the picture."""
+    """Measure, and write the tables and the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument("--repeats", type=int, default=12)
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
-    processes = of_processes(arguments.seconds)
-    sizes, curves = of_sizes(), of_curves()
-    marks = [mark for mark in (10, 50, 100, 150, 200) if mark <= CURVE]
-    draw(sizes, curves)
+    processes = by_processes(arguments.seconds)
+    sizes, grown = by_size(arguments.repeats), by_iteration(arguments.iterations)
+    marks = [number for number in MARKS if number <= arguments.iterations]
+    ms = [[s, n, f"{t:.3f}", f"{1e3 * t / (s * n):.3f}"] for s, n, t in sizes]
+    growth = [
+        [number] + [cell for times, cuts in grown.values() for cell in (f"{at(times, number):.3f}", cuts[number - 1])]
+        for number in marks
+    ]
     record.write(
         "sddp_scaling",
-        "SDDP: processes, and the time of an iteration",
+        "How the time of SDDP grows",
         [
-            (f"The Bolivian system, 126 stages, 15 inflow scenarios; {arguments.seconds:.0f} s each, twice in turns; "
-             f"load of the machine before: {load:.1f}. An iteration is one pass of one process.",
-             ["processes", "iterations a second", "ratio", "iterations", "bound"], processes),
-            (f"Stages and inflow scenarios of the Bolivian system; median of {TIMED} iterations after {WARM}.",
-             ["stages", "noises", "programs", "s an iteration", "µs a program"], sizes),
-            (f"Seconds an iteration ({CURVE_STAGES} stages), median of the ten up to it, and cuts a stage at the end "
-             "(![curves](sddp_scaling.png)).",
-             ["selection", *marks, "cuts"],
-             [["yes" if selects else "no", *(f"{at(pace, mark):.4f}" for mark in marks), f"{cuts:.0f}"]
-              for selects, (pace, cuts) in curves.items()]),
+            (f"Processes: 126 stages of 15 noises, {arguments.seconds:g} s each, counted from the second round on; the "
+             f"machine's load was {load:.1f} before.",
+             ["processes", "iterations", "iterations / s", "ratio", "bound"], processes),
+            (f"Stages and noises (the first so many inflow scenarios, equally probable): median of "
+             f"{arguments.repeats} iterations after the first {WARM}, and per program of a backward pass.",
+             ["stages", "noises", "s an iteration", "ms a stage and noise"], ms),
+            (f"Iterations: {LONG} stages of 15 noises, with and without selection of cuts; median of the last {LAST} "
+             "iterations, and cuts in all programs. [Picture](sddp_scaling.png).",
+             ["iteration", "s, selected", "cuts, selected", "s, all cuts", "all cuts"], growth),
         ],
     )  # fmt: skip
+    write_atomically(record.RESULTS / "sddp_scaling.png", picture(sizes, grown))
 
 
 if __name__ == "__main__":

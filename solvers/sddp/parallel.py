@@ -106,7 +106,7 @@ class Crew:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Start processes that never hear Ctrl-C or SIGTERM; the one that starts them hears them later."""
+    """Start processes that never hear Ctrl-C or SIGTERM, which are for the one that starts them; it hears them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
