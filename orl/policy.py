@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from orl.errors import InputError
 from orl.process import Observation
 from orl.rule import Rule, call_score, call_steer, call_table
 
@@ -81,6 +82,8 @@ class RulePolicy:
     def decide(self, observation: Observation, memory: RuleMemory) -> tuple[np.ndarray, RuleMemory]:
         if memory.steers is not None:
             return np.stack([steer(observation, env) for env, steer in enumerate(memory.steers)]), memory
+        if observation.legal.dtype != bool:
+            raise InputError(f"rule {self.rule.name!r} scores candidates; decisions here are targets, see Rule.steer.")
         # a choice scored minus infinity is still a choice
         scores = np.maximum(self.scores(observation, memory), np.finfo(np.float64).min)
         return np.where(self.choices(observation), scores, -np.inf).argmax(axis=-1), memory

@@ -264,6 +264,12 @@ def test_cuts_are_kept_and_risk_measures_raise_the_value(tmp_path):
     assert again.metrics["sddp_bound"] >= first.metrics["sddp_bound"] - 1e-6
     careful = orl.solve("hydrothermal/case3", settings={"iterations": 20, "risk": "avar", "share": 0.3}, scenarios=2)
     assert careful.bound is None and careful.metrics["sddp_bound"] > first.metrics["sddp_bound"] + 100
+    with pytest.raises(InputError, match="the cuts are of other stages"):
+        orl.solve("hydrothermal/case3", settings={**settings, "load_factor": 1.1}, scenarios=1)
+    with pytest.raises(InputError, match="the cuts are of other stages"):
+        orl.solve("hydrothermal/case3", settings={**settings, "risk": "worst-case"}, scenarios=1)
+    low = orl.solve("hydrothermal/case3", settings={**settings, "initial_volumes": (0.0,)}, scenarios=1)
+    assert low.metrics["sddp_bound"] > first.metrics["sddp_bound"], "where an episode begins does not matter to cuts"
     file.write_text('{"nodes": []}')
     with pytest.raises(InputError, match="expected cuts of this graph"):
         orl.solve("hydrothermal/case3", settings=settings, scenarios=1)
@@ -284,6 +290,8 @@ def test_cuts_are_kept_and_risk_measures_raise_the_value(tmp_path):
         ("hydro.json", lambda text: text.replace('"min_volume": 0', '"min_volume": 2'), "expected 0 <= min_hm3"),
         ("hydro.json", lambda text: text.replace('"max_volume"', '"big"'), "'max_volume' is missing"),
         ("hydro.json", lambda text: text[:-20], "expected JSON"),
+        ("hydro.json", lambda text: text.replace('"spill_cost": 0', '"spill_cost": -1'), "costs of reservoirs must be"),
+        ("PowerModels.json", lambda text: text.replace('"cost_deficit": 1000', '"cost_deficit": -5'), "must be >= 0"),
         ("PowerModels.json", lambda text: text.replace('"load_bus": 3', '"load_bus": 9'), "load 1 is at bus 9"),
     ],
 )
@@ -317,6 +325,8 @@ def test_a_toml_names_folder_and_settings(tmp_path):
         ),
         ('problem = "hydrothermal"\nfolder = "data"\ninitial_volumes = [9]', "initial volume must be in 0..0.54"),
         ('problem = "hydrothermal"\nfolder = "data"\nstages = [', "expected TOML"),
+        ('problem = "hydrothermal"\nfolder = "data"\ninflow_model = "autoregressive"', "no autoregression"),
+        ('problem = "hydrothermal"\nfolder = "data"\ninflows = "nowhere.csv"', r"nowhere\.csv"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
@@ -370,3 +380,20 @@ def test_flows_that_ask_for_more_water_than_there_is_give_one_line(tmp_path, cap
     assert main(["solve", str(folder), "--solver", solver, "--scenarios", "3"]) == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said and "infeasible" in said.splitlines()[-1]
+
+
+def test_a_toml_finds_a_path_beside_it(tmp_path, monkeypatch):
+    shutil.copytree(instance_folder("hydrothermal") / "case3", tmp_path / "plans" / "data")
+    (tmp_path / "plans" / "dry.csv").write_text("\n".join(["10"] * 12))
+    file = tmp_path / "plans" / "mine.toml"
+    file.write_text('problem = "hydrothermal"\nfolder = "data"\ninflows = "dry.csv"\n')
+    monkeypatch.chdir(tmp_path)
+    assert (orl.load(file).path == 10).all()
+
+
+def test_least_lengths_and_what_a_format_lacks():
+    with pytest.raises(InputError, match="this format has no protocol"):
+        orl.load("hydrothermal/brazil", settings={"panel": "protocol"})
+    instance = orl.load("hydrothermal/case3")
+    with pytest.raises(InputError, match="stage_hours must be > 0"):
+        replace(instance, stage_hours=0.0)

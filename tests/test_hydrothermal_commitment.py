@@ -17,6 +17,7 @@ from orl.problems.hydrothermal.exact import build
 from orl.problems.hydrothermal.exact_program import program_of
 from orl.problems.hydrothermal.exact_tree import drawn_tree
 from orl.problems.hydrothermal.optimum import optimal_cost
+from orl.problems.hydrothermal.prices import prices
 from orl.problems.hydrothermal.stages import columns, stages
 from orl.rule import Rule
 from orl.scenario import Purpose
@@ -275,3 +276,16 @@ def test_without_commitment_nobody_sees_it():
 def test_settings_are_checked(settings, message):
     with pytest.raises(InputError, match=message):
         orl.load("hydrothermal/case3", settings=settings)
+
+
+def test_prices_are_those_of_the_plants_that_run():
+    """On one bus, power is worth what a plant costs that runs between its least and its most."""
+    instance = load("case3", min_output=0.4, start_cost=5.0, network="single-bus")
+    one = orl.solve(instance, "exact", scenarios=2, time_limit=None).solutions[0]
+    worth, network, checked = prices(instance, one), instance.network, 0
+    for stage, plant in product(range(12), range(2)):
+        low, high = instance.least_mw[plant] + 0.1, network.gen_max_mw[plant] - 0.1
+        if one.on[stage, plant] > 0.5 and low < one.power[stage, plant] < high:
+            assert worth.nodal[stage, 0] == pytest.approx(network.gen_cost[plant], abs=1e-6)
+            checked += 1
+    assert checked, "or nothing is tested"

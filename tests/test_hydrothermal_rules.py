@@ -172,3 +172,27 @@ def test_a_rule_of_ones_own_that_fails_is_named():
     rule = Rule("mine", steer=lambda instance: 1 / 0)
     with pytest.raises(InputError, match="rule 'mine' failed: ZeroDivisionError"):
         orl.evaluate(case3(), rule, scenarios=1)
+
+
+def test_a_path_of_ones_own_is_neither_planned_with_nor_tuned_on(tmp_path):
+    file = tmp_path / "dry.csv"
+    file.write_text("\n".join(["60"] * 3 + ["0"] * 3 + ["150"] * 3 + ["0"] * 3))
+    dry = case3(inflows=str(file))
+    assert tuned(dry) == tuned(case3())
+    hindsight = orl.solve(dry, "exact")
+    for settings in ({"futures": 5}, {}):
+        rolling = orl.solve(dry, "rolling", settings=settings, time_limit=None)
+        assert rolling.verified and rolling.value > hindsight.value + 1, settings
+
+
+def test_dryness_of_autoregressive_inflows_is_that_of_what_is_expected():
+    chosen = {"inflow_model": "autoregressive", "noise_samples": 2000}
+    drawn, known = (orl.load("hydrothermal/brazil", settings=settings) for settings in (chosen, {}))
+    assert (drawn.mean_inflows > 0).all()
+    assert drawn.mean_inflows == pytest.approx(known.mean_inflows, rel=0.35)
+    assert np.corrcoef(dryness(drawn), dryness(known))[0, 1] > 0.95
+
+
+def test_a_rule_that_scores_candidates_is_refused():
+    with pytest.raises(InputError, match="decisions here are targets"):
+        orl.evaluate(case3(), lambda observation: observation.legal, scenarios=1)

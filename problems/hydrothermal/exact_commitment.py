@@ -63,7 +63,7 @@ class Commitment:
         network, chosen = instance.network, instance.settings
         self.tree, self.plants = tree, range(len(network.gen_names))
         nodes, most = range(len(tree.stage)), network.gen_max_mw.tolist()
-        least = network.gen_min_mw if chosen.min_output is None else chosen.min_output * network.gen_max_mw
+        least = instance.least_mw
         least = least.tolist()
         m.on = pyo.Var(nodes, self.plants, domain=pyo.Binary)
         m.started = pyo.Var(nodes, self.plants, bounds=(0, 1))

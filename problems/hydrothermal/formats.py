@@ -55,12 +55,17 @@ def load(path: Path, settings: Mapping[str, Any] | None = None) -> HydroThermal:
             raise at(path, None, f"folder: there is no folder {inside!r}.")
     elif (path / "options.toml").is_file():
         options = _toml(path / "options.toml")
+    if isinstance(inflows := options.get("inflows"), str):  # beside the file that names it
+        options["inflows"] = str((path if path.is_dir() else path.parent) / inflows)
     try:
         chosen = params.make(HydroThermalSettings, {**options, **(settings or {})}, "hydrothermal")
     except InputError as error:
         raise at(path, None, str(error)) from None
     format = next((format for format in FORMATS if format.sniff(folder)), hydropowermodels_format)
-    instance = format.load(folder, chosen)
+    try:
+        instance = format.load(folder, chosen)
+    except InputError as error:
+        raise error if str(folder) in str(error) else at(folder, None, str(error)) from None
     water, count = instance.reservoirs, len(instance.reservoirs.names)
     for key in ("initial_volumes", "initial_inflows"):
         given = getattr(chosen, key)

@@ -28,10 +28,13 @@ def sniff(folder: Path) -> bool:
 
 def load(folder: Path, chosen: HydroThermalSettings) -> HydroThermal:
     """Read a folder in the format of HydroPowerModels.jl."""
+    if chosen.inflow_model != "history":
+        raise at(folder, None, "this format has no autoregression; leave inflow_model=history.")
     grid = read_json(folder / "PowerModels.json")
     hydro = read_json(folder / "hydro.json")
     try:
         network, reservoirs = _system(grid, hydro, chosen)
+        hours = chosen.stage_hours or float(hydro.get("stage_hours", 1.0))
     except InputError as error:
         raise at(folder, None, str(error)) from None
     except KeyError as error:
@@ -48,7 +51,6 @@ def load(folder: Path, chosen: HydroThermalSettings) -> HydroThermal:
         if not (folder / "protocol.csv").is_file():
             raise at(folder, None, "panel=protocol needs a file protocol.csv.")
         panel = read_table(folder / "protocol.csv").astype(np.int64) - 1
-    hours = chosen.stage_hours or float(hydro.get("stage_hours", 1.0))
     return HydroThermal(folder.name, network, reservoirs, inflows, probabilities, hours, chosen, str(folder), panel)
 
 

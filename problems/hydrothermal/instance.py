@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -171,6 +171,9 @@ class Network:
                 f"branch {place}: expected least flow <= largest, and no cost where it may go backwards, got "
                 f"{self.branch_min_mw[place]:g}..{self.branch_max_mw[place]:g} MW at {self.branch_cost[place]:g}."
             )
+        costs = (self.gen_cost, self.branch_cost, self.deficit_cost, np.array([self.fixed_cost]))
+        if not all((of >= 0).all() for of in costs):
+            raise InputError("costs of plants, branches and deficit must be >= 0.")
         if not (np.diff(self.deficit_cost) > 0).all() or (self.deficit_share < 0).any():
             raise InputError("costs of deficit segments must ascend, and their shares be >= 0.")
 
@@ -219,7 +222,11 @@ class Reservoirs:
                     f"{self.names[place]}: expected 0 <= {low} <= {high}, got {lows[place]:g} and {highs[place]:g} "
                     f"{unit}."
                 )
-        outside = (self.initial_hm3 < self.min_hm3) | (self.initial_hm3 > self.max_hm3)
+        if not self.names:
+            raise InputError("expected at least one reservoir.")
+        if not ((self.cost >= 0).all() and (self.spill_cost >= 0).all()):
+            raise InputError("costs of reservoirs must be >= 0.")
+        outside = ~((self.initial_hm3 >= self.min_hm3) & (self.initial_hm3 <= self.max_hm3))
         if outside.any():
             place = int(outside.argmax())
             raise InputError(
@@ -271,7 +278,7 @@ class HydroThermal:
     first_stage : int
         What the first stage is counted as, in an episode on the way.
     origin : HydroThermal or None
-        What this goes on from, or was made of to plan with.
+        What this goes on from, or was made of to plan with: the same but for volumes, inflows and horizon.
     """
 
     name: str
@@ -294,9 +301,15 @@ class HydroThermal:
 
     def __post_init__(self) -> None:
         count = len(self.reservoirs.names)
+        if not 0 < self.stage_hours < float("inf"):
+            raise self._error(f"stage_hours must be > 0, got {self.stage_hours:g}.")
+        if self.path is not None and self.settings.initial_inflows is not None:
+            raise self._error("initial_inflows and a path of inflows cannot both be given.")
         if self.settings.network == "dc" and self.network.branch_mw_per_rad is None:
             raise self._error("nothing is known of the branches' reactances; set network to transport or single-bus.")
-        if self.first_inflow is not None and (self.first_inflow.shape != (count,) or (self.first_inflow < 0).any()):
+        if self.first_inflow is not None and (
+            self.first_inflow.shape != (count,) or not (self.first_inflow >= 0).all()
+        ):
             raise self._error(f"initial_inflows must be {count} numbers >= 0.")
         if self.autoregression is not None and self.first_inflow is None:
             raise self._error("an autoregression begins with known inflows; set initial_inflows.")
@@ -337,6 +350,12 @@ class HydroThermal:
         """Whether thermal plants are started and stopped."""
         return self.settings.commitment == "on"
 
+    @property
+    def least_mw(self) -> np.ndarray:
+        """Least power of a thermal plant that runs, MW, (G,)."""
+        share = self.settings.min_output
+        return self.network.gen_min_mw if share is None else share * self.network.gen_max_mw
+
     def refuse_commitment(self, what: str) -> None:
         """Raise an error if thermal plants are started and stopped, which `what` cannot do."""
         if self.has_commitment:
@@ -370,17 +389,18 @@ class HydroThermal:
         return float(self.reservoirs.max_hm3.sum() / inflow) if inflow else float("inf")
 
     @cached_property
-    def mean_inflow(self) -> np.ndarray:
-        """The mean over all rows and scenarios, m3/s, (R,); with an autoregression that of expected inflows."""
-        drawn = np.einsum("ts,tsr->tr", self.probabilities, self.inflows)
+    def mean_inflows(self) -> np.ndarray:
+        """Expected inflow of each row in the long run, m3/s, (rows, R)."""
+        rows = len(self.inflows)
         if self.autoregression is None:
-            return drawn.mean(axis=0)
-        of_rows, last = [], self.first_inflow
-        for t in range(10 * len(drawn)):  # long enough to forget the first
-            row = t % len(drawn)
-            last = drawn[row] * (self.autoregression.base[row] + self.autoregression.slope[row] * last)
-            of_rows.append(last)
-        return np.mean(of_rows[-len(drawn) :], axis=0)
+            return expected_inflows(replace(self, first_inflow=None, first_stage=0), rows)
+        years = 10  # long enough to forget the first inflow
+        return expected_inflows(replace(self, first_stage=0), years * rows)[-rows:]
+
+    @property
+    def mean_inflow(self) -> np.ndarray:
+        """The mean of `mean_inflows` over the rows, (R,)."""
+        return self.mean_inflows.mean(axis=0)
 
     @cached_property
     def mw_downstream(self) -> np.ndarray:
@@ -393,6 +413,18 @@ class HydroThermal:
 
     def _error(self, message: str) -> InputError:
         return InputError(f"{self.source or self.name}: {message}")
+
+
+def expected_inflows(instance: HydroThermal, num_stages: int) -> np.ndarray:
+    """Return the expected inflow of each stage from the first on, m3/s, (num_stages, R); a path is not looked at."""
+    row = [instance.row(stage) for stage in range(num_stages)]
+    path = np.einsum("ts,tsr->tr", instance.probabilities[row], instance.inflows[row])
+    if instance.first_inflow is not None:
+        path[0] = instance.first_inflow
+    if (memory := instance.autoregression) is not None:
+        for stage in range(1, num_stages):
+            path[stage] *= memory.base[row[stage]] + memory.slope[row[stage]] * path[stage - 1]
+    return path
 
 
 def describe(instance: HydroThermal) -> str:

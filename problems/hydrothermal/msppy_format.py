@@ -47,6 +47,8 @@ def load(folder: Path, chosen: HydroThermalSettings) -> HydroThermal:
     InputError
         One line that names the file and what was expected.
     """
+    if chosen.panel == "protocol":
+        raise at(folder, None, "this format has no protocol; leave panel=drawn.")
     count = len(REGIONS)
     hydro = _table(folder, "hydro", (3 * count, 2))
     storage, inflow, generation = hydro.reshape(3, count, 2)
@@ -117,7 +119,10 @@ def _history(folder: Path) -> tuple[np.ndarray, None]:
     if len(years) > 1:
         raise at(folder / "hist_0.csv", None, f"all regions must have the same years, got {sorted(years)}.")
     by_year = np.stack(tables, axis=2)
-    return by_year[~np.isnan(by_year).any(axis=(1, 2))].transpose(1, 0, 2), None
+    whole = by_year[~np.isnan(by_year).any(axis=(1, 2))]
+    if not len(whole):
+        raise at(folder / "hist_0.csv", None, "no year is whole in all regions.")
+    return whole.transpose(1, 0, 2), None
 
 
 def _autoregressive(folder: Path, chosen: HydroThermalSettings) -> tuple[np.ndarray, Autoregression]:
@@ -128,7 +133,13 @@ def _autoregressive(folder: Path, chosen: HydroThermalSettings) -> tuple[np.ndar
     errors = np.empty((MONTHS, chosen.noise_samples, count))
     for month in range(MONTHS):
         covariance = _table(folder, f"sigma_{month}", (count, count))
-        errors[month] = rng.multivariate_normal(np.zeros(count), covariance, chosen.noise_samples, method="cholesky")
+        try:
+            drawn = rng.multivariate_normal(np.zeros(count), covariance, chosen.noise_samples, method="cholesky")
+        except np.linalg.LinAlgError:
+            raise at(folder / f"sigma_{month}.csv", None, "expected a positive definite covariance.") from None
+        errors[month] = drawn
+    if not (mean > 0).all():
+        raise at(folder / "exp_mu.csv", None, "means must be > 0.")
     before = np.roll(mean, 1, axis=0)
     return np.exp(errors), Autoregression(base=(1 - gamma) * mean, slope=gamma * mean / before)
 

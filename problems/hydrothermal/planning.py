@@ -9,14 +9,14 @@ import numpy as np
 from orl.process import Observation
 from orl.scenario import Scenarios
 
-from .instance import HydroThermal
+from .instance import HydroThermal, expected_inflows
 from .plans import Dispatch
 
 SAME = 1e-9  # share of an inflow by which it may differ from what was foreseen
 
 
 def in_motion(instance: HydroThermal, observation: Observation, env: int) -> HydroThermal:
-    """Return the instance as it goes on: from these volumes, with this stage's inflows known."""
+    """Return the instance as it goes on: from these volumes, this stage's inflows known, others those of the folder."""
     stage, count = int(observation.arrays["stage"][env]), len(instance.reservoirs.names)
     volume, inflow = (observation.arrays[key][env, :count].copy() for key in ("volume", "inflow"))
     water = instance.reservoirs
@@ -26,7 +26,7 @@ def in_motion(instance: HydroThermal, observation: Observation, env: int) -> Hyd
         settings=replace(instance.settings, stages=max(1, instance.num_stages - stage), reported_stages=None),
         first_inflow=inflow,
         first_stage=instance.first_stage + stage,
-        path=None if instance.path is None else instance.path[stage:],
+        path=None,  # a path of the user's own is for nature to know
         panel=None,
         origin=instance.origin or instance,
     )
@@ -45,13 +45,7 @@ def nominal(instance: HydroThermal) -> tuple[HydroThermal, Scenarios]:
 
     A path of the user's own is not foreseen either: its stages after the first are expected from the folder's inflows.
     """
-    row = [instance.row(stage) for stage in range(instance.num_stages)]
-    path = np.einsum("ts,tsr->tr", instance.probabilities[row], instance.inflows[row])
-    if instance.first_inflow is not None:
-        path[0] = instance.first_inflow
-    if (memory := instance.autoregression) is not None:
-        for stage in range(1, len(path)):
-            path[stage] *= memory.base[row[stage]] + memory.slope[row[stage]] * path[stage - 1]
+    path = expected_inflows(instance, instance.num_stages)
     settings = replace(instance.settings, horizon="finite")
     planned = replace(instance, path=path, settings=settings, origin=instance.origin or instance)
     return planned, Scenarios.deterministic()

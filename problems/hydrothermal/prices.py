@@ -20,7 +20,7 @@ subgradients: a price lies between what one MW less saves and what one more cost
 more saves and what one less costs. Of these, we take those of a point with a trifle (`NUDGE`) more water everywhere.
 So the program has a solution although executed volumes are rounded: what is too much can be spilled. For the same
 reason the water that arrives is what the dispatch accounts for, which is v + K a_r but for its rounding. No penalty on
-targets is in these programs.
+targets is in these programs. With commitment=on plants run or not as they did, and starts have no part in prices.
 """
 
 from __future__ import annotations
@@ -79,6 +79,9 @@ def prices(instance: HydroThermal, dispatch: Dispatch) -> Prices:
         program.set_rows(rows, low, high)
         program.set_columns(fixed, done[fixed], done[fixed])
         program.set_columns(at.deficit, stage.lower[at.deficit], stage.upper[at.deficit])
+        if instance.settings.commitment == "on":  # plants run or not as they did
+            runs = np.round(dispatch.on[number])
+            program.set_columns(at.power, runs * instance.least_mw, runs * instance.network.gen_max_mw)
         duals[number] = program.solve().row_duals + 0.0  # no -0
         before = after
     return Prices(0.0 - instance.stage_hours * duals[:, at.water_rows], duals[:, at.power_rows])

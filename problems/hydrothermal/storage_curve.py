@@ -14,6 +14,7 @@ season whose height, swing and price are tuned on the `select` stream.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -64,7 +65,7 @@ def _trial(instance: HydroThermal) -> Callable[[Parameters], float]:
     from .planning import shortened
     from .process import HydroThermalProcess
 
-    short = shortened(instance, MAX_STAGES)
+    short = replace(shortened(instance, MAX_STAGES), path=None)  # a path of the user's own is not for tuning
     rows = sample(short, SEED, Purpose.SELECT, SCENARIOS if short.is_random else 1)
     process = HydroThermalProcess([short] * len(rows), list(rows))
 
@@ -148,10 +149,7 @@ class StorageCurve:
 
 def dryness(instance: HydroThermal) -> np.ndarray:
     """Return how dry the quarter of a cycle after each row is, from 1, the driest, to -1, the wettest, (rows,)."""
-    mean = np.einsum("ts,tsr->tr", instance.probabilities, instance.inflows)
-    if instance.autoregression is not None:
-        mean = mean * (instance.autoregression.base + instance.autoregression.slope * np.roll(mean, 1, axis=0))
-    energy = mean @ instance.mw_downstream
+    energy = instance.mean_inflows @ instance.mw_downstream
     rows = len(energy)
     ahead = np.mean([np.roll(energy, -k) for k in range(1, 1 + max(1, round(AHEAD * rows)))], axis=0)
     spread = np.ptp(ahead)

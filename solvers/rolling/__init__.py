@@ -135,6 +135,8 @@ class RollingPolicy:
         if has_rules and not is_met(self._followed(plans[0], future), outcome.value):
             rule = best_rule(problem, ahead, future, self.seed)
             plans += [Plan(ahead, rule[2])] if rule else []
+        if len(plans) == 1:
+            return plans[0]
         return min(plans, key=lambda plan: self._followed(plan, future))
 
     def _plan_tree(self, ahead: Any, seed: int) -> Plan:
@@ -142,10 +144,8 @@ class RollingPolicy:
         problem, settings, control = self.problem, self.settings, Control(self.settings.replan_time)
         is_random = problem.sample(ahead, seed, Purpose.TRAIN, 1).is_random
         futures = problem.sample(ahead, seed, Purpose.TRAIN, settings.futures if is_random else 1)
-        runs = [
-            simulate(problem, ahead, rule_policy(problem, rule), futures, self.seed)
-            for rule in rules_of(problem).values()
-        ]
+        rules = rules_of(problem).values() if problem.default_rule is not None else ()
+        runs = [simulate(problem, ahead, rule_policy(problem, rule), futures, self.seed) for rule in rules]
         known = min(runs, key=lambda run: float(run.costs.mean())).solutions if runs else None
         assert problem.models is not None
         model = problem.models["exact"](ahead, futures, should_stop=lambda: False)

@@ -15,6 +15,7 @@ doi 10.1002/net.21932
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,7 +153,7 @@ class Sddp:
     def to_dict(self) -> dict[str, Any]:
         """Return the cuts, to be written as JSON."""
         return {
-            "multi_cut": self.multi_cut,
+            "fingerprint": self.fingerprint(),
             "nodes": [
                 [{"gradients": pool.gradients.tolist(), "intercepts": pool.intercepts.tolist()} for pool in node.pools]
                 for node in self.nodes
@@ -160,7 +161,7 @@ class Sddp:
         }
 
     def load_cuts(self, written: dict[str, Any]) -> None:
-        """Add cuts that `to_dict` has written of a graph of the same form.
+        """Add cuts that `to_dict` has written of the same graph; what it begins with may differ.
 
         Raises
         ------
@@ -171,12 +172,27 @@ class Sddp:
         if [len(pools) for pools in nodes] != [len(node.pools) for node in self.nodes]:
             raise ValueError(f"the cuts are of a graph with {len(nodes)} nodes, or other futures; this one has "
                              f"{len(self.nodes)}.")  # fmt: skip
+        if written.get("fingerprint") != self.fingerprint():
+            raise ValueError("the cuts are of other stages, another discount, risk measure or kind of cuts.")
         for node, pools in zip(self.nodes, nodes, strict=True):
             for future, pool in enumerate(pools):
                 for gradient, intercept in zip(pool["gradients"], pool["intercepts"], strict=True):
                     if len(gradient) != len(node.stage.outgoing):
                         raise ValueError(f"a cut has {len(gradient)} states, expected {len(node.stage.outgoing)}.")
                     node.add_cut(future, np.array(gradient), float(intercept), None)
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that cuts depend on: not of the beginning, nor of noises that only come there."""
+        digest = sha256(repr((type(self.risk).__name__, self.risk, self.multi_cut, self.graph.discount)).encode())
+        followers = {edge.node for edges in self.graph.children for edge in edges}
+        for number, (stage, edges) in enumerate(zip(self.graph.stages, self.graph.children, strict=True)):
+            arrays = [stage.cost, stage.lower, stage.upper, stage.matrix.toarray(), stage.row_lower, stage.row_upper]
+            if number in followers:
+                arrays += [stage.noises, stage.probabilities, np.asarray(stage.noise_slopes, dtype=np.float64)]
+            digest.update(repr(edges).encode())
+            for array in arrays:
+                digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+        return digest.hexdigest()
 
     # private
 
