@@ -19,6 +19,7 @@ from scipy.sparse import csc_array, csr_array
 from orl.errors import InputError
 
 TOLERANCE = 1e-9  # of primal and dual feasibility
+ITERATIONS = 10  # of the simplex method, a row and column, before it is taken to cycle; then it starts from scratch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,6 +150,8 @@ class LinearProgram:
             self._highs.setOptionValue(option, TOLERANCE)
         self._highs.setOptionValue("threads", 1)
         self._highs.setOptionValue("solver", "simplex")
+        # From a warm basis the simplex method has been seen to cycle without end, once in a hundred thousand solves.
+        self._highs.setOptionValue("simplex_iteration_limit", ITERATIONS * (1000 + sum(matrix.shape)))
         self._highs.passModel(lp)
         self.lock = threading.Lock()
 

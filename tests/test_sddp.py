@@ -360,3 +360,19 @@ def test_a_simulation_that_comes_too_late_decides_nothing():
     rule = IntervalRule(sddp, np.random.default_rng(7), 10, 400)
     assert not rule.is_met(log, lambda: True) and rule.interval is None
     assert not IntervalRule(sddp, np.random.default_rng(7), 0, 400).is_met(log)
+
+
+def test_a_solve_that_cycles_is_begun_anew_and_ends():
+    """With no iterations left neither the basis nor a fresh start leads to the end, and that is said."""
+    rng = np.random.default_rng(0)
+    matrix, one = csr_array(rng.random((12, 12))), np.ones(12)
+    program = LinearProgram(one, 0 * one, 9 * one, matrix, one, FREE * one, "endless")
+    program.solve()
+    assert 0 < program._highs.getOptionValue("simplex_iteration_limit")[1] < 10**6
+    program._highs.setOptionValue("presolve", "off")
+    program._highs.setOptionValue("simplex_iteration_limit", 0)
+    program.set_rows(np.arange(12), np.linspace(1, 9, 12), FREE * one)
+    with pytest.raises(NotSolved, match="iteration limit"):
+        program.solve()
+    program._highs.setOptionValue("simplex_iteration_limit", 1000)
+    assert (matrix @ program.solve().columns >= np.linspace(1, 9, 12) - 1e-6).all()
