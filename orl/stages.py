@@ -117,10 +117,10 @@ class StageGraph:
         return StageGraph(tuple(stages), children, (Edge(0, 1.0),), np.asarray(initial, dtype=np.float64), discount)
 
     @staticmethod
-    def ring(stages: Sequence[Stage], initial: np.ndarray, discount: float) -> StageGraph:
-        """Return the graph in which the first stage follows the last, for ever."""
+    def ring(stages: Sequence[Stage], initial: np.ndarray, discount: float, ahead: int = 0) -> StageGraph:
+        """Return the graph in which the first stage, or the first after `ahead` of them, follows the last, for ever."""
         count = len(stages)
-        children = tuple((Edge((node + 1) % count, 1.0),) for node in range(count))
+        children = tuple((Edge(node + 1 if node + 1 < count else ahead, 1.0),) for node in range(count))
         return StageGraph(tuple(stages), children, (Edge(0, 1.0),), np.asarray(initial, dtype=np.float64), discount)
 
     @property

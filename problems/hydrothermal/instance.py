@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -418,13 +419,17 @@ class HydroThermal:
 def expected_inflows(instance: HydroThermal, num_stages: int) -> np.ndarray:
     """Return the expected inflow of each stage from the first on, m3/s, (num_stages, R); a path is not looked at."""
     row = [instance.row(stage) for stage in range(num_stages)]
-    path = np.einsum("ts,tsr->tr", instance.probabilities[row], instance.inflows[row])
+    return course(instance, np.einsum("ts,tsr->tr", instance.probabilities[row], instance.inflows[row]), row)
+
+
+def course(instance: HydroThermal, drawn: np.ndarray, row: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return the inflows that come of what is drawn (num_stages, R) in stages of some rows; `drawn` is overwritten."""
     if instance.first_inflow is not None:
-        path[0] = instance.first_inflow
+        drawn[0] = instance.first_inflow
     if (memory := instance.autoregression) is not None:
-        for stage in range(1, num_stages):
-            path[stage] *= memory.base[row[stage]] + memory.slope[row[stage]] * path[stage - 1]
-    return path
+        for stage in range(1, len(drawn)):
+            drawn[stage] *= memory.base[row[stage]] + memory.slope[row[stage]] * drawn[stage - 1]
+    return drawn
 
 
 def describe(instance: HydroThermal) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from orl.errors import InputError
 from orl.scenario import Purpose, Scenarios
 
-from .instance import HydroThermal
+from .instance import HydroThermal, course
 
 BLOCK = 128  # stages drawn at a time
 
@@ -29,13 +29,7 @@ def realise(instance: HydroThermal, scenario: Scenarios) -> np.ndarray:
     if instance.path is not None:
         return instance.path[:stages]
     row = np.array([instance.row(stage) for stage in range(stages)])
-    drawn = instance.inflows[row, _numbers(instance, scenario, row)]
-    if instance.first_inflow is not None:
-        drawn[0] = instance.first_inflow
-    if (memory := instance.autoregression) is not None:
-        for stage in range(1, stages):
-            drawn[stage] *= memory.base[row[stage]] + memory.slope[row[stage]] * drawn[stage - 1]
-    return drawn
+    return course(instance, instance.inflows[row, _numbers(instance, scenario, row)], row)
 
 
 def _numbers(instance: HydroThermal, scenario: Scenarios, row: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ from scipy.sparse import coo_array, csr_array
 from orl.linear import LinearProgram
 from orl.memo import remembered
 from orl.process import Observation
-from orl.stages import Edge, Seen, Stage, Staged, StageGraph
+from orl.stages import Seen, Stage, Staged, StageGraph
 
 from .instance import HydroThermal
 
@@ -140,8 +140,7 @@ def stages(instance: HydroThermal) -> StageGraph:
     discount = instance.settings.discount
     if not is_ring:
         return StageGraph.line(made, initial, discount)
-    children = tuple((Edge(node + 1 if node + 1 < count else ahead, 1.0),) for node in range(count))
-    return StageGraph(made, children, (Edge(0, 1.0),), initial, discount)
+    return StageGraph.ring(made, initial, discount, ahead)
 
 
 def stage_of(instance: HydroThermal, stage: int, template: Stage | None = None) -> Stage:
