@@ -25,7 +25,7 @@ from orl.solvers.dp.relaxation import penalised as paying
 
 SIZES = ("15x5", "20x10", "25x10", "25x15")
 RULES = ("idle", "keep", "fixed", "greedy")
-SCENARIOS, FEW, FEWER = 500, 20, 2
+SCENARIOS, FEW, FEWER = 500, 20, 5
 SEED = 0
 RAW = record.RESULTS / "lotsizing_bounds"
 ALL = [f"{size}-{letter}" for size in SIZES for letter in "abc"]
