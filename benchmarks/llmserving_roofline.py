@@ -29,13 +29,13 @@ ELEMENTWISE = ("input_layernorm", "attn_rope", "post_attention_layernorm", "mlp_
 SIZE = 2  # bytes of a number in bfloat16
 SMALL, CACHES = 4e6, 128e6  # bytes; the L40S has 96 MB of cache
 FITTED = (
-    "Efficiencies fitted to half of the rows, one set for all GPUs: shares of the data sheet's arithmetic and bandwidth, "
-    "and what starting a kernel takes (ELEMENTWISE: all of a layer). PREFILL was measured without tokens before the "
-    "chunk only; its bandwidth, and the arithmetic of DECODE and ELEMENTWISE, never decide."
+    "Efficiencies fitted to half of the rows, one set for all GPUs: shares of the data sheet's arithmetic and "
+    "bandwidth, and what starting a kernel takes (ELEMENTWISE: all of a layer). PREFILL was measured without tokens "
+    "before the chunk only; its bandwidth, and the arithmetic of DECODE and ELEMENTWISE, never decide."
 )
 JUDGED = (
-    "Errors on the other half in percent: median with its sign, mean and 90 % quantile of the size; last, the mean size "
-    "with the numbers that the code has."
+    "Errors on the other half in percent: median with its sign, mean and 90 % quantile of the size; last, the mean "
+    "size with the numbers that the code has."
 )
 WHOLE = (
     "Whole iterations of Llama 3.1 8B on an RTX 4090, of which nothing was fitted: measured profile, roofline "

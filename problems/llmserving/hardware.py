@@ -165,10 +165,13 @@ def read_model(name: str, folder: Path | None = None) -> ModelShape:
     if name in MODELS:
         return MODELS[name]
     path = (folder or Path()) / name
-    if path.is_dir():
-        path = path / "config.json"
-    if not path.exists():
-        raise InputError(f"model: there is no file and no model {name!r}; {nearest(name, MODELS)}")
+    try:
+        path = path / "config.json" if path.is_dir() else path
+        is_there = path.exists()
+    except OSError:  # too long to be a name
+        is_there = False
+    if not is_there:
+        raise InputError(f"model: there is no file and no model {name[:60]!r}; {nearest(name, MODELS)}")
     return _shape_of(path)
 
 

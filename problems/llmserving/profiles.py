@@ -37,13 +37,16 @@ _SIZES = ("layers", "hidden", "heads", "kv_heads", "head_dim", "intermediate", "
 def find_profile(name: str, folder: Path | None = None) -> Path:
     """Return a profile's folder: a path, relative to `folder`, or the name of a packaged one."""
     path = (folder or Path()) / name
-    if path.is_dir():
-        return path
+    try:
+        if path.is_dir():
+            return path
+    except OSError:  # too long to be a name: it is answered below
+        pass
     packaged = instance_folder("llmserving") / "profiles"
     names = sorted(entry.name for entry in packaged.iterdir() if entry.is_dir()) if packaged.is_dir() else []
     if name in names:
         return packaged / name
-    raise InputError(f"profile: there is no folder and no profile {name!r}; {nearest(name, names)}")
+    raise InputError(f"profile: there is no folder and no profile {name[:60]!r}; {nearest(name, names)}")
 
 
 def read_profile(folder: Path, shape: ModelShape, settings: ServingSettings) -> CostModel:
