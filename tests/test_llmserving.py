@@ -48,7 +48,7 @@ def servers(draw_from):
     settings = draw_from(engines())
     blocks = {1: 48, 4: 12, 16: 4}[1 if settings.clock == "rounds" else settings.block_size]
     rng = np.random.default_rng(draw_from(st.integers(0, 10**6)))
-    return draw(rng, requests=draw_from(st.integers(1, 8)), blocks=blocks, settings=settings)
+    return draw(rng, requests=draw_from(st.integers(1, 6)), blocks=blocks, longest=10, settings=settings)
 
 
 def one_server(prompts, outputs, arrivals=None, blocks=100, **settings):
@@ -142,7 +142,7 @@ def test_blocks_are_conserved_and_every_token_is_served_once(server, seed):
     process = ServingProcess([server], [scenario])
     policy, rng = RandomPolicy(), np.random.default_rng(seed)
     memory, total = policy.start([server], rng), 0.0
-    for _ in range(5000):
+    for _ in range(50_000):
         actions, memory = policy.decide(process.observe(), memory)
         process.decide(actions)
         check_books(process, 0)
@@ -166,7 +166,7 @@ def test_a_rule_does_the_same_in_one_kernel_and_step_by_step(server, name, seed)
     stepped = ServingProcess([server], [scenario])
     policy, total = RulePolicy(RULES[name]), 0.0
     memory = policy.start([server], np.random.default_rng(0))
-    for _ in range(5000):
+    for _ in range(50_000):
         actions, memory = policy.decide(stepped.observe(), memory)
         stepped.decide(actions)
         revealed = stepped.reveal()

@@ -145,7 +145,7 @@ def can_preempt(s, w, request):
     """Return whether a running request may be preempted now."""
     return (
         s.request[request, codes.STATUS] == RUNNING
-        and s.request[request, codes.TOUCHED] != s.num[EPOCH]
+        and (s.request[request, codes.TOUCHED] != s.num[EPOCH] or s.num[NEED] > s.num[FREE])
         and s.ready[request] <= s.clock[NOW]
     )
 
