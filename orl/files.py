@@ -57,8 +57,13 @@ def packaged_instances(problem_name: str) -> Iterator[str]:
     folder = instance_folder(problem_name)
     if folder.is_dir():
         for path in sorted(folder.iterdir(), key=_natural):
-            if path.suffix in (".txt", ".toml", ".json") or path.is_dir():
+            if path.suffix in (".txt", ".toml", ".json") or _holds_files(path):
                 yield f"{problem_name}/{path.stem}"
+
+
+def _holds_files(path: Path) -> bool:
+    """Whether a path is a folder with files of its own, not one of folders, such as what several instances need."""
+    return path.is_dir() and any(inside.is_file() for inside in path.iterdir())
 
 
 def find_instance(name: str | Path, problem_names: Sequence[str]) -> Path:

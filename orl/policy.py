@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -62,7 +62,10 @@ class RulePolicy:
 
     rule: Rule
     choices: Callable[[Observation], np.ndarray] = all_legal
-    clairvoyant: bool = False
+
+    @property
+    def clairvoyant(self) -> bool:
+        return self.rule.clairvoyant
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> RuleMemory:
         seeds = rule_seeds(rng, len(instances))
@@ -91,6 +94,8 @@ class RulePolicy:
     def scores(self, observation: Observation, memory: RuleMemory) -> np.ndarray:
         """Return the score of each choice, of the shape of `legal`; those of what is no choice mean nothing."""
         if self.rule.score is not None:
+            if not self.clairvoyant and observation.hidden:
+                observation = replace(observation, hidden={})
             return call_score(self.rule, observation, memory.seeds, memory.tables)
         assert memory.tables is not None
         candidate = observation.arrays["candidate"]

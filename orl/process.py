@@ -9,7 +9,7 @@ Powell, Reinforcement Learning and Stochastic Optimization (2022), chapter 9, do
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -64,12 +64,15 @@ class Observation:
         an episode. For 'targets': floats (num_envs, 2, width), low and high.
     post : bool
         True between `decide` and `reveal`.
+    hidden : name -> ndarray (num_envs, ...)
+        What only a policy may read that declares itself clairvoyant; no network, rule or client is shown it otherwise.
     """
 
     arrays: Mapping[str, np.ndarray]
     sizes: np.ndarray
     legal: np.ndarray
     post: bool
+    hidden: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Revealed(NamedTuple):

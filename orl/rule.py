@@ -37,6 +37,8 @@ class Rule:
         The family's number of the same rule inside its kernel; 0: none.
     source : str
         Where the rule comes from.
+    clairvoyant : bool
+        Whether it reads what observations hide (`Observation.hidden`).
     """
 
     name: str
@@ -45,11 +47,13 @@ class Rule:
     steer: Callable[[Any], Callable[[Any, int], np.ndarray]] | None = None
     compiled: int = 0
     source: str = ""
+    clairvoyant: bool = False
 
     @property
     def summary(self) -> str:
         """The first sentence of the rule's docstring."""
-        return (inspect.getdoc(self.score or self.table or self.steer) or "").split("\n")[0]
+        docs = [inspect.getdoc(function) for function in (self.table, self.score, self.steer) if function is not None]
+        return next((doc for doc in docs if doc), "").split("\n")[0]
 
 
 def rule_from(function: Callable[..., np.ndarray], name: str = "") -> Rule:

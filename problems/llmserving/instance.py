@@ -32,7 +32,7 @@ class ServingSettings:
     model : str
         A preset's name or the path of a Hugging Face config.json.
     profile : str
-        Folder of dense.csv, attention.csv and per_sequence.csv, or the name of a packaged one; '': the roofline of `gpu`.
+        Folder of dense.csv, attention.csv and per_sequence.csv, or a packaged one's name; '': the roofline of `gpu`.
     gpu : str
         A preset's name: memory, bandwidth, arithmetic.
     tensor_parallel_size : int >= 1
@@ -190,6 +190,13 @@ class Requests:
             if not is_right.all():
                 place = int(is_right.argmin())
                 raise InputError(f"{name} must be {rule}, got {values[place]} at request {place}.")
+        total = np.where(self.parent >= 0, (self.prompt + self.output)[self.parent], 0)
+        if (self.shared > total).any():
+            place = int((self.shared > total).argmax())
+            raise InputError(
+                f"shared must not exceed the tokens of the parent, got {self.shared[place]} at request {place}, whose "
+                f"parent has {total[place]}."
+            )
         if (np.diff(self.arrival) < 0).any():
             place = int((np.diff(self.arrival) < 0).argmax()) + 1
             raise InputError(f"arrivals must be sorted, got {self.arrival[place]:g} after {self.arrival[place - 1]:g}.")
@@ -348,8 +355,9 @@ class Serving:
         if (total > room).any():
             place = int((total > room).argmax())
             raise InputError(
-                f"{self.name}: request {place} needs {total[place]} tokens of KV cache ({requests.prompt[place]} prompt, "
-                f"{requests.output[place]} output), there is room for {room}; set more num_gpu_blocks_override."
+                f"{self.name}: request {place} needs {total[place]} tokens of KV cache "
+                f"({requests.prompt[place]} prompt, {requests.output[place]} output), there is room for {room}; "
+                "set more num_gpu_blocks_override."
             )
         if not self.settings.enable_chunked_prefill and (total > self.token_budget).any():
             place = int((total > self.token_budget).argmax())

@@ -1,0 +1,350 @@
+"""Decisions of one server: what the batch would be, what is legal, and what each decision does.
+
+`w` is the instance and what the scenario brings, `s` the state of one environment; see `process.py` for their arrays.
+Actions: 0 is run; 1 + 2 r admits request r, swaps it in, or preempts it by recomputing; 2 + 2 r preempts it by
+swapping.
+"""
+
+from __future__ import annotations
+
+from orl.jit import kernel
+
+from . import kernels_codes as codes
+from .kernels_blocks import found, release, share, take
+from .kernels_codes import (
+    BLOCK_SIZE,
+    BUDGET,
+    CPU_FREE,
+    EPOCH,
+    EVENTS,
+    FREE,
+    LEFT,
+    MAX_SEQS,
+    NEED,
+    NOW,
+    NUM_RUNNING,
+    PLANNED,
+    RUNNING,
+    SWAPPED,
+    WAITING,
+)
+
+
+@kernel
+def blocks_for(tokens, size):
+    """Return how many blocks so many tokens need."""
+    return (tokens + size - 1) // size
+
+
+@kernel
+def write_event(s, request, kind, amount):
+    """Note in the log what is done to a request."""
+    event = s.events[s.num[EVENTS]]
+    event[0] = s.num[EPOCH]
+    event[1] = request
+    event[2] = kind
+    event[3] = amount
+    s.num[EVENTS] += 1
+
+
+@kernel
+def plan(s, w):
+    """Write the batch: who gets how many tokens, the blocks that it needs, the tokens of the budget that it leaves."""
+    size, left, need, count = w.sizes[BLOCK_SIZE], w.sizes[BUDGET], 0, 0
+    others = 0
+    for seat in range(s.num[NUM_RUNNING]):
+        request = s.seats[seat, codes.SEATED]
+        if s.ready[request] > s.clock[NOW]:
+            continue
+        done = s.request[request, codes.COMPUTED]
+        todo = (
+            w.request[request, codes.PROMPT]
+            + s.request[request, codes.GENERATED]
+            + s.request[request, codes.UNDER_WAY]
+            - done
+        )
+        if todo == 1 and done >= w.request[request, codes.PROMPT]:
+            if (
+                s.request[request, codes.GENERATED] + s.request[request, codes.UNDER_WAY]
+                < w.request[request, codes.OUTPUT]
+            ):
+                s.seats[count, codes.PLAN_REQUEST] = request
+                s.seats[count, codes.PLAN_TOKENS] = 1
+                s.seats[count, codes.PLAN_IS_DECODE] = True
+                count += 1
+                left -= 1
+                if done >= s.request[request, codes.HELD] * size:
+                    need += 1
+        elif todo > 0:
+            others += 1
+    if others > 0:
+        for seat in range(s.num[NUM_RUNNING]):
+            request = s.seats[seat, codes.SEATED]
+            if s.ready[request] > s.clock[NOW]:
+                continue
+            done = s.request[request, codes.COMPUTED]
+            todo = (
+                w.request[request, codes.PROMPT]
+                + s.request[request, codes.GENERATED]
+                + s.request[request, codes.UNDER_WAY]
+                - done
+            )
+            if todo <= 0 or (todo == 1 and done >= w.request[request, codes.PROMPT]):
+                continue
+            tokens = min(todo, left)
+            if not w.sizes[codes.IS_CHUNKED] and tokens < todo:
+                tokens = 0
+            if tokens > 0:
+                s.seats[count, codes.PLAN_REQUEST] = request
+                s.seats[count, codes.PLAN_TOKENS] = tokens
+                s.seats[count, codes.PLAN_IS_DECODE] = False
+                count += 1
+                left -= tokens
+                need += blocks_for(done + tokens, size) - s.request[request, codes.HELD]
+    s.num[PLANNED] = count
+    s.num[NEED] = need
+    s.num[LEFT] = left
+
+
+@kernel
+def can_admit(s, w, request):
+    """Return whether a waiting request may be admitted now."""
+    if (
+        s.request[request, codes.STATUS] != WAITING
+        or s.num[NUM_RUNNING] >= w.sizes[MAX_SEQS]
+        or s.num[LEFT] <= 0
+        or s.request[request, codes.TOUCHED] == s.num[EPOCH]
+    ):
+        return False
+    size, known = w.sizes[BLOCK_SIZE], w.request[request, codes.PROMPT] + s.request[request, codes.GENERATED]
+    room = s.num[FREE] - s.num[NEED]
+    if room <= 0:
+        return False
+    count, unheld = found(s, w, request)
+    if not w.sizes[codes.RESERVES_ALL]:
+        known = min(known, count * size + s.num[LEFT])
+    return blocks_for(known, size) - count + unheld <= room
+
+
+@kernel
+def can_swap_in(s, w, request):
+    """Return whether a swapped request may come back now."""
+    return (
+        s.request[request, codes.STATUS] == SWAPPED
+        and s.num[NUM_RUNNING] < w.sizes[MAX_SEQS]
+        and s.num[LEFT] > 0
+        and s.request[request, codes.TOUCHED] != s.num[EPOCH]
+        and s.ready[request] <= s.clock[NOW]
+        and s.request[request, codes.HELD] == 0
+        and blocks_for(s.request[request, codes.COMPUTED] + 1, w.sizes[BLOCK_SIZE]) <= s.num[FREE] - s.num[NEED]
+    )
+
+
+@kernel
+def can_preempt(s, w, request):
+    """Return whether a running request may be preempted now."""
+    return (
+        s.request[request, codes.STATUS] == RUNNING
+        and (s.request[request, codes.TOUCHED] != s.num[EPOCH] or s.num[NEED] > s.num[FREE])
+        and s.ready[request] <= s.clock[NOW]
+    )
+
+
+@kernel
+def can_swap_out(s, w, request):
+    """Return whether a running request may be swapped to the CPU now."""
+    return (
+        can_preempt(s, w, request)
+        and s.request[request, codes.COMPUTED] > 0
+        and s.num[CPU_FREE] >= s.request[request, codes.HELD]
+    )
+
+
+@kernel
+def can_run(s, w):
+    """Return whether the batch as it is planned may be run."""
+    if s.num[NEED] > s.num[FREE]:
+        return False
+    return (
+        s.num[PLANNED] > 0
+        or s.num[codes.FLIGHTS] > 0
+        or s.num[codes.PREEMPTED] > 0
+        or s.num[codes.ARRIVED] < w.sizes[codes.NUM_REQUESTS]
+        or next_transfer(s) >= 0
+    )
+
+
+@kernel
+def next_transfer(s):
+    """Return when the next copy that is under way ends, -1 if there is none."""
+    first = -1.0
+    for place in range(s.num[codes.LEAVING]):
+        ready = s.ready[s.leaving[place]]
+        if first < 0 or ready < first:
+            first = ready
+    for seat in range(s.num[NUM_RUNNING]):
+        ready = s.ready[s.seats[seat, codes.SEATED]]
+        if ready > s.clock[NOW] and (first < 0 or ready < first):
+            first = ready
+    return first
+
+
+@kernel
+def lift(s, w, request):
+    """VTC: a client that comes back is not owed what it did not ask for meanwhile."""
+    client = w.request[request, codes.CLIENT]
+    if s.clients[client, codes.QUEUED] == 0:
+        least, is_any = 0.0, False
+        for other in range(w.sizes[codes.NUM_CLIENTS]):
+            if s.clients[other, codes.QUEUED] > 0 and (not is_any or s.clients[other, codes.COUNTER] < least):
+                least, is_any = s.clients[other, codes.COUNTER], True
+        if not is_any and s.num[codes.LAST_CLIENT] >= 0:
+            least, is_any = s.clients[s.num[codes.LAST_CLIENT], codes.COUNTER], True
+        if is_any and s.clients[client, codes.COUNTER] < least:
+            s.clients[client, codes.COUNTER] = least
+
+
+@kernel
+def into_queue(s, w, request):
+    """Count a request among those that wait or are swapped."""
+    s.clients[w.request[request, codes.CLIENT], codes.QUEUED] += 1
+    s.num[codes.NUM_QUEUED] += 1
+    if request < s.num[codes.FIRST]:
+        s.num[codes.FIRST] = request
+
+
+@kernel
+def out_of_queue(s, w, request):
+    """Count a request among those no more."""
+    s.clients[w.request[request, codes.CLIENT], codes.QUEUED] -= 1
+    s.num[codes.NUM_QUEUED] -= 1
+    s.num[codes.LAST_CLIENT] = w.request[request, codes.CLIENT]
+
+
+@kernel
+def leave_seat(s, request):
+    """Take a request out of the running ones."""
+    count = s.num[NUM_RUNNING]
+    seat = 0
+    while s.seats[seat, codes.SEATED] != request:
+        seat += 1
+    for place in range(seat, count - 1):
+        s.seats[place, codes.SEATED] = s.seats[place + 1, codes.SEATED]
+    s.num[NUM_RUNNING] = count - 1
+
+
+@kernel
+def copy_time(w, blocks):
+    """Return how long the transfer of so many blocks takes."""
+    return blocks * w.times[0]
+
+
+@kernel
+def end_of_flights(s):
+    """Return when all batches under way have ended."""
+    return max(s.clock[NOW], s.clock[codes.GPU_FREE]) if s.num[codes.FLIGHTS] > 0 else s.clock[NOW]
+
+
+@kernel
+def admit(s, w, request):
+    """Let a waiting request run; it holds what it finds in the prefix cache."""
+    count, _ = found(s, w, request)
+    share(s, w, request, count)
+    s.request[request, codes.COMPUTED] = count * w.sizes[BLOCK_SIZE]
+    s.request[request, codes.STATUS] = RUNNING
+    s.seats[s.num[NUM_RUNNING], codes.SEATED] = request
+    s.num[NUM_RUNNING] += 1
+    out_of_queue(s, w, request)
+    if s.request[request, codes.WAS_ADMITTED] == 0:
+        s.request[request, codes.WAS_ADMITTED] = 1
+        s.clients[w.request[request, codes.CLIENT], codes.SERVED] += w.request[request, codes.PROMPT]
+        s.clients[w.request[request, codes.CLIENT], codes.COUNTER] += w.request[request, codes.PROMPT]
+    write_event(s, request, codes.ADMIT, s.request[request, codes.COMPUTED])
+
+
+@kernel
+def swap_in(s, w, request):
+    """Let a swapped request run again."""
+    blocks = s.request[request, codes.ON_CPU]
+    for _ in range(blocks):
+        take(s, w, request)
+    s.request[request, codes.ON_CPU] = 0
+    s.num[CPU_FREE] += blocks
+    s.request[request, codes.STATUS] = RUNNING
+    s.seats[s.num[NUM_RUNNING], codes.SEATED] = request
+    s.num[NUM_RUNNING] += 1
+    out_of_queue(s, w, request)
+    if w.sizes[codes.IS_OVERLAPPED]:
+        s.clock[codes.IN_FREE] = max(s.clock[NOW], s.clock[codes.IN_FREE]) + copy_time(w, blocks)
+        s.ready[request] = s.clock[codes.IN_FREE]
+    else:
+        s.clock[codes.STALL] += copy_time(w, blocks)
+    write_event(s, request, codes.SWAP_IN, s.request[request, codes.COMPUTED])
+
+
+@kernel
+def recompute(s, w, request):
+    """Preempt a request; what it had computed is lost."""
+    write_event(s, request, codes.RECOMPUTE, s.request[request, codes.COMPUTED])
+    leave_seat(s, request)
+    release(s, w, request)
+    s.request[request, codes.COMPUTED] = 0
+    s.request[request, codes.STATUS] = WAITING
+    into_queue(s, w, request)
+    s.num[codes.PREEMPTED] += 1
+
+
+@kernel
+def swap_out(s, w, request):
+    """Preempt a request; its blocks go to the CPU."""
+    write_event(s, request, codes.SWAP_OUT, s.request[request, codes.COMPUTED])
+    leave_seat(s, request)
+    blocks = s.request[request, codes.HELD]
+    s.request[request, codes.ON_CPU] = blocks
+    s.num[CPU_FREE] -= blocks
+    s.request[request, codes.STATUS] = SWAPPED
+    into_queue(s, w, request)
+    s.num[codes.PREEMPTED] += 1
+    if w.sizes[codes.IS_OVERLAPPED]:
+        s.clock[codes.OUT_FREE] = max(end_of_flights(s), s.clock[codes.OUT_FREE]) + copy_time(w, blocks)
+        s.ready[request] = s.clock[codes.OUT_FREE]
+        s.leaving[s.num[codes.LEAVING]] = request
+        s.num[codes.LEAVING] += 1
+    else:
+        s.clock[codes.STALL] += copy_time(w, blocks)
+        release(s, w, request)
+
+
+@kernel
+def is_legal(s, w, action):
+    """Return whether an action is legal; the batch is planned."""
+    if action == 0:
+        return can_run(s, w)
+    request = (action - 1) // 2
+    if request >= w.sizes[codes.NUM_REQUESTS]:
+        return False
+    status = s.request[request, codes.STATUS]
+    if status == RUNNING:
+        return can_swap_out(s, w, request) if action % 2 == 0 else can_preempt(s, w, request)
+    if action % 2 == 0:
+        return False
+    if status == WAITING:
+        return can_admit(s, w, request)
+    return status == SWAPPED and can_swap_in(s, w, request)
+
+
+@kernel
+def act(s, w, action):
+    """Carry out an action other than run, and plan the batch anew."""
+    request = (action - 1) // 2
+    status = s.request[request, codes.STATUS]
+    s.request[request, codes.TOUCHED] = s.num[EPOCH]
+    if status == WAITING:
+        admit(s, w, request)
+    elif status == SWAPPED:
+        swap_in(s, w, request)
+    elif action % 2 == 1:
+        recompute(s, w, request)
+    else:
+        swap_out(s, w, request)
+    plan(s, w)

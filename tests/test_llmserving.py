@@ -1,0 +1,234 @@
+"""LLM serving: the kernels keep their books, and rules do the same step by step as in one kernel."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+
+import orl
+from orl.policy import RulePolicy
+from orl.problems.llmserving import kernels_codes as codes
+from orl.problems.llmserving.features import FEATURES
+from orl.problems.llmserving.instance import FINISH, CostModel, Requests, Serving, ServingSettings
+from orl.problems.llmserving.process import ServingProcess
+from orl.problems.llmserving.rules import RULES
+from orl.problems.llmserving.scenario import bound, draw, realise, sample
+from orl.scenario import Scenarios
+from orl.simulate import run_episodes
+from orl.testing import RandomPolicy, check_process
+
+FREE = CostModel([0.0, 1.0], [0.0, 0.0], [0, 1], [0, 1], np.zeros((2, 2)), [0, 1], [0, 1], np.zeros((2, 2)))
+
+
+@st.composite
+def engines(draw_from):
+    """Settings of small engines, every mode of them."""
+    flag = st.booleans()
+    return ServingSettings(
+        clock=draw_from(st.sampled_from(["seconds", "seconds", "rounds"])),
+        block_size=draw_from(st.sampled_from([1, 4, 16])),
+        max_num_seqs=draw_from(st.integers(1, 5)),
+        max_num_batched_tokens=draw_from(st.sampled_from([5, 16, 64])),
+        enable_prefix_caching=draw_from(flag),
+        scheduler_reserve_full_isl=draw_from(flag),
+        async_scheduling=draw_from(flag),
+        overlap=draw_from(flag),
+        preemption=draw_from(st.sampled_from(["recompute", "swap", "cheaper"])),
+        victim=draw_from(st.sampled_from(["last", "latest", "largest", "smallest"])),
+        priorities=draw_from(st.sampled_from(["file", "random", "markov"])),
+        priority_frequency=0.2,
+        prediction_noise=draw_from(st.sampled_from([0.0, 0.5])),
+        copy_us=draw_from(st.sampled_from([0.0, 1e4])),
+    )
+
+
+@st.composite
+def servers(draw_from):
+    settings = draw_from(engines())
+    blocks = {1: 48, 4: 12, 16: 4}[1 if settings.clock == "rounds" else settings.block_size]
+    rng = np.random.default_rng(draw_from(st.integers(0, 10**6)))
+    return draw(rng, requests=draw_from(st.integers(1, 6)), blocks=blocks, longest=10, settings=settings)
+
+
+def one_server(prompts, outputs, arrivals=None, blocks=100, **settings):
+    """A server whose batches take a second, without blocks, chunks, pipelining and caching unless asked for."""
+    count = len(prompts)
+    same = [0] * count
+    asked = Requests(arrivals or same, prompts, outputs, same, same, [1.0] * count, [-1] * count, same)
+    plain = {"block_size": 1, "async_scheduling": False, "enable_prefix_caching": False, **settings}
+    costs = CostModel([0.0, 1.0, 1.0], [0.0, 0.0], [0, 1], [0, 1], np.zeros((2, 2)), [0, 1], [0, 1], np.zeros((2, 2)))
+    return Serving("paper", asked, costs, blocks, 100, 1000, 1, ServingSettings(**plain))
+
+
+def finished_at(log, count):
+    """When each request's last token was known."""
+    times = np.full(count, np.nan)
+    for epoch, request, kind, _ in log.events.tolist():
+        if kind == FINISH:
+            # known at the next epoch, whose time is when the batch ended
+            times[request] = log.decided[epoch] if epoch < len(log.decided) else log.end.max()
+    return times
+
+
+def played(instance, rule, scenario=None):
+    process = ServingProcess([instance], [scenario or Scenarios.deterministic()])
+    cost = process.run(RULES[rule], np.zeros(1, dtype=np.uint64))
+    return float(cost[0]), process.solution(0)
+
+
+def test_two_requests_on_paper():
+    """Prompts are computed in one batch, a token each; then a token a second: 3 and 2 seconds in the system."""
+    cost, log = played(one_server([4, 2], [3, 2]), "fcfs")
+    assert cost == 5.0
+    assert finished_at(log, 2).tolist() == [3.0, 2.0]
+
+
+def test_a_preempted_request_computes_again_on_paper():
+    """Ten blocks: prompts of 4 and 4; at time 2 both hold 5 and nothing is left, so the second gives way.
+
+    The first has its third and fourth token at 3 and 4 alone. The second, 4 + 2 tokens known, is computed again in the
+    batch of 4..5 and has its third token then; its fourth comes at 6.
+    """
+    cost, log = played(one_server([4, 4], [4, 4], blocks=10), "fcfs")
+    assert finished_at(log, 2).tolist() == [4.0, 6.0]
+    assert cost == 10.0
+    assert [2, 1, codes.RECOMPUTE, 5] in log.events.tolist()
+
+
+def test_a_swapped_request_goes_on_where_it_was_on_paper():
+    """As before, but its 5 blocks go out and come back, a second a block: batches wait for the copies."""
+    server = one_server([4, 4], [4, 4], blocks=10, copy_us=1e6, pcie_gbs=1e6)
+    cost, log = played(server, "fcfs-swap")
+    assert finished_at(log, 2) == pytest.approx([4.0 + 5, 6.0 + 10])
+    assert cost == pytest.approx(25.0)
+
+
+def test_the_next_batch_is_decided_while_one_is_computed():
+    """With async_scheduling who arrives during a batch joins the one after the next."""
+    times = [played(one_server([2, 2], [9, 1], [0.0, 1.5], async_scheduling=mode), "fcfs")[1] for mode in (False, True)]
+    assert [finished_at(log, 2)[1] for log in times] == [3.0, 4.0]
+
+
+def check_books(process, env):
+    """Blocks are held, shared or free; nothing is negative; known content is where it is said to be."""
+    states, work = process._states, process._work
+    num, request, sizes = states.num[env], states.request[env], work.sizes[env]
+    count, total = sizes[codes.NUM_REQUESTS], sizes[codes.NUM_BLOCKS]
+    blocks, contents = states.blocks[env], states.contents[env]
+    holders = np.zeros(total, dtype=int)
+    for one in range(count):
+        offset, held = work.request[env, one, codes.OFFSET], request[one, codes.HELD]
+        for block in contents[offset : offset + held, codes.TABLE]:
+            holders[block] += 1
+    assert (holders == blocks[:total, codes.HOLDERS]).all()
+    free, at = [], blocks[total, codes.AFTER]
+    while at != total:
+        free.append(at)
+        at = blocks[at, codes.AFTER]
+    assert sorted(free) == np.flatnonzero(holders == 0).tolist() and len(free) == num[codes.FREE]
+    assert num[codes.CPU_FREE] + request[:count, codes.ON_CPU].sum() == sizes[codes.CPU_BLOCKS]
+    assert num[codes.CPU_FREE] >= 0 and 0 <= num[codes.NUM_RUNNING] <= sizes[codes.MAX_SEQS]
+    for content in np.flatnonzero(contents[:, codes.KNOWN] >= 0):
+        assert blocks[contents[content, codes.KNOWN], codes.OWNER] == content
+    assert (request[:count, codes.GENERATED] <= work.request[env, :count, codes.OUTPUT]).all()
+
+
+@given(servers(), st.integers(0, 1000))
+@profile(max_examples=60, deadline=None)
+def test_blocks_are_conserved_and_every_token_is_served_once(server, seed):
+    """Whatever is decided, at every step; what is paid is the weighted time in the system."""
+    scenario = sample(server, seed, "evaluate", 1)
+    process = ServingProcess([server], [scenario])
+    policy, rng = RandomPolicy(), np.random.default_rng(seed)
+    memory, total = policy.start([server], rng), 0.0
+    for _ in range(50_000):
+        actions, memory = policy.decide(process.observe(), memory)
+        process.decide(actions)
+        check_books(process, 0)
+        revealed = process.reveal()
+        check_books(process, 0)
+        total += revealed.cost[0]
+        if revealed.terminated[0]:
+            break
+    assert revealed.terminated[0]
+    requests, log = realise(server, scenario).requests, process.solution(0)
+    assert (process._states.request[0, : len(requests), codes.GENERATED] == requests.output).all()
+    assert sorted(log.events[log.events[:, 2] == FINISH, 1].tolist()) == list(range(len(requests)))
+    assert bound(server, scenario) <= total * (1 + 1e-9)
+
+
+@given(servers(), st.sampled_from(sorted(RULES)), st.integers(0, 1000))
+@profile(max_examples=60, deadline=None)
+def test_a_rule_does_the_same_in_one_kernel_and_step_by_step(server, name, seed):
+    scenario = sample(server, seed, "evaluate", 1)
+    cost, log = played(server, name, scenario)
+    stepped = ServingProcess([server], [scenario])
+    policy, total = RulePolicy(RULES[name]), 0.0
+    memory = policy.start([server], np.random.default_rng(0))
+    for _ in range(50_000):
+        actions, memory = policy.decide(stepped.observe(), memory)
+        stepped.decide(actions)
+        revealed = stepped.reveal()
+        total += revealed.cost[0]
+        if revealed.terminated[0]:
+            break
+    assert total == pytest.approx(cost, rel=1e-12)
+    assert (stepped.solution(0).events == log.events).all()
+
+
+def test_the_process_keeps_its_contract():
+    server = draw(np.random.default_rng(3))
+    check_process(lambda envs: ServingProcess([server] * envs, [Scenarios.deterministic()] * envs))
+
+
+def test_servers_of_different_sizes_play_side_by_side():
+    rng = np.random.default_rng(5)
+    some = [draw(rng, requests=count, blocks=20 + count) for count in (2, 7, 4)]
+    together = ServingProcess(some, [Scenarios.deterministic()] * 3).run(RULES["fcfs"], np.zeros(3, dtype=np.uint64))
+    assert together.tolist() == [played(server, "fcfs")[0] for server in some]
+
+
+def test_rules_that_know_lengths_say_so():
+    """A rule that does not declare itself clairvoyant is shown no output length; what has not arrived is not seen."""
+    server = draw(np.random.default_rng(4), requests=5)
+    process = ServingProcess([server], [Scenarios.deterministic()])
+    observation = process.observe()
+    assert {name for name in RULES if RULES[name].clairvoyant} == {"shortest", "mc-sf", "mc-sf-predicted"}
+    assert (observation.arrays["prompt"][0, observation.arrays["status"][0] == codes.FUTURE] == 0).all()
+    assert "output" not in observation.arrays and (observation.hidden["output"][0] == server.source.output).all()
+    seen = []
+    spy = orl.Rule("spy", score=lambda observation: seen.append(observation.hidden) or observation.legal * 1.0)
+    run_episodes(process, RulePolicy(spy), np.random.default_rng(0))
+    assert seen and not any(seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompts": [0, 1]}, "prompt must be in 1.."),
+        ({"outputs": [-3, 1]}, "output must be in 1.."),
+        ({"arrivals": [2.0, 1.0]}, "arrivals must be sorted, got 1 after 2"),
+        ({"prompts": [200, 1]}, "request 0 needs 202 tokens of KV cache"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(orl.InputError, match=message):
+        one_server(**{"prompts": [4, 2], "outputs": [2, 2], **change})
+
+
+@given(servers(), st.integers(0, 1000))
+@profile(max_examples=20, deadline=None)
+def test_what_a_network_reads_is_bounded_and_about_the_right_request(server, seed):
+    process = ServingProcess([server], [sample(server, seed, "evaluate", 1)])
+    policy, width = RandomPolicy(), 8 + 14 * server.num_requests
+    memory = policy.start([server], np.random.default_rng(seed))
+    for _ in range(10):
+        observation = process.observe()
+        vector, seen = FEATURES.flat(observation), FEATURES.graph(observation)
+        assert vector.shape == (1, width) and (np.abs(vector) <= 1).all() and (np.abs(seen["nodes"]) <= 1).all()
+        about = seen["choice_nodes"][seen["legal"]]
+        assert seen["is_node"][0, about].all()
+        actions, memory = policy.decide(observation, memory)
+        process.decide(actions)
+        process.reveal()
