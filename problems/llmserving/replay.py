@@ -68,6 +68,7 @@ class Replay:
         held when its batch is decided, tokens of the batch.
     is_empty : bool ndarray (num_epochs,)
         Where there was no batch.
+    has_preempted : bool ndarray (num_epochs,)
     stall : ndarray (num_epochs,)
         Seconds that each batch has to wait for transfers.
     next_copy : ndarray (num_epochs,)
@@ -97,6 +98,7 @@ class Replay:
         self.preemptions, self.recomputed, self.blocks_swapped = np.zeros((3, count), dtype=np.int64)
         self.running, self.waiting, self.swapped, self.used, self.tokens = np.zeros((5, epochs), dtype=np.int64)
         self.stall, self.next_copy = np.zeros(epochs), np.full(epochs, np.inf)
+        self.has_preempted = np.zeros(epochs, dtype=bool)
         self.decodes, self.context, self.members = np.zeros((3, epochs), dtype=np.int64)
         self._chunks: list[tuple[int, int, int]] = []
         self._stretches: list[tuple[int, int, int]] = []
@@ -116,7 +118,7 @@ class Replay:
         self._ends: Calendar = defaultdict(list)  # who decodes no more
         self._takes: Calendar = defaultdict(list)  # who needs a block to decode
         self._fills: Calendar = defaultdict(list)  # who fills one
-        self._outbound: deque[tuple[float, list[int]]] = deque()
+        self._outbound: deque[tuple[float, int, list[int]]] = deque()
         self._inbound: deque[tuple[float, int]] = deque()
         self._out_free = self._in_free = self._waits = 0.0
         self._computing = -np.inf  # when the batch of the epoch before ends, if there was one
@@ -143,15 +145,20 @@ class Replay:
         events, decided = log.events[:, 1:].tolist(), log.decided.tolist()
         rows: list[tuple[int, int, int, int]] = []
         for epoch, time in enumerate(decided):
-            if self._outbound or self._inbound:
-                self._end_transfers(epoch, time)
             for request, phase in self._ends.pop(epoch, ()):
                 if self._phase[request] == phase:
                     self._stop_decoding(request, epoch)
                     self._state[request] = DONE
+            here = events[bounds[epoch] : bounds[epoch + 1]]
+            if self._outbound or self._inbound:
+                first = next((row for row, event in enumerate(here) if event[1] != FINISH), len(here))
+                for request, _, number in here[:first]:
+                    self._end(request, number, epoch, time)
+                here = here[first:]
+                self._end_transfers(epoch, time)
             chunks: dict[int, int] = {}
             stage = 0
-            for request, kind, number in events[bounds[epoch] : bounds[epoch + 1]]:
+            for request, kind, number in here:
                 rank = 0 if kind == FINISH else 2 if kind == PREFILL else 1
                 if rank < stage:
                     self.wrong("order", f"epoch {epoch}, request {request}: {KINDS[kind]} comes too late in its epoch.")
@@ -220,7 +227,7 @@ class Replay:
     def _end_transfers(self, epoch: int, time: float) -> None:
         slack = 1e-9 * max(1.0, time)
         while self._outbound and self._outbound[0][0] <= time + slack:
-            self._memory.release_all(self._outbound.popleft()[1])
+            self._memory.release_all(self._outbound.popleft()[2])
         while self._inbound and self._inbound[0][0] <= time + slack:
             request = self._inbound.popleft()[1]
             if self._state[request] == LOADING:
@@ -248,6 +255,11 @@ class Replay:
         if state == SWAPPED:
             self._num_swapped -= 1
             self._cpu_used -= self._on_cpu[request]
+            for row, (_, whose, blocks) in enumerate(self._outbound):
+                if whose == request:  # nobody waits for this copy any more, but those behind it
+                    self._memory.release_all(blocks)
+                    del self._outbound[row]
+                    break
         self._memory.release(request)
         self._state[request] = FINISHED
         self._finishes.append((request, epoch))
@@ -255,7 +267,7 @@ class Replay:
 
     def _decide(self, request: int, kind: int, number: int, epoch: int, time: float) -> None:
         place, state = f"epoch {epoch}, request {request}", self._state[request]
-        if self._touched[request] == epoch:
+        if self._touched[request] == epoch and (kind in (ADMIT, SWAP_IN) or self._batch(epoch)[1] <= self._memory.free):
             self.wrong("touched", f"{place}: {KINDS[kind]} of a request that was touched in this epoch.")
         right = {ADMIT: (WAITING,), SWAP_IN: (SWAPPED,)}.get(kind, (FILLING, DECODING, DONE))
         if state not in right:
@@ -344,6 +356,7 @@ class Replay:
         if number != computed:
             self.wrong("number", f"{place}: {KINDS[kind]} of {number} tokens, it has computed {computed}.")
         self.preemptions[request] += 1
+        self.has_preempted[epoch] = True
         if kind == RECOMPUTE:
             memory.release(request)
             self._peak[request] = max(self._peak[request], computed)
@@ -370,7 +383,7 @@ class Replay:
             return
         begin = max(self._out_free, time, self._computing if one.depth > 1 else time)
         self._out_free = self._copied_at[request] = begin + blocks * one.copy_s
-        self._outbound.append((self._out_free, memory.detach(request)))
+        self._outbound.append((self._out_free, request, memory.detach(request)))
         self._end_transfers(epoch, time)
 
     # Batches --------------------------------------------------------------------------------------------------------

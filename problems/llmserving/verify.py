@@ -7,7 +7,7 @@ import numpy as np
 from orl.problem import Report, Violation
 from orl.scenario import Scenarios
 
-from .instance import CAPTURE_SIZES, CostModel, Serving, ServingLog
+from .instance import CostModel, Serving, ServingLog
 from .replay import Replay, malformed
 
 DURATION_TOLERANCE = 1e-6  # relative
@@ -71,6 +71,7 @@ def _check_epochs(replay: Replay) -> None:
         is_under_way = np.append(False, ~is_empty[:-1])  # the batch of the epoch before
         oldest = np.maximum(decided, np.append(-np.inf, log.end[:-1]))
         right = np.where(is_under_way, oldest, np.where(is_empty, right, decided))
+    right = np.where(np.isinf(right) & replay.has_preempted, decided, right)
     is_idle = np.isinf(right)
     for epoch in np.flatnonzero(is_idle).tolist():
         replay.wrong("idle", f"epoch {epoch}: the batch is empty and there is nothing to wait for.")
@@ -89,10 +90,7 @@ def durations(replay: Replay) -> np.ndarray:
     if replay.instance.is_rounds:
         return np.where(replay.is_empty, 0.0, 1.0)
     costs: CostModel = replay.instance.costs
-    sizes = np.array(CAPTURE_SIZES)
-    captured = sizes[np.minimum(np.searchsorted(sizes, replay.tokens), len(sizes) - 1)]
-    padded = np.where(replay.tokens <= sizes[-1], captured, replay.tokens)
-    total = _line(costs.dense, padded) + _line(costs.sequence, replay.members)
+    total = _line(costs.dense, replay.tokens) + _line(costs.sequence, replay.members)
     mean = replay.context / np.maximum(replay.decodes, 1)
     decode = _surface(costs.count, costs.context, costs.decode, replay.decodes, mean)
     total += np.where(replay.decodes > 0, decode, 0.0)
