@@ -61,6 +61,8 @@ class Replay:
         When decisions were taken, and when the last that was waited for was known.
     admitted, first_token, finish : ndarray (num_requests,)
         Times; nan: never.
+    admit_epoch, finish_epoch : int ndarray (num_requests,)
+        Of the first admission, and of the end; -1: never.
     preemptions, recomputed, blocks_swapped : int ndarray (num_requests,)
         Of the latter two: tokens computed again, blocks copied either way.
     running, waiting, swapped, used, tokens : int ndarray (num_epochs,)
@@ -95,6 +97,7 @@ class Replay:
         self.lives: list[tuple[int, str, float]] = []
         self.hit_tokens = 0
         self.admitted, self.first_token, self.finish = np.full((3, count), np.nan)
+        self.admit_epoch, self.finish_epoch = np.full((2, count), -1)
         self.preemptions, self.recomputed, self.blocks_swapped = np.zeros((3, count), dtype=np.int64)
         self.running, self.waiting, self.swapped, self.used, self.tokens = np.zeros((5, epochs), dtype=np.int64)
         self.stall, self.next_copy = np.zeros(epochs), np.full(epochs, np.inf)
@@ -102,7 +105,6 @@ class Replay:
         self.decodes, self.context, self.members = np.zeros((3, epochs), dtype=np.int64)
         self._chunks: list[tuple[int, int, int]] = []
         self._stretches: list[tuple[int, int, int]] = []
-        self._finishes: list[tuple[int, int]] = []
         self._memory = Memory(instance, requests.parent.tolist(), requests.shared.tolist())
         # Of each request, in plain numbers. Of one that decodes, `_computed` is less by the number of the epoch.
         self._prompt, self._output = requests.prompt.tolist(), requests.output.tolist()
@@ -206,10 +208,8 @@ class Replay:
         if epochs >= depth and not self.is_empty[-depth]:
             last = max(last, float(log.end[-depth]))
         self.epoch_time = np.append(log.decided, last)
-        finished = np.zeros(epochs + 1, dtype=np.int64)
-        for request, epoch in self._finishes:
-            self.finish[request] = self.epoch_time[epoch]
-            finished[epoch] += 1
+        self.finish = np.where(self.finish_epoch >= 0, self.epoch_time[self.finish_epoch], np.nan)
+        finished = np.bincount(self.finish_epoch + 1, minlength=epochs + 2)[1:]
         arrived = np.searchsorted(self.requests.arrival, log.decided, side="right")
         self.waiting = np.maximum(arrived - self.running - self.swapped - np.cumsum(finished[:-1]), 0)
         first = np.full(len(self.requests), epochs)
@@ -262,7 +262,7 @@ class Replay:
                     break
         self._memory.release(request)
         self._state[request] = FINISHED
-        self._finishes.append((request, epoch))
+        self.finish_epoch[request] = epoch
         self.lives.append((request, "finished", time))
 
     def _decide(self, request: int, kind: int, number: int, epoch: int, time: float) -> None:
@@ -307,6 +307,7 @@ class Replay:
         self._computed[request] = len(hits) * size
         if np.isnan(self.admitted[request]):
             self.admitted[request] = time
+            self.admit_epoch[request] = epoch
         self._enter(request, epoch, time)
 
     def _swap_in(self, request: int, number: int, epoch: int, time: float) -> None:
@@ -337,7 +338,7 @@ class Replay:
         self._end_transfers(epoch, time)  # one that takes no time
 
     def _seat(self, request: int, epoch: int) -> tuple[int, int]:
-        """Give a request a place among those that run; return tokens that the batch leaves, and blocks that it needs."""
+        """Give a request a place among those that run; return the tokens that the batch leaves and the blocks it needs."""
         place = f"epoch {epoch}, request {request}"
         left, need, _ = self._batch(epoch)
         if left < 1:
