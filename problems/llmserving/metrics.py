@@ -12,6 +12,7 @@ from orl.scenario import Scenarios
 
 from .instance import Serving, ServingLog
 from .replay import Replay
+from .verify import replayed
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 INPUT_WEIGHT, OUTPUT_WEIGHT = 1, 2  # of served tokens, as in arXiv 2401.00588
@@ -42,7 +43,7 @@ def metrics(instance: Serving, scenario: Scenarios, log: ServingLog) -> Mapping[
     | `kv_use` | share | of the blocks that are held, mean over time |
     | `hit_tokens` | tokens | found in the prefix cache |
     """  # noqa: E501
-    replay = Replay(instance, scenario, log)
+    replay = replayed(instance, scenario, log)
     requests, settings = replay.requests, instance.settings
     is_served = np.isfinite(replay.finish) & np.isfinite(replay.first_token)
     arrival, output = requests.arrival[is_served], requests.output[is_served]

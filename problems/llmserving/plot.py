@@ -15,6 +15,7 @@ from orl.scenario import Scenarios
 
 from .instance import Serving, ServingLog
 from .replay import Replay
+from .verify import replayed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,8 +33,8 @@ def plot(
 ) -> None:
     """Draw the first of some logs.
 
-    Above, requests that run, wait and are swapped; below, the share of blocks that are held; last, the share of requests
-    whose first token and whose last came within a time.
+    Above, requests that run, wait and are swapped; below, the share of blocks that are held; last, the share of
+    requests whose first token and whose last came within a time.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def draw_log(
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    replay = Replay(instance, Scenarios.deterministic() if scenario is None else scenario, log)
+    replay = replayed(instance, Scenarios.deterministic() if scenario is None else scenario, log)
     unit = "rounds" if instance.is_rounds else "s"
     figure = Figure(figsize=(14.0, 8.5), dpi=120, layout="constrained")
     grid = figure.add_gridspec(3, 1, height_ratios=[1.0, 0.7, 1.0])

@@ -16,6 +16,7 @@ from .instance import ADMIT, FINISH, KINDS, PREFILL, RECOMPUTE, SWAP_IN, Serving
 MAX_VIOLATIONS = 20
 WAITING, FILLING, DECODING, DONE, LOADING, SWAPPED, FINISHED = range(7)  # DONE: no token is left to compute
 STATES = ("waiting", "running", "running", "running", "running and not copied yet", "swapped", "finished")
+SLACK = 1e-9  # relative: points in time that differ by rounding alone
 _MANY = 2**26  # more than a request has blocks
 
 Calendar = defaultdict[int, list[tuple[int, int]]]  # by epoch: request, and the phase of its life that this is of
@@ -51,12 +52,19 @@ class Replay:
 
     An event that cannot be is noted and left out; one that may not be is noted and played.
 
+    Parameters
+    ----------
+    slack : float
+        Transfers that end so little after an epoch, relative to the time, have ended in it.
+
     Attributes
     ----------
     requests : Requests
         Of the scenario.
     violations : list of Violation
         `MAX_VIOLATIONS` at most, in the order of the log; none of durations and of the times of epochs.
+    has_close_ends : bool
+        Whether it matters what `slack` is.
     epoch_time : ndarray (num_epochs + 1,)
         When decisions were taken, and when the last that was waited for was known.
     admitted, first_token, finish : ndarray (num_requests,)
@@ -87,10 +95,10 @@ class Replay:
     hit_tokens : int
     """
 
-    def __init__(self, instance: Serving, scenario: Scenarios, log: ServingLog):
+    def __init__(self, instance: Serving, scenario: Scenarios, log: ServingLog, slack: float = 0.0):
         from .scenario import realise
 
-        self.instance, self.log = instance, log
+        self.instance, self.log, self._slack, self.has_close_ends = instance, log, slack, False
         self.requests = requests = realise(instance, scenario).requests
         count, epochs = len(requests), len(log.decided)
         self.violations: list[Violation] = []
@@ -225,13 +233,15 @@ class Replay:
     # What takes place before a batch --------------------------------------------------------------------------------
 
     def _end_transfers(self, epoch: int, time: float) -> None:
-        slack = 1e-9 * max(1.0, time)
-        while self._outbound and self._outbound[0][0] <= time + slack:
+        now = time + self._slack * max(1.0, time)
+        while self._outbound and self._outbound[0][0] <= now:
             self._memory.release_all(self._outbound.popleft()[2])
-        while self._inbound and self._inbound[0][0] <= time + slack:
+        while self._inbound and self._inbound[0][0] <= now:
             request = self._inbound.popleft()[1]
             if self._state[request] == LOADING:
                 self._enter(request, epoch, time)
+        soon = time + SLACK * max(1.0, time)
+        self.has_close_ends |= any(queue[0][0] <= soon for queue in (self._outbound, self._inbound) if queue)
 
     def _end(self, request: int, number: int, epoch: int, time: float) -> None:
         """A request is finished."""
@@ -315,7 +325,7 @@ class Replay:
         place, computed = f"epoch {epoch}, request {request}", self._computed[request]
         if number != computed:
             self.wrong("number", f"{place}: swap-in of {number} tokens, it has computed {computed}.")
-        if self._copied_at[request] > time + 1e-9 * max(1.0, time):
+        if self._copied_at[request] > time + SLACK * max(1.0, time):
             self.wrong(
                 "transfer", f"{place}: swap-in at {time:.9g}, its swap-out ends at {self._copied_at[request]:.9g}."
             )
@@ -338,7 +348,7 @@ class Replay:
         self._end_transfers(epoch, time)  # one that takes no time
 
     def _seat(self, request: int, epoch: int) -> tuple[int, int]:
-        """Give a request a place among those that run; return the tokens that the batch leaves and the blocks it needs."""
+        """Give a request a place among those that run; return what the batch leaves of tokens and needs of blocks."""
         place = f"epoch {epoch}, request {request}"
         left, need, _ = self._batch(epoch)
         if left < 1:
@@ -408,26 +418,28 @@ class Replay:
         return self._prompt[request] + self._sampled[request] - self._computed[request]
 
     def _run(self, epoch: int, chunks: dict[int, int]) -> None:
-        """Compute a batch: blocks are taken, then filled; then it is clear who decodes from now on."""
-        memory, size, phases = self._memory, self.instance.block_size, self._phase
+        """Compute a batch: one request after the other takes blocks and fills some, those that decode first."""
+        memory, size, place, phases = self._memory, self.instance.block_size, self._place, self._phase
         right = dict(self._batch(epoch)[2])
-        played = self._check_chunks(epoch, chunks, right) if chunks != right else chunks
-        for request, phase in self._takes.pop(epoch, ()):
-            if phases[request] == phase:
+        played = self._check_chunks(epoch, chunks, right) if chunks != right else right
+        due = [(place[request], False, request, phase) for request, phase in self._takes.pop(epoch, ())]
+        due += [(place[request], True, request, phase) for request, phase in self._fills.pop(epoch, ())]
+        for _, is_fill, request, phase in sorted(due):
+            if phases[request] != phase:
+                continue
+            if not is_fill:
                 memory.take(request, 1)
                 until = self._until[request]
                 if epoch + size < until:
                     self._takes[epoch + size].append((request, phase))
-                if epoch + size - 1 < until:
+                if size > 1 and epoch + size - 1 < until:
                     self._fills[epoch + size - 1].append((request, phase))
-        for request, tokens in played.items():
-            memory.take(request, -(-(self._computed[request] + tokens) // size) - memory.held_by(request))
-        for request, phase in self._fills.pop(epoch, ()):
-            if phases[request] == phase:
+            if is_fill or size == 1:
                 memory.fill(request, (self._computed[request] + epoch) // size)
         for request, tokens in played.items():
             before = self._computed[request]
             after = before + tokens
+            memory.take(request, -(-after // size) - memory.held_by(request))
             for block in range(before // size, after // size):
                 memory.fill(request, block)
             self._chunks.append((epoch, tokens, before))

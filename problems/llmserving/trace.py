@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from itertools import groupby
@@ -14,6 +16,7 @@ from orl.scenario import Scenarios
 
 from .instance import Serving, ServingLog
 from .replay import Replay
+from .verify import replayed
 
 SERVER, REQUESTS = 1, 2  # processes of a trace
 MICRO = 1e6  # of a second, or of a round
@@ -26,7 +29,7 @@ def chrome_trace(instance: Serving, scenario: Scenarios, log: ServingLog) -> dic
     each; another holds the batches, and counters of the queue and of the KV cache. Where a decision came before the end
     of a batch that was under way, the span after it begins with that end.
     """
-    replay = Replay(instance, scenario, log)
+    replay = replayed(instance, scenario, log)
     events: list[dict[str, Any]] = [_named("process_name", SERVER, 0, instance.name)]
     events += [_named("thread_name", SERVER, 0, "batches"), _named("process_name", REQUESTS, 0, "requests")]
     full = np.flatnonzero(~replay.is_empty)
@@ -59,6 +62,16 @@ def trace_json(instance: Serving, scenario: Scenarios, log: ServingLog) -> str:
     return json.dumps(chrome_trace(instance, scenario, log), separators=(",", ":")) + "\n"
 
 
+def requests_csv(instance: Serving, scenario: Scenarios, log: ServingLog) -> str:
+    """Return `requests_table` as the text of a file."""
+    table = requests_table(instance, scenario, log)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*table.values(), strict=True))
+    return text.getvalue()
+
+
 def _named(kind: str, process: int, thread: int, name: str) -> dict[str, Any]:
     return {"name": kind, "ph": "M", "pid": process, "tid": thread, "args": {"name": name}}
 
@@ -84,7 +97,7 @@ def _spans(replay: Replay) -> dict[int, list[tuple[str, float, float]]]:
 
 def requests_table(instance: Serving, scenario: Scenarios, log: ServingLog) -> Columns:
     """Return a row a request, as columns; what never came is None, `tpot` of a single token, too."""
-    replay = Replay(instance, scenario, log)
+    replay = replayed(instance, scenario, log)
     requests = replay.requests
     tpot = (replay.finish - replay.first_token) / np.where(requests.output > 1, requests.output - 1, np.nan)
     table = {
