@@ -204,6 +204,36 @@ def test_gradients_are_one_sided_differences(graph, seed):
         assert low - 1e-3 <= visit.gradient[axis] <= high + 1e-3
 
 
+def walked(sddp, node=0, state=None):
+    """Return what a policy on a line costs, and what its cuts miss on the way; expected, all its paths walked."""
+    state = sddp.graph.initial if state is None else state
+    stage, cost, missed = sddp.graph.stages[node], 0.0, 0.0
+    for probability, visit in zip(stage.probabilities, sddp.nodes[node].draws(state), strict=True):
+        cost += probability * visit.cost
+        if sddp.graph.children[node]:
+            after = sddp.nodes[node + 1].draws(visit.outgoing)
+            believed = visit.value - visit.cost
+            missed += probability * (np.mean([child.value for child in after]) - believed)
+            further = walked(sddp, node + 1, visit.outgoing)
+            cost, missed = cost + probability * further[0], missed + probability * further[1]
+    return cost, missed
+
+
+def test_a_policy_costs_the_bound_and_what_its_cuts_miss_on_its_way():
+    """So it may cost more after another iteration, here while the bound becomes the optimum."""
+    has_risen = False
+    for seed in range(6):
+        sddp, rng, costs = Sddp(tutorial()), np.random.default_rng(seed), []
+        for _ in range(4):
+            sddp.iterate(rng)
+            cost, missed = walked(sddp)
+            assert missed >= -1e-6 and cost == pytest.approx(sddp.bound() + missed, rel=1e-9)
+            costs.append(cost)
+        assert costs[-1] == pytest.approx(8333.3333, rel=1e-6)
+        has_risen |= bool((np.diff(costs) > 100).any())
+    assert has_risen
+
+
 def test_a_ring_is_worth_what_its_stationary_policy_costs():
     """One stage for ever, inflow and demand known: each period costs the same, discounted."""
     ring = StageGraph.ring([reservoir(2.0, inflows=(100.0,))], np.array([0.0]), 0.5)
