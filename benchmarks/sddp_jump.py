@@ -6,7 +6,7 @@ python benchmarks/sddp_jump.py [--seeds 3] [--iterations 100] [--paths 10]
 from __future__ import annotations
 
 import argparse
-from copy import deepcopy
+from copy import copy, deepcopy
 
 import numpy as np
 import record
@@ -20,6 +20,9 @@ FIRST = 41  # iteration from which policies are simulated
 BEFORE = 59  # iteration of seed 0 before the jump
 KEEP_EVERY = 10
 YEAR = 52  # weeks
+SLACKS = (0.01, 5.0)  # USD a stage within which decisions count as ties
+NEAR = 5.0  # hm3
+DRY = 38  # the last stage of the first dry season
 
 
 class Line:
@@ -63,6 +66,62 @@ def missed(sddp, ways):
     return gaps
 
 
+class Leaning:
+    """A node that takes, of decisions within a slack of the optimum, the one that leaves most in a reservoir, or least.
+
+    Parameters
+    ----------
+    sign : -1 for most, 1 for least
+    """
+
+    def __init__(self, node, column, sign, slack):
+        self.node, self.program, self.slack = node, copy(node.program), slack
+        self.cost = np.append(node.stage.cost, np.ones(len(node.pools)))  # nothing is discounted
+        self.columns, self.row = np.arange(len(self.cost)), self.program.num_rows
+        self.other = sign * (self.columns == column)
+        self.program.add_row(-np.inf, np.inf, self.columns, self.cost)
+
+    def draw(self, state, number):
+        """Return the decision at a state that comes in, for the number of a noise."""
+        stage, program, by = self.node.stage, self.program, self.node.stage.noises[number]
+        rows = stage.noise_rows
+        program.set_columns(stage.incoming, state, state)
+        program.set_rows(rows, stage.row_lower[rows] + by, stage.row_upper[rows] + by)
+        program.set_rows([self.row], [-np.inf], [np.inf])
+        program.set_costs(self.columns, self.cost)
+        least = program.solve().value
+        program.set_rows([self.row], [-np.inf], [least + self.slack])
+        program.set_costs(self.columns, self.other)
+        return program.solve().columns[: len(stage.cost)]
+
+
+def leaning(line, sddp, largest, sign, slack):
+    """Return what a policy costs that leans to one side, and what it has in stock after `DRY`; means."""
+    nodes = [Leaning(node, node.stage.outgoing[largest], sign, slack) for node in sddp.nodes]
+    paid, stocks = [], []
+    for path in line.paths:
+        state, cost = line.graph.initial, 0.0
+        for number, (node, noise) in enumerate(zip(nodes, path, strict=True)):
+            decision = node.draw(state, noise)
+            cost, state = cost + node.node.stage.cost @ decision, decision[node.node.stage.outgoing]
+            if number == DRY:
+                stocks.append(state[largest])
+        paid.append(cost)
+    return np.mean(paid), np.mean(stocks)
+
+
+def price(node, visit, largest):
+    """Return what the cuts say that a hm3 more in the largest reservoir is worth after a decision."""
+    pool = node.pools[0]
+    return -pool.gradients[highest(node, visit), largest]
+
+
+def highest(node, visit):
+    """Return the number of the cut that is highest at what a decision leaves: with all cuts, of the pass from 0."""
+    pool = node.pools[0]
+    return int((pool.gradients @ visit.outgoing + pool.intercepts).argmax())
+
+
 def apart(line, old, new, ways, largest):
     """Return how far decisions of two policies are apart at the states of one, and what either says they cost."""
     rows = []
@@ -87,7 +146,7 @@ def main():
     graph, at, paths = stages(instance), columns(instance), arguments.paths
     largest = int(np.argmax(instance.reservoirs.max_hm3))
     line = Line(graph, 2 * paths)
-    by_iteration, jumps, choices, kept = {}, [], [], {}
+    by_iteration, jumps, choices, kept, trials = {}, [], [], {}, []
     for seed in range(arguments.seeds):
         # The twin holds all cuts and is simulated; training goes on as if nobody had looked.
         sddp, twin, rng = Sddp(graph), Sddp(graph, selects=False), generator(seed, Purpose.TRAIN, 0)
@@ -97,6 +156,8 @@ def main():
             sddp.end_round()
             bound = sddp.bound()
             twin.end_round([cuts])
+            if seed == 0:
+                trials.append({cut.node: cut.state[largest] for cut in cuts})
             if iteration < FIRST:
                 continue
             ways = line.ways(twin)
@@ -143,6 +204,28 @@ def main():
         ties.append([f"{first}-{end - 1}", f"{part[:, 1].mean():.2f}", f"{part[:, 2].mean():.1f}",
                      *(f"{value:.2f}" for value in (part[:, 3].mean(), part[:, 3].max(), part[:, 4].mean(),
                                                     part[:, 4].max()))])  # fmt: skip
+    prices = [
+        [stage, *(f"{np.median([price(s.nodes[stage], w[stage], largest) for w in ways_old]):.3f}" for s in (old, new))]
+        for stage in range(12, 60, 4)
+    ]
+    leans = []
+    for place, sddp in enumerate((old, new)):
+        for slack in SLACKS:
+            means = [f"{mean:.1f}" for sign in (-1, 1) for mean in leaning(line, sddp, largest, sign, slack)]
+            leans.append([BEFORE + place, slack, *means])
+    sources = []
+    for first, end in ((36, 46), (46, 50), (50, 54), (54, 57), (57, 60), (60, 65)):
+        stock, made, early, near = [], [], [], []
+        for stage in range(first, end):
+            for visits in ways_new:
+                stock.append(visits[stage].outgoing[largest])
+                source = highest(new.nodes[stage], visits[stage])
+                made.append(trials[source][stage])
+                early.append(source < 10)
+                near.append(sum(trial[stage] >= stock[-1] - NEAR for trial in trials[:BEFORE]))
+        less = both[1][1][:, first:end].sum(axis=1).mean()
+        means = (f"{np.mean(x):.1f}" for x in (stock, made, near))
+        sources.append([f"{first}-{end - 1}", f"{less:.0f}", *means, f"{100 * np.mean(early):.0f}"])
     name, sides = instance.reservoirs.names[largest], (BEFORE, BEFORE + 1)
     record.write(
         "sddp_jump",
@@ -163,6 +246,15 @@ def main():
              f"decision of {BEFORE} by the cuts of {BEFORE + 1}.",
              ["stages", "hm3 more", "USD more", f"dearer by {BEFORE}", "most", f"dearer by {BEFORE + 1}", "most"],
              ties),
+            (f"What a hm3 of {name} is worth after a stage by the cuts of both, USD; median of the states of {BEFORE}.",
+             ["stage", *sides], prices),
+            (f"Cost, and stock of {name} after stage {DRY}, if of decisions within so many USD of the optimum that is "
+             "taken which keeps most of it, or least.",
+             ["iteration", "USD", "cost, most", "stock, most", "cost, least", "stock, least"], leans),
+            (f"Where the cuts are from that are highest at the states of {BEFORE + 1}, by stages: missed a path, stock "
+             f"of {name} at the states and at those the cuts were made at, how many of {BEFORE} passes had as much "
+             f"or {NEAR:g} hm3 less, share of the cuts that are of the first ten passes in %.",
+             ["stages", "missed", "stock", "stock of cut", "passes", "first ten"], sources),
             (f"Cost of the last policy, and of the cheapest of those of every {KEEP_EVERY} iterations and the last, "
              f"chosen on {paths} paths, judged on {paths} others; mean and highest over all ends from "
              f"{FIRST + KEEP_EVERY} to {arguments.iterations} iterations.",

@@ -92,12 +92,6 @@ def finish(s, w, request):
         out_of_queue(s, w, request)
         s.num[codes.CPU_FREE] += s.request[request, codes.ON_CPU]
         s.request[request, codes.ON_CPU] = 0
-        count = 0
-        for place in range(s.num[codes.LEAVING]):
-            if s.leaving[place] != request:
-                s.leaving[count] = s.leaving[place]
-                count += 1
-        s.num[codes.LEAVING] = count
     release(s, w, request)
     s.request[request, codes.STATUS] = FINISHED
     s.num[UNFINISHED] -= 1
@@ -221,10 +215,10 @@ def pass_time(s, w):
                 at = w.real[s.num[ARRIVED], codes.ARRIVAL]
             s.clock[NOW] = max(before, at)
     cost = s.clock[WEIGHT] * (s.clock[NOW] - before)
-    if ends:
-        end_batch(s, w)
     if s.num[codes.LEAVING] > 0:
         end_copies(s, w)
+    if ends:
+        end_batch(s, w)
     cost += arrive(s, w)
     plan(s, w)
     return cost

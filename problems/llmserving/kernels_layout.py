@@ -31,7 +31,7 @@ class Work(NamedTuple):
     chunk: np.ndarray
     past: np.ndarray
     prefill: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]
     context: np.ndarray
     decode: np.ndarray
 

@@ -270,6 +270,9 @@ def swap_in(s, w, request):
         take(s, w, request)
     s.request[request, codes.ON_CPU] = 0
     s.num[CPU_FREE] += blocks
+    s.request[request, codes.FILLED] = (
+        s.request[request, codes.COMPUTED] // w.sizes[BLOCK_SIZE]
+    )  # what came back is not known
     s.request[request, codes.STATUS] = RUNNING
     s.seats[s.num[NUM_RUNNING], codes.SEATED] = request
     s.num[NUM_RUNNING] += 1

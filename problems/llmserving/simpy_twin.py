@@ -1,0 +1,593 @@
+"""LLM serving as plain SimPy processes: slow and readable, the oracle against which the kernels are tested.
+
+Requests arrive, a GPU computes batches, two queues copy blocks; a server is told what to do between them. Written from
+the README's statement, not from the kernels.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import simpy
+
+from orl.errors import IllegalAction
+
+from .instance import CAPTURE_SIZES, KINDS, CostModel, Requests, Serving, ServingLog
+
+RUN = (-1, "run")
+Choice = tuple[int, str]
+Content = tuple[int, int]  # the request whose own content it is, and which of its blocks
+
+
+@dataclass
+class Job:
+    """A request on its way through the server.
+
+    Parameters
+    ----------
+    state : 'future', 'waiting', 'running', 'swapped' or 'finished'
+    g, q, c : int
+        Output tokens known, those under way, tokens computed.
+    blocks : list of int
+        Held on the GPU, in the order of the tokens.
+    cpu : int
+        Blocks held on the CPU.
+    is_copying : bool
+        A swap-out or a swap-in is not complete.
+    was_admitted : bool
+        Once at least.
+    """
+
+    number: int
+    arrival: float
+    prompt: int
+    output: int
+    client: int
+    weight: float
+    state: str = "future"
+    g: int = 0
+    q: int = 0
+    c: int = 0
+    blocks: list[int] = field(default_factory=list)
+    cpu: int = 0
+    is_copying: bool = False
+    was_admitted: bool = False
+
+    @property
+    def missing(self) -> int:
+        """Tokens that are known or under way, and not computed."""
+        return self.prompt + self.g + self.q - self.c
+
+    @property
+    def is_decoding(self) -> bool:
+        return self.c >= self.prompt and self.missing == 1
+
+
+@dataclass
+class Batch:
+    """What an iteration computes.
+
+    Parameters
+    ----------
+    decodes : list of Job
+        One token each.
+    chunks : list of (Job, int)
+        The others, with their tokens.
+    yields : list of Job
+        Those of which a token becomes known at the end.
+    end : float
+    ended : simpy.Event
+    """
+
+    decodes: list[Job]
+    chunks: list[tuple[Job, int]]
+    yields: list[Job] = field(default_factory=list)
+    end: float = 0.0
+    ended: simpy.Event | None = None
+
+    @property
+    def parts(self) -> list[tuple[Job, int]]:
+        """Its requests and their tokens, in its order."""
+        return [(job, 1) for job in self.decodes] + self.chunks
+
+    @property
+    def tokens(self) -> int:
+        return sum(count for _, count in self.parts)
+
+
+class Blocks:
+    """The KV cache on the GPU: who holds which block, what each contains, which is taken next.
+
+    Parameters
+    ----------
+    count : int
+        Of blocks.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.holders = [0] * count
+        self.free = list(range(count))  # the next to be taken first
+        self.known: dict[Content, int] = {}
+        self.content: dict[int, Content] = {}  # of blocks that are known
+
+    def take(self) -> int:
+        """Hand out the block that was released longest ago, and forget what it contained."""
+        block = self.free.pop(0)
+        if block in self.content:
+            del self.known[self.content.pop(block)]
+        self.holders[block] = 1
+        return block
+
+    def share(self, block: int) -> None:
+        """Let one more hold a known block."""
+        if self.holders[block] == 0:
+            self.free.remove(block)
+        self.holders[block] += 1
+
+    def release(self, blocks: list[int]) -> None:
+        """Give up a request's blocks, the last one first."""
+        while blocks:
+            block = blocks.pop()
+            self.holders[block] -= 1
+            if self.holders[block] == 0:
+                self.free.append(block)
+
+    def fill(self, block: int, content: Content) -> None:
+        """Know a block by its content, unless another is."""
+        if content not in self.known:
+            self.known[content], self.content[block] = block, content
+
+
+class Server:
+    """A server that is told one thing after another; in between, what happens by itself happens as SimPy processes.
+
+    Parameters
+    ----------
+    instance : Serving
+    requests : Requests
+    predicted : sequence of float, optional
+        Output lengths as they are predicted, for those who choose; the true ones without.
+
+    Attributes
+    ----------
+    jobs : list of Job
+    blocks : Blocks
+    cpu_free : int
+        Blocks.
+    served, counter : list of int, (num_clients,)
+    running : list of Job
+        In the order of admission.
+    """
+
+    def __init__(self, instance: Serving, requests: Requests, predicted: Sequence[float] | None = None) -> None:
+        self.instance, self.requests = instance, requests
+        self.predicted = requests.output.tolist() if predicted is None else [float(value) for value in predicted]
+        columns = (requests.arrival, requests.prompt, requests.output, requests.client, requests.weight)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        self.jobs = [Job(number, *row) for number, row in enumerate(rows)]
+        self.blocks = Blocks(instance.num_blocks)
+        self.cpu_free = instance.cpu_blocks
+        self.served = [0] * requests.num_clients
+        self.counter = [0] * requests.num_clients
+        self.running: list[Job] = []
+        self.under_way: list[Batch] = []
+
+        self._touched: set[int] = set()
+        self._has_preempted = False
+        self._last_admitted: int | None = None  # a client
+        self._gpu_end = 0.0  # of the latest batch
+        self._owed = 0.0  # seconds of transfers for which the next batch waits
+        self._decided_batch: Batch | None = None  # "run" was decided, and time has not passed yet
+        self._epochs: list[tuple[float, float, float]] = []
+        self._events: list[tuple[int, int, int, int]] = []
+
+        # Time is kept in fractions, so that an instant is the same whatever it is reached from.
+        self.environment = simpy.Environment()
+        self._news = self.environment.event()  # the next arrival or the next end of a transfer
+        self._arrived: list[Job] = []  # since the last epoch
+        self._num_coming, self._num_copies = len(self.jobs), 0
+        self._orders = simpy.Store(self.environment)
+        self._out, self._in = simpy.Store(self.environment), simpy.Store(self.environment)
+        self.environment.process(self._clients())
+        self.environment.process(self._gpu())
+        self.environment.process(self._link(self._out))
+        self.environment.process(self._link(self._in))
+        self._settle()
+        self._receive()
+
+    # What can be read -------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        return float(self.environment.now)
+
+    @property
+    def is_over(self) -> bool:
+        return all(job.state == "finished" for job in self.jobs)
+
+    @property
+    def state(self) -> list[str]:
+        return [job.state for job in self.jobs]
+
+    @property
+    def g(self) -> list[int]:
+        return [job.g for job in self.jobs]
+
+    @property
+    def q(self) -> list[int]:
+        return [job.q for job in self.jobs]
+
+    @property
+    def c(self) -> list[int]:
+        return [job.c for job in self.jobs]
+
+    @property
+    def held(self) -> list[int]:
+        """How many blocks each request holds on the GPU, shared ones included."""
+        return [len(job.blocks) for job in self.jobs]
+
+    @property
+    def held_on_cpu(self) -> list[int]:
+        return [job.cpu for job in self.jobs]
+
+    @property
+    def free(self) -> int:
+        """How many blocks nobody holds, known or not."""
+        return len(self.blocks.free)
+
+    def log(self) -> ServingLog:
+        """Return what was done so far."""
+        decided, start, end = np.array(self._epochs, dtype=np.float64).reshape(-1, 3).T
+        return ServingLog(decided, start, end, np.array(self._events, dtype=np.int64).reshape(-1, 4))
+
+    # Decisions --------------------------------------------------------------------------------------------------------
+
+    def legal(self) -> list[Choice]:
+        """Return what may be decided now, by request; "run" is the last."""
+        if self.is_over or self._decided_batch is not None:
+            return []
+        batch = self.batch()
+        spare_blocks = self.free - self._needs(batch)
+        spare_tokens = self.instance.token_budget - batch.tokens
+        has_room = len(self.running) < self.instance.settings.max_num_seqs and spare_tokens > 0
+        choices: list[Choice] = []
+        for job in self.jobs:
+            is_short = job.state == "running" and spare_blocks < 0  # somebody must give way, whoever it is
+            if job.is_copying or (job.number in self._touched and not is_short):
+                continue
+            if job.state == "waiting" and has_room and self._admission(job, spare_tokens) <= spare_blocks:
+                choices.append((job.number, "admit"))
+            if job.state == "running":
+                choices.append((job.number, "recompute"))
+                if job.c > 0 and len(job.blocks) <= self.cpu_free:
+                    choices.append((job.number, "swap-out"))
+            if job.state == "swapped" and has_room and self._count(job.c + 1) <= spare_blocks:
+                choices.append((job.number, "swap-in"))
+        goes_on = self.under_way or self._num_coming or self._num_copies or self._has_preempted
+        if spare_blocks >= 0 and (batch.parts or goes_on):
+            choices.append(RUN)
+        return choices
+
+    def batch(self) -> Batch:
+        """Return who would get how many tokens now."""
+        left = self.instance.token_budget
+        able = [job for job in self.running if not job.is_copying]
+        batch = Batch([], [])
+        for job in able:
+            if job.is_decoding and job.g + job.q < job.output and left > 0:
+                batch.decodes.append(job)
+                left -= 1
+        for job in able:
+            if job.is_decoding or job.missing <= 0:
+                continue
+            is_whole = job.missing <= left
+            count = min(job.missing, left) if self.instance.settings.enable_chunked_prefill or is_whole else 0
+            if count > 0:
+                batch.chunks.append((job, count))
+                left -= count
+        return batch
+
+    def decide(self, choice: Choice) -> None:
+        """Do one thing.
+
+        Raises
+        ------
+        IllegalAction
+            If it is not legal.
+        """
+        if choice not in self.legal():
+            raise IllegalAction(f"{choice} is illegal at {self.now:g}.")
+        if choice == RUN:
+            self._run()
+        else:
+            number, kind = choice
+            job = self.jobs[number]
+            self._touched.add(number)
+            {"admit": self._admit, "recompute": self._recompute, "swap-out": self._swap_out, "swap-in": self._swap_in}[
+                kind
+            ](job)
+        self._settle()
+
+    def reveal(self) -> float:
+        """Let pass what time there is to the next epoch.
+
+        Returns
+        -------
+        cost : float
+            Of this time; 0 if "run" was not the last decision.
+        """
+        batch, self._decided_batch = self._decided_batch, None
+        if batch is None:
+            return 0.0
+        before = self.now
+        inside = [job for job in self.jobs if job.state not in ("future", "finished")]
+        self._touched, self._has_preempted = set(), False
+        if batch.parts and len(self.under_way) < self.instance.depth:
+            return 0.0
+        if self.under_way:
+            self.environment.run(until=self.under_way[0].ended)
+            self._settle()
+            self._finish(self.under_way.pop(0))
+        elif self._num_coming or self._num_copies:
+            self.environment.run(until=self._news)
+            self._settle()
+        inside += self._arrived
+        self._receive()
+        return sum(job.weight * (self.now - max(before, job.arrival)) for job in inside)
+
+    # What decisions do ------------------------------------------------------------------------------------------------
+
+    def _admit(self, job: Job) -> None:
+        for block in self._found(job):
+            self.blocks.share(block)
+            job.blocks.append(block)
+        job.c = len(job.blocks) * self.instance.block_size
+        job.state = "running"
+        self.running.append(job)
+        if not job.was_admitted:
+            job.was_admitted = True
+            self._serve(job.client, job.prompt)
+        self._last_admitted = job.client
+        self._note(job, "admit", job.c)
+
+    def _recompute(self, job: Job) -> None:
+        self._note(job, "recompute", job.c)
+        self.blocks.release(job.blocks)
+        job.c, job.state = 0, "waiting"
+        self.running.remove(job)
+        self._has_preempted = True
+
+    def _swap_out(self, job: Job) -> None:
+        self._note(job, "swap-out", job.c)
+        job.cpu = len(job.blocks)
+        self.cpu_free -= job.cpu
+        job.state = "swapped"
+        self.running.remove(job)
+        self._has_preempted = True
+        if self.instance.settings.overlap:
+            self._copy(job, self._out, job.cpu)
+        else:
+            self._owed += job.cpu * self.instance.copy_s
+            self.blocks.release(job.blocks)
+
+    def _swap_in(self, job: Job) -> None:
+        self._note(job, "swap-in", job.c)
+        job.blocks = [self.blocks.take() for _ in range(job.cpu)]
+        self.cpu_free += job.cpu
+        job.cpu, job.state = 0, "running"
+        self.running.append(job)
+        if self.instance.settings.overlap:
+            self._copy(job, self._in, len(job.blocks))
+        else:
+            self._owed += len(job.blocks) * self.instance.copy_s
+
+    def _run(self) -> None:
+        batch = self._decided_batch = self.batch()
+        if not batch.parts:
+            self._epochs.append((self.now, self.now, self.now))
+            return
+        seconds = self._seconds(batch)
+        for job, count in batch.parts:
+            while len(job.blocks) < self._count(job.c + count):
+                job.blocks.append(self.blocks.take())
+            job.c += count
+            if job.missing == 0:
+                job.q += 1
+                batch.yields.append(job)
+            if self._has_cache:
+                for number in range(self._full(job.c - count), self._full(job.c)):
+                    self.blocks.fill(job.blocks[number], self._content(job.number, number))
+        for job, count in batch.chunks:
+            self._note(job, "prefill", count)
+        start = max(self._gpu_end, self.now) + self._owed
+        self._gpu_end = batch.end = start + seconds
+        self._owed = 0.0
+        batch.ended = self.environment.event()
+        self.under_way.append(batch)
+        self._orders.put(batch)
+        self._epochs.append((self.now, start, batch.end))
+
+    def _copy(self, job: Job, queue: simpy.Store, count: int) -> None:
+        job.is_copying = True
+        self._num_copies += 1
+        waits_for = [batch.ended for batch in self.under_way] if queue is self._out else []
+        queue.put((job, count, waits_for))
+
+    # What happens by itself -------------------------------------------------------------------------------------------
+
+    def _clients(self) -> Generator[simpy.Event, Any, None]:
+        for job in self.jobs:
+            yield self._at(job.arrival)
+            self._arrived.append(job)
+            self._num_coming -= 1
+            self._tell()
+
+    def _gpu(self) -> Generator[simpy.Event, Any, None]:
+        while True:
+            batch = yield self._orders.get()
+            yield self._at(batch.end)
+            batch.ended.succeed()
+
+    def _link(self, queue: simpy.Store) -> Generator[simpy.Event, Any, None]:
+        while True:
+            job, count, waits_for = yield queue.get()
+            for ended in waits_for:
+                if not ended.processed:
+                    yield ended
+            yield self._at(self.now + count * self.instance.copy_s)
+            if queue is self._out:
+                self.blocks.release(job.blocks)
+            job.is_copying = False
+            self._num_copies -= 1
+            self._tell()
+
+    def _at(self, time: float) -> simpy.Event:
+        return self.environment.timeout(Fraction(time) - self.environment.now)
+
+    def _tell(self) -> None:
+        news, self._news = self._news, self.environment.event()
+        news.succeed()
+
+    def _settle(self) -> None:
+        """Let everything happen that happens at this very instant."""
+        while self.environment.peek() <= self.environment.now:
+            self.environment.step()
+
+    # What an epoch begins with ----------------------------------------------------------------------------------------
+
+    def _finish(self, batch: Batch) -> None:
+        for job in batch.yields:
+            job.g, job.q = job.g + 1, job.q - 1
+            self._serve(job.client, 2)
+            if job.g == job.output:
+                if job.state == "running":
+                    self.running.remove(job)
+                job.state = "finished"
+                self.blocks.release(job.blocks)
+                self.cpu_free += job.cpu
+                job.cpu = 0
+                self._note(job, "finish", 0)
+
+    def _receive(self) -> None:
+        for job in self._arrived:
+            waiting = {other.client for other in self.jobs if other.state == "waiting"}
+            if job.client not in waiting:
+                if waiting:
+                    least = min(self.counter[client] for client in waiting)
+                else:
+                    least = 0 if self._last_admitted is None else self.counter[self._last_admitted]
+                self.counter[job.client] = max(self.counter[job.client], least)
+            job.state = "waiting"
+        self._arrived = []
+
+    def _serve(self, client: int, amount: int) -> None:
+        self.served[client] += amount
+        self.counter[client] += amount
+
+    def _note(self, job: Job, kind: str, number: int) -> None:
+        self._events.append((len(self._epochs), job.number, KINDS.index(kind), number))
+
+    # Blocks and times -------------------------------------------------------------------------------------------------
+
+    @property
+    def _has_cache(self) -> bool:
+        return self.instance.settings.enable_prefix_caching
+
+    def _count(self, tokens: int) -> int:
+        return -(-tokens // self.instance.block_size)
+
+    def _full(self, tokens: int) -> int:
+        return tokens // self.instance.block_size
+
+    def _needs(self, batch: Batch) -> int:
+        return sum(max(self._count(job.c + count) - len(job.blocks), 0) for job, count in batch.parts)
+
+    def _content(self, request: int, number: int) -> Content:
+        parent = int(self.requests.parent[request])
+        if parent >= 0 and (number + 1) * self.instance.block_size <= self.requests.shared[request]:
+            return self._content(parent, number)
+        return request, number
+
+    def _found(self, job: Job) -> list[int]:
+        found: list[int] = []
+        if self._has_cache:
+            for number in range(self._full(job.prompt + job.g - 1)):
+                block = self.blocks.known.get(self._content(job.number, number))
+                if block is None:
+                    break
+                found.append(block)
+        return found
+
+    def _admission(self, job: Job, spare_tokens: int) -> int:
+        """Return how many free blocks there must be to admit a request."""
+        found, tokens = self._found(job), job.prompt + job.g
+        if not self.instance.settings.scheduler_reserve_full_isl:
+            tokens = min(tokens, len(found) * self.instance.block_size + spare_tokens)
+        return self._count(tokens) - sum(self.blocks.holders[block] > 0 for block in found)
+
+    def _seconds(self, batch: Batch) -> float:
+        """Return how long a batch takes that is not computed yet."""
+        if self.instance.is_rounds:
+            return 1.0
+        costs, tokens = self.instance.costs, batch.tokens
+        if tokens <= CAPTURE_SIZES[-1]:
+            tokens = CAPTURE_SIZES[bisect_left(CAPTURE_SIZES, tokens)]
+        seconds = _linear(list(range(len(costs.dense))), costs.dense.tolist(), tokens)
+        seconds += _linear(list(range(len(costs.sequence))), costs.sequence.tolist(), len(batch.parts))
+        if batch.decodes:
+            mean = sum(job.c + 1 for job in batch.decodes) / len(batch.decodes)
+            seconds += _decode(costs, len(batch.decodes), mean)
+        return seconds + sum(_prefill(costs, count, job.c) for job, count in batch.chunks)
+
+
+def play(instance: Serving, requests: Requests, choose: Callable[[Server], Choice]) -> tuple[float, ServingLog]:
+    """Serve all requests; `choose` tells the server one thing after another.
+
+    Returns
+    -------
+    cost : float
+    log : ServingLog
+
+    Raises
+    ------
+    IllegalAction
+        If `choose` asks for what is not legal.
+
+    Examples
+    --------
+    >>> from .instance import ServingSettings
+    >>> costs = CostModel([0, 1], [0, 0], [0, 1], [0, 1], [[0, 0]] * 2, [0, 1], [0, 1], [[0, 0]] * 2)
+    >>> requests = Requests([0.0], [3], [2], [0], [0], [1.0], [-1], [0])
+    >>> one = Serving("one", requests, costs, 9, 0, 1, 1, ServingSettings(clock="rounds"))
+    >>> play(one, requests, lambda server: server.legal()[0 if server.state[0] == "waiting" else -1])[0]
+    2.0
+    """
+    server, cost = Server(instance, requests), 0.0
+    while not server.is_over:
+        server.decide(choose(server))
+        cost += server.reveal()
+    return cost, server.log()
+
+
+def _linear(points: list[float] | list[int], values: list[float], at: float) -> float:
+    left = min(bisect_right(points, at), len(points) - 1) - 1
+    share = (at - points[left]) / (points[left + 1] - points[left])
+    return values[left] * (1 - share) + values[left + 1] * share
+
+
+def _bilinear(rows: np.ndarray, columns: np.ndarray, table: np.ndarray, row: float, column: float) -> float:
+    along = [_linear(columns.tolist(), values, column) for values in table.tolist()]
+    return _linear(rows.tolist(), along, row)
+
+
+def _prefill(costs: CostModel, chunk: int, past: int) -> float:
+    return _bilinear(costs.chunk, costs.past, costs.prefill, chunk, past)
+
+
+def _decode(costs: CostModel, count: int, context: float) -> float:
+    return _bilinear(costs.count, costs.context, costs.decode, count, context)
