@@ -159,16 +159,11 @@ class Replay:
                 if self._phase[request] == phase:
                     self._stop_decoding(request, epoch)
                     self._state[request] = DONE
-            here = events[bounds[epoch] : bounds[epoch + 1]]
             if self._outbound or self._inbound:
-                first = next((row for row, event in enumerate(here) if event[1] != FINISH), len(here))
-                for request, _, number in here[:first]:
-                    self._end(request, number, epoch, time)
-                here = here[first:]
                 self._end_transfers(epoch, time)
             chunks: dict[int, int] = {}
             stage = 0
-            for request, kind, number in here:
+            for request, kind, number in events[bounds[epoch] : bounds[epoch + 1]]:
                 rank = 0 if kind == FINISH else 2 if kind == PREFILL else 1
                 if rank < stage:
                     self.wrong("order", f"epoch {epoch}, request {request}: {KINDS[kind]} comes too late in its epoch.")
@@ -265,11 +260,10 @@ class Replay:
         if state == SWAPPED:
             self._num_swapped -= 1
             self._cpu_used -= self._on_cpu[request]
-            for row, (_, whose, blocks) in enumerate(self._outbound):
-                if whose == request:  # nobody waits for this copy any more, but those behind it
+            for _, whose, blocks in self._outbound:
+                if whose == request:  # the copy goes on, of what is nobody's any more
                     self._memory.release_all(blocks)
-                    del self._outbound[row]
-                    break
+                    blocks.clear()
         self._memory.release(request)
         self._state[request] = FINISHED
         self.finish_epoch[request] = epoch
