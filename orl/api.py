@@ -422,14 +422,23 @@ def check(
 def save_result(instance: Any, result: Result, path: str | Path) -> None:
     """Write a result with its solutions to a .json file, or the solutions alone to a .csv file, whole or not at all.
 
+    If the name has one of the longer endings that the family knows (`Problem.exports`), that file is written of the
+    first solution.
+
     Raises
     ------
     InputError
-        If the file cannot be written, or a .csv file would hold no solution.
+        If the file cannot be written, or would hold no solution though it is no .json file.
     """
     path = files.check_writable(path, TABLES)
     family = problem_of(instance)
-    if path.suffix.lower() == ".json":
+    export = next((write for end, write in (family.exports or {}).items() if path.name.lower().endswith(end)), None)
+    if export is not None and result.solutions:
+        scenario = sample(family, instance, result.seed, Purpose(result.purpose), 1)[0]
+        files.write_atomically(path, export(instance, scenario, result.solutions[0]))
+    elif export is not None:
+        raise InputError(f"{path}: there is no solution to write.")
+    elif path.suffix.lower() == ".json":
         files.write_atomically(path, files.solution_json(family, instance, result))
     elif result.solutions:
         files.write_atomically(path, files.solution_csv(family, instance, result))

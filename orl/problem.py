@@ -123,6 +123,9 @@ class Problem:
         `solutions` is a sequence, one or more, of paired scenarios; `scenario` is the first one's, or None. `bound` is
         a lower bound on their mean cost, or None. A family may draw the first alone.
     save : callable (instance, path) -> None, or None
+    exports : ending -> callable (instance, scenario, solution) -> str, or None
+        Further files that a solution can be written to: '.trace.json' for `--out a.trace.json`. Endings are in lower
+        case, and end with '.json' or '.csv'.
     env_name : str
         The family in the ids of Gymnasium environments: 'JobShop' in 'orl/JobShop-v0'; empty: none is registered.
     """
@@ -162,6 +165,7 @@ class Problem:
     features: Callable[[], Features] | None = None
     plot: Callable[..., None] | None = None
     save: Callable[..., None] | None = None
+    exports: Mapping[str, Callable[..., str]] | None = None
     env_name: str = ""
 
 

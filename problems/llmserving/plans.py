@@ -1,0 +1,107 @@
+"""Logs as tables: a row an epoch, followed by a row for each of its events."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from orl.errors import InputError
+from orl.params import nearest
+from orl.problem import Columns
+
+from .instance import FINISH, KINDS, Serving, ServingLog
+
+EPOCH, END = "epoch", "end"
+HEADINGS = ("record", "epoch", "decided", "start", "end", "request", "number")
+RECORDS = (EPOCH, *KINDS, END)
+
+
+def columns(instance: Serving, log: ServingLog) -> Columns:
+    """Return a log as columns.
+
+    A row whose `record` is 'epoch' tells when an epoch's decisions were taken and when its batch was computed; the rows
+    below it are its events, by their kinds. What is finished after the last epoch stands below a row 'end'. Entries
+    that mean nothing are ''.
+    """
+    epochs = len(log.decided)
+    at = log.events[:, 0]
+    has_end = bool(at.size) and int(at.max()) >= epochs
+    heads = np.arange(epochs + has_end)
+    order = np.lexsort((np.concatenate([np.zeros(len(heads)), np.ones(len(at))]), np.concatenate([heads, at])))
+    times = [column.tolist() for column in (log.decided, log.start, log.end)]
+    events = log.events.tolist()
+    rows: list[tuple[Any, ...]] = []
+    for place in order.tolist():
+        if place >= len(heads):
+            epoch, request, kind, number = events[place - len(heads)]
+            rows.append((KINDS[kind], epoch, "", "", "", request, number))
+        elif place < epochs:
+            rows.append((EPOCH, place, *(column[place] for column in times), "", ""))
+        else:
+            rows.append((END, place, "", "", "", "", ""))
+    return dict(zip(HEADINGS, map(list, zip(*rows, strict=True)), strict=True)) if rows else {k: [] for k in HEADINGS}
+
+
+def solution(instance: Serving, table: Columns) -> ServingLog:
+    """Return the log that columns mean.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or unknown, or an entry means nothing.
+    """
+    for name in table:
+        if name not in HEADINGS:
+            raise InputError(f"unknown column {name!r}; {nearest(name, HEADINGS)}")
+    for name in HEADINGS:
+        if name not in table:
+            raise InputError(f"column {name!r} is missing.")
+    times: list[tuple[float, ...]] = []
+    events: list[tuple[int, int, int, int]] = []
+    has_ended = False
+    for row, record in enumerate(table["record"]):
+        if record not in RECORDS:
+            known = nearest(str(record)[:40], RECORDS)
+            raise InputError(f"column 'record', row {row}: there is no record {str(record)[:40]!r}; {known}")
+        is_event = record in KINDS
+        expected = max(len(times) - (not has_ended), 0) if is_event else len(times)
+        epoch = _whole(table, "epoch", row)
+        if epoch != expected or (is_event and not times) or (has_ended and not is_event):
+            raise InputError(f"column 'epoch', row {row}: expected {record} in epoch {expected}, got {epoch}.")
+        if is_event:
+            kind = KINDS.index(record)
+            if has_ended and kind != FINISH:
+                raise InputError(f"column 'record', row {row}: expected finish after the last epoch, got {record}.")
+            events.append((epoch, _whole(table, "request", row), kind, _whole(table, "number", row)))
+        elif record == END:
+            has_ended = True
+        else:
+            times.append(tuple(_time(table, name, row) for name in ("decided", "start", "end")))
+    decided, start, end = np.array(times, dtype=np.float64).reshape(-1, 3).T
+    return ServingLog(decided, start, end, np.array(events, dtype=np.int64).reshape(-1, 4))
+
+
+def _whole(table: Mapping[str, Any], name: str, row: int) -> int:
+    """Return the whole number that an entry of JSON or CSV means."""
+    entry = table[name][row]
+    if isinstance(entry, str) and re.fullmatch("-?[0-9]{1,15}", entry):
+        return int(entry)
+    is_number = isinstance(entry, int | float) and not isinstance(entry, bool) and abs(entry) < 2**53
+    if is_number and entry == int(entry):
+        return int(entry)
+    raise InputError(f"column {name!r}, row {row}: expected a whole number, got {str(entry)[:40]!r}.")
+
+
+def _time(table: Mapping[str, Any], name: str, row: int) -> float:
+    entry = table[name][row]
+    try:
+        value = math.nan if isinstance(entry, bool) else float(entry)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"column {name!r}, row {row}: expected a time, got {str(entry)[:40]!r}.")
+    return value

@@ -1,0 +1,469 @@
+"""LLM serving: logs made by hand, right and broken in every way; what is read of them; kernels and verifier agree."""
+
+import csv
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+
+import orl
+from orl import api
+from orl.errors import InputError
+from orl.problems.llmserving import plans
+from orl.problems.llmserving.instance import KINDS, CostModel, Requests, Serving, ServingLog, ServingSettings
+from orl.problems.llmserving.metrics import metrics
+from orl.problems.llmserving.plot import draw_log, plot
+from orl.problems.llmserving.process import ServingProcess
+from orl.problems.llmserving.scenario import draw, sample
+from orl.problems.llmserving.trace import chrome_trace, requests_csv, requests_table, trace_json
+from orl.problems.llmserving.verify import durations, replayed, verify
+from orl.scenario import Scenarios
+from orl.testing import RandomPolicy
+
+NONE = Scenarios.deterministic()
+SECOND = CostModel([0.0, 1.0, 1.0], [0.0, 0.0], [0, 1], [0, 1], np.zeros((2, 2)), [0, 1], [0, 1], np.zeros((2, 2)))
+
+
+def server(prompts, outputs, arrivals=None, blocks=100, cpu=100, parent=None, shared=None, client=None, **settings):
+    """A server whose batches take a second, copies one a block; blocks of one token, no pipelining, no cache."""
+    count = len(prompts)
+    same = [0] * count
+    asked = Requests(
+        arrivals or same, prompts, outputs, client or same, same, [1.0] * count, parent or [-1] * count, shared or same
+    )
+    plain = {"block_size": 1, "async_scheduling": False, "enable_prefix_caching": False, "copy_us": 1e6,
+             "pcie_gbs": 1e6, **settings}  # fmt: skip
+    return Serving("paper", asked, SECOND, blocks, cpu, 1000, 1, ServingSettings(**plain))
+
+
+def made(epochs, events):
+    """A log of (decided, start, end) and of 'epoch request kind number' lines."""
+    rows = [line.split() for line in events.splitlines() if line.strip()]
+    table = [(int(epoch), int(request), KINDS.index(kind), int(number)) for epoch, request, kind, number in rows]
+    decided, start, end = zip(*epochs, strict=True)
+    return ServingLog(decided, start, end, table)
+
+
+TWO = server([4, 2], [3, 2])
+TWO_EPOCHS = [(0, 0, 1), (1, 1, 2), (2, 2, 3)]
+TWO_EVENTS = """
+    0 0 admit 0
+    0 1 admit 0
+    0 0 prefill 4
+    0 1 prefill 2
+    2 1 finish 0
+    3 0 finish 0
+"""
+# Ten blocks: at time 2 both hold 5 and nothing is left.
+TIGHT = server([4, 4], [4, 4], blocks=10)
+TIGHT_EPOCHS = [(0, 0, 1), (1, 1, 2), (2, 2, 3), (3, 3, 4), (4, 4, 5), (5, 5, 6)]
+TIGHT_EVENTS = """
+    0 0 admit 0
+    0 1 admit 0
+    0 0 prefill 4
+    0 1 prefill 4
+    2 1 recompute 5
+    4 0 finish 0
+    4 1 admit 0
+    4 1 prefill 6
+    6 1 finish 0
+"""
+SWAP_EPOCHS = [(0, 0, 1), (1, 1, 2), (2, 7, 8), (8, 8, 9), (9, 14, 15), (15, 15, 16)]
+SWAP_EVENTS = """
+    0 0 admit 0
+    0 1 admit 0
+    0 0 prefill 4
+    0 1 prefill 4
+    2 1 swap-out 5
+    4 0 finish 0
+    4 1 swap-in 5
+    6 1 finish 0
+"""
+# Copies go on beside batches: out from 2 to 7, in from 7 to 12.
+BESIDE = server([4, 4], [4, 4], blocks=12, overlap=True)
+BESIDE_EPOCHS = [(0, 0, 1), (1, 1, 2), (2, 2, 3), (3, 3, 4), (4, 4, 4), (7, 7, 7), (12, 12, 13), (13, 13, 14)]
+BESIDE_EVENTS = """
+    0 0 admit 0
+    0 1 admit 0
+    0 0 prefill 4
+    0 1 prefill 4
+    2 1 swap-out 5
+    4 0 finish 0
+    5 1 swap-in 5
+    8 1 finish 0
+"""
+# The second request's first four tokens are the first one's, in two blocks.
+CACHED = server([4, 5], [1, 1], [0.0, 1.5], parent=[-1, 0], shared=[0, 4], block_size=2, enable_prefix_caching=True)
+CACHED_EPOCHS = [(0, 0, 1), (1, 1, 1), (1.5, 1.5, 2.5)]
+CACHED_EVENTS = """
+    0 0 admit 0
+    0 0 prefill 4
+    1 0 finish 0
+    2 1 admit 4
+    2 1 prefill 1
+    3 1 finish 0
+"""
+PIPELINED = server([2], [2], async_scheduling=True)
+PIPELINED_EPOCHS = [(0, 0, 1), (0, 1, 2), (1, 1, 1)]
+PIPELINED_EVENTS = """
+    0 0 admit 0
+    0 0 prefill 2
+    3 0 finish 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("instance", "epochs", "events", "cost"),
+    [
+        (TWO, TWO_EPOCHS, TWO_EVENTS, 5.0),
+        (TIGHT, TIGHT_EPOCHS, TIGHT_EVENTS, 10.0),
+        (TIGHT, SWAP_EPOCHS, SWAP_EVENTS, 25.0),
+        (BESIDE, BESIDE_EPOCHS, BESIDE_EVENTS, 18.0),
+        (CACHED, CACHED_EPOCHS, CACHED_EVENTS, 2.0),
+        (PIPELINED, PIPELINED_EPOCHS, PIPELINED_EVENTS, 2.0),
+    ],
+)
+def test_logs_that_are_right(instance, epochs, events, cost):
+    report = verify(instance, NONE, made(epochs, events))
+    assert report.violations == ()
+    assert report.cost == pytest.approx(cost)
+
+
+def test_a_token_under_way_at_a_preemption_counts():
+    """Swapped out as its second token is computed from 1 to 2, a request is finished when that is known."""
+    epochs = [(0, 0, 1), (0, 1, 2), (1, 1, 1)]
+    events = PIPELINED_EVENTS.replace("3 0 finish 0", "2 0 swap-out 3\n 3 0 finish 0")
+    assert verify(PIPELINED, NONE, made(epochs, events)) == (orl.Report(2.0, ()))
+
+
+BROKEN = [
+    # kind, words of the message, instance, epochs, events, (what, by what) replaced in the events
+    ("order", "epoch 4, request 0: finish comes too late", TIGHT, TIGHT_EPOCHS, TIGHT_EVENTS,
+     ("4 0 finish 0\n    4 1 admit 0", "4 1 admit 0\n    4 0 finish 0")),
+    ("order", "epoch 3, request 0: recompute after the last epoch", TWO, TWO_EPOCHS, TWO_EVENTS,
+     ("3 0 finish 0", "3 0 recompute 6")),
+    ("life", "epoch 0, request 0: swap-in of a request that is waiting", TWO, TWO_EPOCHS, TWO_EVENTS,
+     ("0 0 admit", "0 0 swap-in")),
+    ("life", "epoch 3, request 1: finish of a request that is finished", TWO, TWO_EPOCHS, TWO_EVENTS,
+     ("3 0 finish", "3 1 finish 0\n    3 0 finish")),
+    ("touched", "epoch 2, request 1: admit of a request that was touched", TIGHT, TIGHT_EPOCHS, TIGHT_EVENTS,
+     ("2 1 recompute 5", "2 1 recompute 5\n    2 1 admit 0")),
+    ("arrival", "epoch 0, request 1: admitted at 0, it arrives at 0.5", server([4, 2], [3, 2], [0, 0.5]), TWO_EPOCHS,
+     TWO_EVENTS, ("", "")),
+    ("prefix", "epoch 0, request 1: 1 tokens found in the prefix cache, there are 0", TWO, TWO_EPOCHS, TWO_EVENTS,
+     ("0 1 admit 0", "0 1 admit 1")),
+    ("prefix", "epoch 2, request 1: 0 tokens found in the prefix cache, there are 4", CACHED, CACHED_EPOCHS,
+     CACHED_EVENTS, ("2 1 admit 4", "2 1 admit 0")),
+    ("seats", "epoch 0, request 1: 1 requests run already", server([4, 2], [3, 2], max_num_seqs=1), TWO_EPOCHS,
+     TWO_EVENTS, ("", "")),
+    ("budget", "epoch 0: a batch of 6 tokens, 5 are allowed",
+     server([4, 2], [3, 2], max_num_seqs=2, max_num_batched_tokens=5), TWO_EPOCHS, TWO_EVENTS, ("", "")),
+    ("budget", "epoch 0, request 1: the batch leaves no tokens of the budget of 4",
+     server([4, 2], [3, 2], max_num_seqs=2, max_num_batched_tokens=4), TWO_EPOCHS, TWO_EVENTS, ("", "")),
+    ("batch", "epoch 0, request 0: a chunk of 3 tokens, not of 4", TWO, TWO_EPOCHS, TWO_EVENTS,
+     ("prefill 4", "prefill 3")),
+    ("batch", "epoch 1, request 0: a chunk of 1 tokens, not of 0", TWO, TWO_EPOCHS, TWO_EVENTS,
+     ("2 1 finish", "1 0 prefill 1\n    2 1 finish")),
+    ("batch", "epoch 0, request 0: has two chunks", TWO, TWO_EPOCHS, TWO_EVENTS,
+     ("0 0 prefill 4", "0 0 prefill 4\n    0 0 prefill 4")),
+    ("admit", "epoch 0, request 1: needs 4 blocks, 3 are free", server([4, 4], [3, 2], blocks=7), TWO_EPOCHS,
+     TWO_EVENTS, ("0 1 prefill 2", "0 1 prefill 4")),
+    ("blocks", "epoch 2: 12 blocks are held, there are 10", TIGHT, TIGHT_EPOCHS, TIGHT_EVENTS,
+     ("2 1 recompute 5", "")),
+    ("swap-in", "epoch 3, request 1: needs 6 blocks, 3 are free", TIGHT, SWAP_EPOCHS, SWAP_EVENTS,
+     ("4 0 finish 0\n    4 1 swap-in 5", "3 1 swap-in 5\n    4 0 finish 0")),
+    ("cpu-blocks", "epoch 2, request 1: swap-out of 5 blocks, 4 are free on the CPU",
+     server([4, 4], [4, 4], blocks=10, cpu=4), SWAP_EPOCHS, SWAP_EVENTS, ("", "")),
+    ("number", "epoch 2, request 1: recompute of 4 tokens, it has computed 5", TIGHT, TIGHT_EPOCHS, TIGHT_EVENTS,
+     ("recompute 5", "recompute 4")),
+    ("number", "epoch 4, request 1: swap-in of 6 tokens, it has computed 5", TIGHT, SWAP_EPOCHS, SWAP_EVENTS,
+     ("swap-in 5", "swap-in 6")),
+    ("transfer", "epoch 4, request 1: swap-in at 4, its swap-out ends at 7", BESIDE, BESIDE_EPOCHS, BESIDE_EVENTS,
+     ("5 1 swap-in", "4 1 swap-in")),
+    ("life", "epoch 6, request 1: swap-out of a request that is running and not copied yet", BESIDE,
+     [*BESIDE_EPOCHS[:6], (8, 8, 8), *BESIDE_EPOCHS[6:]], BESIDE_EVENTS,
+     ("8 1 finish", "6 1 swap-out 5\n    9 1 finish")),
+    ("swap-out", "epoch 1, request 1: swap-out of a request that has computed nothing",
+     server([4, 4], [4, 4], enable_chunked_prefill=False, max_num_seqs=2, max_num_batched_tokens=8), TIGHT_EPOCHS,
+     TIGHT_EVENTS, ("0 1 prefill 4", "1 1 swap-out 0")),
+    ("finish", "epoch 1, request 1: finishes after 1 of 2 tokens", TWO, TWO_EPOCHS, TWO_EVENTS,
+     ("2 1 finish", "1 1 finish")),
+    ("finish", "epoch 3, request 1: finishes, its last token is known in epoch 2", TWO, TWO_EPOCHS, TWO_EVENTS,
+     ("2 1 finish 0\n", "3 1 finish 0\n")),
+    ("finish", "the number of a finish is 0, got 7", TWO, TWO_EPOCHS, TWO_EVENTS, ("3 0 finish 0", "3 0 finish 7")),
+    ("finish", "epoch 2, request 0: finishes, its last token is known in epoch 3", PIPELINED, PIPELINED_EPOCHS,
+     PIPELINED_EVENTS, ("3 0 finish", "2 0 finish")),
+    ("unfinished", "request 0: 3 of 3 tokens are computed and it is not finished", TWO, TWO_EPOCHS, TWO_EVENTS,
+     ("3 0 finish 0", "")),
+    ("start", "epoch 1: the batch starts at 0.5, 1 would be right", TWO, [(0, 0, 1), (1, 0.5, 1.5), (2, 2, 3)],
+     TWO_EVENTS, ("", "")),
+    ("start", "epoch 2: the batch starts at 2, 7 would be right", TIGHT, [*SWAP_EPOCHS[:2], (2, 2, 3), (3, 3, 4),
+     (4, 9, 10), (10, 10, 11)], SWAP_EVENTS, ("", "")),
+    ("start", "epoch 1: the batch is empty and starts at 1.2", CACHED, [(0, 0, 1), (1, 1.2, 1.2), (1.5, 1.5, 2.5)],
+     CACHED_EVENTS, ("", "")),
+    ("duration", "epoch 2: the batch of 1 tokens, 1 requests takes 0.5, the cost model says 1", TWO,
+     [(0, 0, 1), (1, 1, 2), (2, 2, 2.5)], TWO_EVENTS, ("", "")),
+    ("epoch", "epoch 0: decided at 1, the first is at 0", TWO, [(1, 1, 2), (2, 2, 3), (3, 3, 4)], TWO_EVENTS, ("", "")),
+    ("epoch", "epoch 1: decided at 0.5, 1 would be right", TWO, [(0, 0, 1), (0.5, 1, 2), (2, 2, 3)], TWO_EVENTS,
+     ("", "")),
+    ("epoch", "epoch 2: decided at 0, 1 would be right", PIPELINED, [(0, 0, 1), (0, 1, 2), (0, 0, 0)],
+     PIPELINED_EVENTS, ("", "")),
+    ("epoch", "epoch 5: decided at 6, 7 would be right", BESIDE,
+     [*BESIDE_EPOCHS[:5], (6, 6, 6), *BESIDE_EPOCHS[6:]], BESIDE_EVENTS, ("", "")),
+    ("idle", "epoch 3: the batch is empty and there is nothing to wait for", TWO, [*TWO_EPOCHS, (3, 3, 3)], TWO_EVENTS,
+     ("", "")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN, ids=[f"{place}-{case[0]}" for place, case in enumerate(BROKEN)])
+def test_what_is_broken_is_named(case):
+    kind, words, instance, epochs, events, (what, by) = case
+    report = verify(instance, NONE, made(epochs, events.replace(what, by, 1)))
+    assert any(found.kind == kind and words in found.message for found in report.violations), report.violations
+    assert not report.is_feasible
+    assert (report.cost is None) == any(found.kind == "unfinished" for found in report.violations)
+
+
+@pytest.mark.parametrize(
+    ("words", "change"),
+    [
+        ("event 0: there is no epoch 9", {"events": [(9, 0, 0, 0)]}),
+        ("event 0: there is no request 2", {"events": [(0, 2, 0, 0)]}),
+        ("event 0: there is no kind -1", {"events": [(0, 0, -1, 0)]}),
+        ("event 1: epoch 0 after epoch 1", {"events": [(1, 0, 0, 0), (0, 0, 0, 0)]}),
+        ("expected start of 3 epochs", {"start": [0.0]}),
+        ("end of epoch 1 is no finite number", {"end": [1.0, np.nan, 3.0]}),
+        ("expected 1 epoch or more", {"decided": [], "start": [], "end": []}),
+    ],
+)
+def test_logs_without_a_cost(words, change):
+    report = verify(TWO, NONE, replace(made(TWO_EPOCHS, TWO_EVENTS), **change))
+    assert report.cost is None
+    assert [found.kind for found in report.violations] == ["shape"]
+    assert words in report.violations[0].message
+
+
+def test_a_log_of_nonsense_has_at_most_twenty_violations():
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        epoch = np.sort(rng.integers(0, 7, size=60))
+        events = np.stack([epoch, rng.integers(2, size=60), rng.integers(6, size=60), rng.integers(8, size=60)], axis=1)
+        times = np.array(TIGHT_EPOCHS, dtype=float).T
+        for instance in (TIGHT, replace(BESIDE, settings=replace(BESIDE.settings, enable_prefix_caching=True))):
+            report = verify(instance, NONE, ServingLog(*times, events))
+            assert 0 < len(report.violations) <= 20
+
+
+def test_durations_are_those_of_the_cost_model():
+    """Tables are linear between their points and beyond the last."""
+    costs = CostModel(
+        [0, 1, 3], [0, 0.1], [0, 2], [0, 10], [[0, 0], [4, 8]], [0, 1, 2], [0, 4], [[0, 0], [1, 2], [3, 4]]
+    )
+    one = replace(server([4, 2], [3, 2]), costs=costs)
+    replay = replayed(one, NONE, made(TWO_EPOCHS, TWO_EVENTS))
+    prefill = 2 * 4 + 1 * 4  # chunks of 4 and 2 without a past
+    assert durations(replay).tolist() == pytest.approx([
+        1 + 2 * 5 + 0.2 + prefill,  # 6 tokens
+        3 + 0.2 + 3 + 1,  # two decode over (5 + 3) / 2 tokens
+        1 + 0.1 + 1 + 1 * 6 / 4,  # one over 6
+    ])  # fmt: skip
+
+
+# Key figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_key_figures_on_paper():
+    one = server([4, 2], [3, 2], client=[0, 1], slo_tpot_s=1.0)
+    seen = metrics(one, NONE, made(TWO_EPOCHS, TWO_EVENTS))
+    expected = {
+        "ttft_mean": 1, "ttft_p999": 1, "tpot_mean": 1, "latency_mean": 2.5, "latency_p50": 2.5, "tbt_p99": 1,
+        "throughput_tokens_s": 5 / 3, "throughput_requests_s": 2 / 3, "goodput_requests_s": 2 / 3,
+        "service_difference": 2, "backlogged_difference": 0, "vtc_bound": 400, "preemptions": 0,
+        "recomputed_tokens": 0, "swapped_bytes": 0, "stalled_share": 0, "kv_use": 0.2 / 3, "hit_tokens": 0,
+    }  # fmt: skip
+    assert {name: seen[name] for name in expected} == pytest.approx(expected)
+
+
+def test_what_preemption_costs_on_paper():
+    again = metrics(TIGHT, NONE, made(TIGHT_EPOCHS, TIGHT_EVENTS))
+    assert (again["preemptions"], again["recomputed_tokens"], again["swapped_bytes"]) == (1, 5, 0)
+    copied = metrics(TIGHT, NONE, made(SWAP_EPOCHS, SWAP_EVENTS))
+    assert (copied["preemptions"], copied["recomputed_tokens"], copied["swapped_bytes"]) == (1, 0, 10_000)
+    assert copied["stalled_share"] == pytest.approx(10 / 16)
+    beside = metrics(BESIDE, NONE, made(BESIDE_EPOCHS, BESIDE_EVENTS))
+    assert beside["stalled_share"] == pytest.approx(8 / 14)  # from 4 to 12 nothing could be computed
+    assert metrics(CACHED, NONE, made(CACHED_EPOCHS, CACHED_EVENTS))["hit_tokens"] == 4
+
+
+def test_clients_that_wait_are_compared_while_both_do():
+    """One seat; both clients wait from 0 to 1, one of them to 2; by then the first was served 2 + 2 more."""
+    one = server([2, 2, 2], [1, 1, 1], client=[0, 0, 1], max_num_seqs=1)
+    epochs = [(0, 0, 1), (1, 1, 2), (2, 2, 3)]
+    events = "\n".join(f"{r} {r} admit 0\n {r} {r} prefill 2\n {r + 1} {r} finish 0" for r in range(3))
+    rows = sorted(events.splitlines(), key=lambda line: (int(line.split()[0]), "finish" not in line))
+    log = made(epochs, "\n".join(rows))
+    assert verify(one, NONE, log).violations == ()
+    seen = metrics(one, NONE, log)
+    assert seen["service_difference"] == 6  # at 1: the first has 2 + 2 and 2 more at once
+    assert seen["backlogged_difference"] == 0
+    assert (
+        metrics(server([1], [1]), NONE, made([(0, 0, 1)], "0 0 admit 0\n0 0 prefill 1\n1 0 finish 0"))["tpot_mean"] == 0
+    )
+
+
+# Tables, pictures, traces ---------------------------------------------------------------------------------------------
+
+ALL = [
+    (TWO, TWO_EPOCHS, TWO_EVENTS),
+    (TIGHT, SWAP_EPOCHS, SWAP_EVENTS),
+    (BESIDE, BESIDE_EPOCHS, BESIDE_EVENTS),
+    (PIPELINED, PIPELINED_EPOCHS, PIPELINED_EVENTS),
+]
+
+
+@pytest.mark.parametrize(("instance", "epochs", "events"), ALL)
+def test_a_log_is_a_table_and_back(instance, epochs, events):
+    epochs = [(a / 3, b / 3, c / 7) for a, b, c in epochs]  # floats that need all their digits
+    log = made(epochs, events)
+    table = plans.columns(instance, log)
+    assert len({len(column) for column in table.values()}) == 1
+    texts = {name: [str(entry) for entry in column] for name, column in table.items()}
+    for form in (table, json.loads(json.dumps(table)), texts):
+        back = plans.solution(instance, form)
+        for name in ("decided", "start", "end", "events"):
+            assert (getattr(back, name) == getattr(log, name)).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "column", "row", "entry"),
+    [
+        ("column 'record', row 1: there is no record 'admid'; did you mean", "record", 1, "admid"),
+        ("column 'epoch', row 0: expected epoch in epoch 0, got 3", "epoch", 0, 3),
+        ("column 'epoch', row 1: expected admit in epoch 0, got 1", "epoch", 1, 1),
+        ("column 'decided', row 0: expected a time, got 'soon'", "decided", 0, "soon"),
+        ("column 'end', row 0: expected a time, got 'inf'", "end", 0, "inf"),
+        ("column 'request', row 1: expected a whole number, got '1.5'", "request", 1, "1.5"),
+        ("column 'number', row 1: expected a whole number, got ''", "number", 1, ""),
+    ],
+)
+def test_tables_that_mean_nothing(words, column, row, entry):
+    table = plans.columns(TWO, made(TWO_EPOCHS, TWO_EVENTS))
+    table[column][row] = entry
+    with pytest.raises(InputError, match=words):
+        plans.solution(TWO, table)
+
+
+def test_columns_are_all_there_and_known():
+    table = plans.columns(TWO, made(TWO_EPOCHS, TWO_EVENTS))
+    with pytest.raises(InputError, match="column 'start' is missing"):
+        plans.solution(TWO, {name: column for name, column in table.items() if name != "start"})
+    with pytest.raises(InputError, match="unknown column 'sart'"):
+        plans.solution(TWO, {**table, "sart": table["start"]})
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".html"])
+def test_pictures(tmp_path, suffix):
+    path = tmp_path / f"log{suffix}"
+    plot(TIGHT, [made(SWAP_EPOCHS, SWAP_EVENTS)], path, 20.0, NONE)
+    assert path.stat().st_size > 1000
+    title = draw_log(TIGHT, made(SWAP_EPOCHS, SWAP_EVENTS), 20.0).get_suptitle()
+    assert title == "paper: 2 requests, cost 25.00, bound 20.00 (gap 20.0%)"
+
+
+@pytest.mark.parametrize(("instance", "epochs", "events"), ALL)
+def test_traces(instance, epochs, events):
+    log = made(epochs, events)
+    trace = json.loads(trace_json(instance, NONE, log))
+    assert trace == chrome_trace(instance, NONE, log)
+    rows = {}
+    for event in trace["traceEvents"]:
+        assert {"name", "ph", "pid"} <= set(event)
+        if event["ph"] in "BE":
+            rows.setdefault(event["tid"], []).append((event["ph"], event["name"], event["ts"]))
+    assert sorted(rows) == list(range(len(instance.source)))
+    for row in rows.values():
+        for begin, end in zip(row[::2], row[1::2], strict=True):
+            assert (begin[0], end[0]) == ("B", "E") and begin[1] == end[1] and begin[2] < end[2]
+        assert all(a[2] <= b[2] for a, b in pairwise(row))
+    batches = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    assert len(batches) == sum(a < b for _, a, b in epochs)
+
+
+def test_spans_of_a_trace_on_paper():
+    events = chrome_trace(BESIDE, NONE, made(BESIDE_EPOCHS, BESIDE_EVENTS))["traceEvents"]
+    spans = [(event["name"], event["ts"] / 1e6) for event in events if event["ph"] in "BE" and event["tid"] == 1]
+    expected = "prefill 0, prefill 1, decode 1, decode 2, swapped 2, swapped 12, decode 12, decode 14"
+    assert ", ".join(f"{name} {time:.3g}" for name, time in spans) == expected
+
+
+def test_a_table_of_requests():
+    table = requests_table(TWO, NONE, made(TWO_EPOCHS, TWO_EVENTS))
+    assert table["ttft"] == [1.0, 1.0] and table["latency"] == [3.0, 2.0] and table["tpot"] == [1.0, 1.0]
+    rows = list(csv.DictReader(requests_csv(TWO, NONE, made(TWO_EPOCHS, TWO_EVENTS)).splitlines()))
+    assert [row["finish"] for row in rows] == ["3.0", "2.0"]
+
+
+def test_the_ending_of_a_file_says_what_is_exported(tmp_path, monkeypatch):
+    shop = orl.load("jobshop/ft06")
+    family = api.problem_of(shop)
+    result = orl.solve(shop, "spt")
+    exports = {".first.csv": lambda instance, scenario, schedule: f"{instance.name} {schedule.makespan}\n"}
+    monkeypatch.setattr(api, "problem_of", lambda instance: replace(family, exports=exports))
+    for name in ("a.first.csv", "A.FIRST.CSV"):
+        orl.save_result(shop, result, tmp_path / name)
+        assert (tmp_path / name).read_text() == f"ft06 {int(result.value)}\n"
+    orl.save_result(shop, result, tmp_path / "first.csv")
+    assert (tmp_path / "first.csv").read_text().startswith("job,")
+    with pytest.raises(InputError, match="there is no solution to write"):
+        orl.save_result(shop, replace(result, solutions=[]), tmp_path / "b.first.csv")
+
+
+# Kernels and verifier -------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def servers(draw_from):
+    flag = st.booleans()
+    settings = ServingSettings(
+        clock=draw_from(st.sampled_from(["seconds", "seconds", "rounds"])),
+        block_size=draw_from(st.sampled_from([1, 4, 16])),
+        max_num_seqs=draw_from(st.integers(1, 5)),
+        max_num_batched_tokens=draw_from(st.sampled_from([5, 16, 64])),
+        enable_prefix_caching=draw_from(flag),
+        scheduler_reserve_full_isl=draw_from(flag),
+        async_scheduling=draw_from(flag),
+        overlap=draw_from(flag),
+        copy_us=draw_from(st.sampled_from([0.0, 1e4])),
+    )
+    blocks = {1: 48, 4: 12, 16: 4}[1 if settings.clock == "rounds" else settings.block_size]
+    rng = np.random.default_rng(draw_from(st.integers(0, 10**6)))
+    return draw(rng, requests=draw_from(st.integers(1, 8)), blocks=blocks, longest=10, settings=settings)
+
+
+@given(servers(), st.integers(0, 1000))
+@profile(max_examples=60)
+def test_kernels_and_verifier_agree(one, seed):
+    scenario = sample(one, seed, "evaluate", 1)[0]
+    process, policy = ServingProcess([one], [scenario]), RandomPolicy()
+    memory, total = policy.start([one], np.random.default_rng(seed)), 0.0
+    for _ in range(20_000):
+        actions, memory = policy.decide(process.observe(), memory)
+        process.decide(actions)
+        revealed = process.reveal()
+        total += revealed.cost[0]
+        if revealed.terminated[0]:
+            break
+    assert revealed.terminated[0]
+    log = process.solution(0)
+    report = verify(one, scenario, log)
+    assert report.violations == ()
+    assert report.cost == pytest.approx(total)
+    assert all(np.isfinite(value) for value in metrics(one, scenario, log).values())
+    back = plans.solution(one, plans.columns(one, log))
+    assert (back.events == log.events).all() and (back.end == log.end).all()
+    assert json.loads(trace_json(one, scenario, log))["traceEvents"]
