@@ -1,4 +1,4 @@
 """Preemption in LLM serving, being built: see README.md for the statement and for what there is by now.
 
-The family is not in the table of families yet: it has no independent verifier.
+The family is not in the table of families yet: no table of what it can do has been measured.
 """
