@@ -109,18 +109,19 @@ def test_rolling_is_optimal_where_all_is_known():
 
 def test_rolling_plans_for_expected_inflows():
     instance = case3()
-    rolling = orl.solve(instance, "rolling", scenarios=5, time_limit=None)
+    patient = {"replan_time": 30.0}  # a stage takes milliseconds, on a machine that does not stand still
+    rolling = orl.solve(instance, "rolling", settings=patient, scenarios=5, time_limit=None)
     hindsight = orl.solve(instance, "exact", scenarios=5, time_limit=None)
     myopic = orl.solve(instance, "myopic", scenarios=5)
     assert rolling.verified and rolling.value < myopic.value
     assert all(best <= cost + 1e-6 for best, cost in zip(hindsight.costs, rolling.costs, strict=True))
-    short = orl.solve(instance, "rolling", settings={"lookahead": 1}, scenarios=5, time_limit=None)
+    short = orl.solve(instance, "rolling", settings={"lookahead": 1, **patient}, scenarios=5, time_limit=None)
     assert short.value > rolling.value, "a stage alone keeps no water"
 
 
 def test_rolling_plans_for_a_tree_of_futures():
     instance = case3(stages=4)
-    tree = orl.solve(instance, "rolling", settings={"futures": 9}, scenarios=4, time_limit=None)
+    tree = orl.solve(instance, "rolling", settings={"futures": 9, "replan_time": 30.0}, scenarios=4, time_limit=None)
     hindsight = orl.solve(instance, "exact", scenarios=4, time_limit=None)
     assert tree.verified
     assert all(best <= cost + 1e-6 for best, cost in zip(hindsight.costs, tree.costs, strict=True))
