@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -93,6 +94,17 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise at(path, line, "expected text in UTF-8, found other bytes.") from None
+
+
+def parse_toml(text: str, path: Path) -> dict[str, Any]:
+    """Return what a TOML file's text says; what is no TOML is an `InputError` with its line."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        raise at(path, int(line.group(1)) if line else None, f"expected TOML: {error}.") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a table of thousands of levels
+        raise at(path, None, f"expected TOML: {error}.") from None
 
 
 def read_head(path: Path) -> bytes:

@@ -48,7 +48,7 @@ from typing import Any
 
 from orl import api, files, params, registry
 from orl.benchmark.command import PLACEHOLDERS, command_solver
-from orl.errors import InputError, at
+from orl.errors import InputError
 from orl.problem import Problem
 from orl.run import DEFAULT_SCENARIOS
 from orl.scenario import Purpose
@@ -262,7 +262,7 @@ def read_suite(name: str | Path) -> Suite:
     """
     path = find_suite(name)
     text = files.read_text(path)
-    head = params.make(_File, _parse(text, path), str(path))
+    head = params.make(_File, files.parse_toml(text, path), str(path))
     runs: list[Run] = []
     with modules_of(path.resolve().parent):
         for index, table in enumerate(head.runs):
@@ -278,16 +278,6 @@ def read_suite(name: str | Path) -> Suite:
     if head.reference is not None and head.reference not in labels:
         raise InputError(f"{path}: unknown reference {head.reference!r}; {params.nearest(head.reference, labels)}")
     return Suite(head.name or path.stem, head.description, head.reference, tuple(runs), text)
-
-
-def _parse(text: str, path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise at(path, int(line.group(1)) if line else None, f"expected TOML: {error}.") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a table of thousands of levels
-        raise at(path, None, f"expected TOML: {error}.") from None
 
 
 @contextmanager

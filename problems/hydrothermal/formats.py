@@ -5,7 +5,6 @@ holds settings; or from a TOML file elsewhere that holds settings and names the 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 
 from orl import params
 from orl.errors import InputError, at
-from orl.files import read_text
+from orl.files import parse_toml, read_text
 
 from . import hydropowermodels_format, msppy_format
 from .instance import HydroThermal, HydroThermalSettings
@@ -44,7 +43,7 @@ def load(path: Path, settings: Mapping[str, Any] | None = None) -> HydroThermal:
     options: dict[str, Any] = {}
     folder, name = path, path.name
     if not path.is_dir():
-        data = _toml(path)
+        data = parse_toml(read_text(path), path)
         name, inside = path.stem, data.pop("folder", ".")
         if not isinstance(inside, str):
             raise at(path, None, f"folder must be text, got {inside!r}.")
@@ -54,7 +53,7 @@ def load(path: Path, settings: Mapping[str, Any] | None = None) -> HydroThermal:
         if not folder.is_dir():
             raise at(path, None, f"folder: there is no folder {inside!r}.")
     elif (path / "options.toml").is_file():
-        options = _toml(path / "options.toml")
+        options = parse_toml(read_text(path / "options.toml"), path / "options.toml")
     if isinstance(inflows := options.get("inflows"), str):  # beside the file that names it
         options["inflows"] = str((path if path.is_dir() else path.parent) / inflows)
     try:
@@ -90,11 +89,3 @@ def read_inflows(path: Path, count: int) -> np.ndarray:
         row = int((table < 0).any(axis=1).argmax())
         raise at(path, row + 1, "inflows must be >= 0.")
     return table
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_text(path))
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise at(path, int(line.group(1)) if line else None, f"expected TOML: {error}.") from None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orl import params
 from orl.errors import InputError, at
-from orl.files import read_text
+from orl.files import parse_toml, read_text
 
 from .instance import NO_DUE_DATE, JobShop, JobShopSettings
 from .text_format import MAX_OPS, parse_text
@@ -22,15 +21,7 @@ _JOB = ("name", "release", "due", "weight", "operations")
 def load_toml(path: Path, settings: Mapping[str, Any]) -> JobShop:
     """Read an instance; `settings` overrides the file's own options."""
     text = read_text(path)
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise at(path, int(line.group(1)) if line else None, f"expected TOML: {error}.") from None
-    except ValueError as error:  # a number of thousands of digits
-        raise at(path, None, f"expected TOML: {error}.") from None
-    except RecursionError:
-        raise at(path, None, "expected TOML, found it nested too deeply.") from None
+    data = parse_toml(text, path)
     reader = _TomlReader(path, text)
     reader.check_keys(data, _TOP, "", None)
     if data.get("problem", "jobshop") != "jobshop":

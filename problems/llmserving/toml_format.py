@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from orl import params
 from orl.errors import InputError, at
-from orl.files import read_text
+from orl.files import parse_toml, read_text
 
 from .instance import CostModel, Generator, Requests, Serving, ServingSettings
 from .server import COMES_FROM, server
@@ -27,13 +26,7 @@ _DEFAULTS = {"client": 0, "priority": 0, "weight": 1, "parent": -1, "shared": 0}
 def load_toml(path: Path, settings: Mapping[str, Any]) -> Serving:
     """Read an instance; `settings` overrides the file's own options."""
     text = read_text(path)
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise at(path, int(line.group(1)) if line else None, f"expected TOML: {error}.") from None
-    except (ValueError, RecursionError) as error:
-        raise at(path, None, f"expected TOML: {error}.") from None
+    data = parse_toml(text, path)
     try:
         return _instance(path, data, settings)
     except InputError as error:

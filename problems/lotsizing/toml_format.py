@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orl import params
 from orl.errors import InputError, at
-from orl.files import read_text
+from orl.files import parse_toml, read_text
 
 from .demand import Demand, IndependentDemand, PathDemand, SeasonalDemand, binomial, discrete, uniform
 from .instance import LotSizing, LotSizingSettings
@@ -32,13 +31,7 @@ _LAWS = {
 def load_toml(path: Path, settings: Mapping[str, Any]) -> LotSizing:
     """Read an instance; `settings` overrides the file's own options."""
     text = read_text(path)
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise at(path, int(line.group(1)) if line else None, f"expected TOML: {error}.") from None
-    except (ValueError, RecursionError) as error:
-        raise at(path, None, f"expected TOML: {error}.") from None
+    data = parse_toml(text, path)
     try:
         return _instance(path, data, settings)
     except InputError as error:
