@@ -24,6 +24,17 @@ from orl.scenario import Scenarios
 
 # Every batch takes a second, and half a second more for each token that is not decoded.
 COSTS = CostModel([0, 0], [0, 1, 1], [0, 1], [0, 1], [[0, 0], [0.5, 0.5]], [0, 1], [0, 1], [[0, 0], [0, 0]])
+# Every token, sequence, chunk and context has its price, and all go on beyond their tables.
+UNEVEN = CostModel(
+    [0, 0.5, 0.75, 1.5, 1.625],
+    [0, 0.25, 0.75],
+    [0, 2, 3],
+    [0, 4],
+    [[0, 0], [0.25, 0.75], [0.5, 2]],
+    [0, 1, 4],
+    [0, 3, 8],
+    [[0, 0, 0], [0.25, 0.5, 1.5], [0.5, 1, 4]],
+)
 PLAIN = {"block_size": 1, "enable_prefix_caching": False, "async_scheduling": False, "copy_us": 0.0, "pcie_gbs": 1.0}
 
 
@@ -205,17 +216,17 @@ def test_a_copy_out_waits_for_the_batches_under_way() -> None:
 
 
 def test_times_come_from_tables() -> None:
-    """A captured graph of 8 takes the time of 8 tokens; both attentions are bilinear, and go on beyond their tables."""
+    """Both attentions are bilinear, and all go on beyond their tables."""
     dense = np.arange(9.0) ** 2
     costs = CostModel(dense, [0, 1, 3], [0, 2], [0, 4], [[0, 8], [2, 10]], [0, 2], [0, 10], [[0, 0], [4, 24]])
     server = server_of([(0, 1, 2, 1.0), (0, 4, 1, 1.0)], 9, costs=costs)
     # 1 token: dense 1, sequence 1, prefill (1, 0) = 1.
     assert do(server, (0, "admit")) == pytest.approx(2 * 3)
-    # 1 + 4 tokens: dense of 8 = 64, sequence 3, prefill (4, 0) = 4, decode (1, 2) = half of 4 + 20 * 2 / 10.
-    assert do(server, (1, "admit")) == pytest.approx(2 * (64 + 3 + 4 + 4))
+    # 1 + 4 tokens: dense of 5 = 25, sequence 3, prefill (4, 0) = 4, decode (1, 2) = half of 4 + 20 * 2 / 10.
+    assert do(server, (1, "admit")) == pytest.approx(2 * (25 + 3 + 4 + 4))
     # Beyond 8 tokens 15 a token more.
     server = server_of([(0, 12, 1, 1.0)], 13, costs=costs)
-    assert do(server, (0, "admit")) == pytest.approx(64 + 15 * 8 + 1 + 12)
+    assert do(server, (0, "admit")) == pytest.approx(64 + 15 * 4 + 1 + 12)
 
 
 def test_the_counter_is_lifted_when_a_client_comes() -> None:
@@ -258,7 +269,8 @@ def random_server(rng: np.random.Generator) -> Server:
     )
     in_rounds = options.clock == "rounds"
     blocks = (longest if in_rounds else -(-longest // size)) + int(rng.integers(0, 5))
-    one = Serving("random", requests, COSTS, blocks, int(rng.integers(0, 9)), 125_000_000, 1, options)
+    costs, cpu_blocks = [COSTS, UNEVEN][rng.integers(2)], int(rng.integers(0, 9))
+    one = Serving("random", requests, costs, blocks, cpu_blocks, 125_000_000, 1, options)
     return Server(one, requests)
 
 

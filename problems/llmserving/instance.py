@@ -13,7 +13,6 @@ from orl.errors import InputError
 MAX_TOKENS = 2**24  # of one request
 ADMIT, RECOMPUTE, SWAP_OUT, SWAP_IN, PREFILL, FINISH = range(6)
 KINDS = ("admit", "recompute", "swap-out", "swap-in", "prefill", "finish")
-CAPTURE_SIZES = (1, 2, 4, *range(8, 256, 8), *range(256, 513, 16))  # batches that vLLM captures as CUDA graphs
 
 
 @dataclass(frozen=True)

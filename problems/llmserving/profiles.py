@@ -24,9 +24,10 @@ from orl.files import instance_folder, read_text
 from orl.params import nearest
 
 from .hardware import Gpu, ModelShape, read_model
-from .instance import CAPTURE_SIZES, CostModel, ServingSettings
+from .instance import CostModel, ServingSettings
 
 LEAST_TOKENS = 2048  # that the table `dense` goes up to
+CAPTURE_SIZES = (1, 2, 4, *range(8, 256, 8), *range(256, 513, 16))  # batches that vLLM captures as CUDA graphs
 _ONCE = ("embedding", "final_layernorm", "lm_head", "sampler")  # not in every layer
 _SIZES = ("layers", "hidden", "heads", "kv_heads", "head_dim", "intermediate", "vocab")
 

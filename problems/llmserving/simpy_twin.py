@@ -6,7 +6,7 @@ the README's statement, not from the kernels.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,7 +17,7 @@ import simpy
 
 from orl.errors import IllegalAction
 
-from .instance import CAPTURE_SIZES, KINDS, CostModel, Requests, Serving, ServingLog
+from .instance import KINDS, CostModel, Requests, Serving, ServingLog
 
 RUN = (-1, "run")
 Choice = tuple[int, str]
@@ -534,10 +534,8 @@ class Server:
         """Return how long a batch takes that is not computed yet."""
         if self.instance.is_rounds:
             return 1.0
-        costs, tokens = self.instance.costs, batch.tokens
-        if tokens <= CAPTURE_SIZES[-1]:
-            tokens = CAPTURE_SIZES[bisect_left(CAPTURE_SIZES, tokens)]
-        seconds = _linear(list(range(len(costs.dense))), costs.dense.tolist(), tokens)
+        costs = self.instance.costs
+        seconds = _linear(list(range(len(costs.dense))), costs.dense.tolist(), batch.tokens)
         seconds += _linear(list(range(len(costs.sequence))), costs.sequence.tolist(), len(batch.parts))
         if batch.decodes:
             mean = sum(job.c + 1 for job in batch.decodes) / len(batch.decodes)
