@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from orl.errors import IllegalAction, InputError
+from orl import choices
+from orl.errors import InputError
 from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule, call_table
 from orl.scenario import Scenarios
@@ -123,24 +124,9 @@ class JobShopProcess:
         return Observation(self._views, self._sizes_view, legal, self._post)
 
     def decide(self, actions: np.ndarray) -> np.ndarray:
-        actions = np.asarray(actions)
-        if not np.issubdtype(actions.dtype, np.integer):
-            is_whole = np.issubdtype(actions.dtype, np.floating) and (actions == np.floor(actions)).all()
-            if not is_whole:
-                raise IllegalAction(f"actions must be whole numbers, got {actions.dtype}.")
-        actions = actions.astype(np.int64)
         if self._post:
             raise RuntimeError("decide was called twice; call reveal in between.")
-        if actions.shape != (self.num_envs,):
-            raise IllegalAction(f"actions must have shape ({self.num_envs},), got {actions.shape}.")
-        in_range = (actions >= 0) & (actions < self.decision.width)
-        is_legal = self._legal[self._rows, np.where(in_range, actions, 0)] & in_range
-        if not (is_legal | self._is_over).all():
-            env = int((is_legal | self._is_over).argmin())
-            raise IllegalAction(
-                f"action {actions[env]} is illegal in environment {env}; legal are "
-                f"{np.flatnonzero(self._legal[env]).tolist()}."
-            )
+        actions = choices.checked(actions, self._legal, self._is_over)
         cost = np.empty(self.num_envs)
         kernels.decide(self._shops, self._shop_of, self._weights, self._states, self._at, actions, self._paid, cost)
         self._post = True

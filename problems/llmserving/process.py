@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orl.errors import IllegalAction
+from orl import choices
 from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule, call_table
 from orl.scenario import Scenarios
@@ -109,21 +109,7 @@ class ServingProcess:
     def decide(self, actions: np.ndarray) -> np.ndarray:
         if self._post:
             raise RuntimeError("decide was called twice; call reveal in between.")
-        actions = np.asarray(actions)
-        if not np.issubdtype(actions.dtype, np.integer) and not (actions == np.floor(actions)).all():
-            raise IllegalAction(f"actions must be whole numbers, got {actions.dtype}.")
-        actions = actions.astype(np.int64)
-        if actions.shape != (self.num_envs,):
-            raise IllegalAction(f"actions must have shape {(self.num_envs,)}, got {actions.shape}.")
-        is_known = (actions >= 0) & (actions < self.decision.width)
-        is_right = is_known & self._legal[np.arange(self.num_envs), np.where(is_known, actions, 0)]
-        wrong = np.flatnonzero(~is_right & ~self._is_over)
-        if wrong.size:
-            env = int(wrong[0])
-            raise IllegalAction(
-                f"action {actions[env]} is illegal in environment {env}; legal are "
-                f"{np.flatnonzero(self._legal[env]).tolist()}."
-            )
+        actions = choices.checked(actions, self._legal, self._is_over)
         kernels.decide(self._work, self._states, actions)
         self._actions, self._post = actions, True
         return np.zeros(self.num_envs)

@@ -60,19 +60,6 @@ def write_masks(lots, states, is_joint, envs, legal):
 
 
 @kernel
-def first_illegal(legal, is_over, options):
-    """Return the place (env * slots + slot) of the first illegal choice, -1 if there is none."""
-    slots, choices = legal.shape[1], legal.shape[2]
-    for env in range(legal.shape[0]):
-        if not is_over[env]:
-            for slot in range(slots):
-                option = options[env, slot]
-                if option < 0 or option >= choices or not legal[env, slot, option]:
-                    return env * slots + slot
-    return -1
-
-
-@kernel
 def decide(lots, states, is_joint, options, cost):
     """Book one choice (or, joint, one for every machine) in each environment that is not at its end."""
     for env in range(options.shape[0]):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orl.errors import IllegalAction
+from orl import choices
 from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule, call_table
 from orl.scenario import Scenarios
@@ -148,26 +148,10 @@ class LotSizingProcess:
         return Observation(self._views, self._views["sizes"][:, : kernels_codes.NUM_ITEMS + 1], legal, self._post)
 
     def decide(self, actions: np.ndarray) -> np.ndarray:
-        actions = np.asarray(actions)
-        if not np.issubdtype(actions.dtype, np.integer):
-            is_whole = np.issubdtype(actions.dtype, np.floating) and (actions == np.floor(actions)).all()
-            if not is_whole:
-                raise IllegalAction(f"actions must be whole numbers, got {actions.dtype}.")
-        actions = actions.astype(np.int64)
         if self._post:
             raise RuntimeError("decide was called twice; call reveal in between.")
-        shape = (self.num_envs, self._machines) if self._is_joint else (self.num_envs,)
-        if actions.shape != shape:
-            raise IllegalAction(f"actions must have shape {shape}, got {actions.shape}.")
-        actions = np.ascontiguousarray(actions.reshape(self.num_envs, self._slots))
-        wrong = int(kernels.first_illegal(self._legal, self._is_over, actions))
-        if wrong >= 0:
-            env, slot = divmod(wrong, self._slots)
-            place = f", machine {slot}" if self._is_joint else ""
-            raise IllegalAction(
-                f"action {actions[env, slot]} is illegal in environment {env}{place}; legal are "
-                f"{np.flatnonzero(self._legal[env, slot]).tolist()}."
-            )
+        actions = choices.checked(actions, self._shaped(self._legal), self._is_over)
+        actions = actions.reshape(self.num_envs, self._slots)
         cost = np.empty(self.num_envs)
         kernels.decide(self._lots, self._states, self._is_joint, actions, cost)
         self._post = True
