@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from orl.jit import kernel
 
+
 @kernel
-
-
 def first_illegal(legal, is_over, actions):
     """Return the place (env * slots + slot) of the first illegal choice, -1 if there is none."""
     slots, choices = legal.shape[1], legal.shape[2]
