@@ -4,4 +4,5 @@ PROBLEMS = {
     "jobshop": "orl.problems.jobshop:PROBLEM",
     "hydrothermal": "orl.problems.hydrothermal:PROBLEM",
     "lotsizing": "orl.problems.lotsizing:PROBLEM",
+    "llmserving": "orl.problems.llmserving:PROBLEM",
 }

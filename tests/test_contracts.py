@@ -5,6 +5,7 @@ import pytest
 import toy_lotsizing
 from hypothesis import given
 from hypothesis import settings as profile
+from servers import servers
 from shops import shops
 
 import orl
@@ -18,7 +19,12 @@ PAIRS = [
         *registry.rules_of(registry.find_problem(problem)),
     ]
 ]
-SMALL = {"jobshop": "jobshop/ft06", "lotsizing": "lotsizing/setting_2items_VI", "hydrothermal": "hydrothermal/case3"}
+SMALL = {
+    "jobshop": "jobshop/ft06",
+    "lotsizing": "lotsizing/setting_2items_VI",
+    "hydrothermal": "hydrothermal/case3",
+    "llmserving": "llmserving/theory-40",
+}
 QUICK = {"best-of": {"runs": 20}, "sddp": {"iterations": 20}}
 
 
@@ -31,6 +37,12 @@ def test_family_keeps_the_contract_on_a_packaged_instance(name):
 @profile(max_examples=60)
 def test_job_shop_keeps_the_contract_on_drawn_shops(shop):
     testing.check_problem(registry.find_problem("jobshop"), shop)
+
+
+@given(servers())
+@profile(max_examples=30)
+def test_llm_serving_keeps_the_contract_on_drawn_servers(server):
+    testing.check_problem(registry.find_problem("llmserving"), server)
 
 
 def test_toy_with_per_machine_decisions_and_random_demand_keeps_the_contract():

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
+from servers import servers
 
 import orl
 from orl import api
@@ -19,7 +20,7 @@ from orl.problems.llmserving.instance import KINDS, CostModel, Requests, Serving
 from orl.problems.llmserving.metrics import metrics
 from orl.problems.llmserving.plot import draw_log, plot
 from orl.problems.llmserving.process import ServingProcess
-from orl.problems.llmserving.scenario import draw, sample
+from orl.problems.llmserving.scenario import sample
 from orl.problems.llmserving.trace import chrome_trace, requests_csv, requests_table, trace_json
 from orl.problems.llmserving.verify import durations, replayed, verify
 from orl.scenario import Scenarios
@@ -424,25 +425,6 @@ def test_the_ending_of_a_file_says_what_is_exported(tmp_path, monkeypatch):
 
 
 # Kernels and verifier -------------------------------------------------------------------------------------------------
-
-
-@st.composite
-def servers(draw_from):
-    flag = st.booleans()
-    settings = ServingSettings(
-        clock=draw_from(st.sampled_from(["seconds", "seconds", "rounds"])),
-        block_size=draw_from(st.sampled_from([1, 4, 16])),
-        max_num_seqs=draw_from(st.integers(1, 5)),
-        max_num_batched_tokens=draw_from(st.sampled_from([5, 16, 64])),
-        enable_prefix_caching=draw_from(flag),
-        scheduler_reserve_full_isl=draw_from(flag),
-        async_scheduling=draw_from(flag),
-        overlap=draw_from(flag),
-        copy_us=draw_from(st.sampled_from([0.0, 1e4])),
-    )
-    blocks = {1: 48, 4: 12, 16: 4}[1 if settings.clock == "rounds" else settings.block_size]
-    rng = np.random.default_rng(draw_from(st.integers(0, 10**6)))
-    return draw(rng, requests=draw_from(st.integers(1, 8)), blocks=blocks, longest=10, settings=settings)
 
 
 @given(servers(), st.integers(0, 1000))

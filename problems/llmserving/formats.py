@@ -67,7 +67,7 @@ def save(instance: Serving, path: Path | str) -> None:
 def describe(instance: Serving) -> str:
     """Say workload, memory, model and clock in one line."""
     settings = instance.settings
-    words = [_workload(instance.source)]
+    words = [_workload(instance.source, "round" if instance.is_rounds else "second")]
     words.append(f"{instance.num_blocks * instance.block_size} tokens of KV cache")
     if instance.is_rounds:
         words.append("clock in rounds")
@@ -82,7 +82,7 @@ def describe(instance: Serving) -> str:
     return ", ".join(words)
 
 
-def _workload(source: Requests | Generator) -> str:
+def _workload(source: Requests | Generator, unit: str) -> str:
     if isinstance(source, Generator):
         return (
             f"{source.count} requests drawn ({source.arrivals}, {source.rate:g}/s, mean prompt {source.prompt_mean:g}, "
@@ -92,5 +92,5 @@ def _workload(source: Requests | Generator) -> str:
     words = [f"{len(source)} requests", f"{source.prompt.sum()} prompt and {source.output.sum()} output tokens"]
     if source.num_clients > 1:
         words.append(f"{source.num_clients} clients")
-    words.append(f"{len(source) / last:.3g} a unit of time" if last > 0 else "all at once")
+    words.append(f"{len(source) / last:.3g} a {unit}" if last > 0 else "all at once")
     return ", ".join(words)

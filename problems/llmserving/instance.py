@@ -335,6 +335,8 @@ class Serving:
     pieces: int
     settings: ServingSettings = field(default_factory=ServingSettings)
 
+    problem = "llmserving"
+
     def __post_init__(self) -> None:
         for key, low in (("num_blocks", 1), ("cpu_blocks", 0), ("block_bytes", 1), ("pieces", 1)):
             if not low <= getattr(self, key) < 2**40:
