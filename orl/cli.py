@@ -300,7 +300,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_instance(solve)
     solve.add_argument("--solver", metavar="NAME", help="a solver, a rule, or module:NAME (default: the family's own)")
     _add_run(solve)
-    solve.add_argument("--out", metavar="FILE", help="write result and solution: .json or .csv, or a further ending that the family's README names")
+    solve.add_argument(
+        "--out",
+        metavar="FILE",
+        help="write result and solution: .json or .csv, or as the family's README says",
+    )
     solve.add_argument("--plot", metavar="FILE", help="draw what was found: .png, .svg or .html")
     solve.set_defaults(command=_solve)
 
