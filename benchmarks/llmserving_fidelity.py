@@ -116,7 +116,8 @@ def main() -> None:
             ),
             (
                 "What matters: errors of the means and of P99, in percent, with one thing changed. The file says how "
-                "much of a prompt an earlier one has, too, but not which; the default was chosen with this table in sight.",
+                "much of a prompt an earlier one has, too, but not which; the default was chosen with these figures in "
+                "sight.",
                 ["with", *(f"{measure} {key}" for measure in MEASURES for key in ("mean", "P99"))],
                 [
                     [
