@@ -20,6 +20,7 @@ def engines(draw_from):
         scheduler_reserve_full_isl=draw_from(flag),
         async_scheduling=draw_from(flag),
         overlap=draw_from(flag),
+        reserve_output=draw_from(flag),
         preemption=draw_from(st.sampled_from(["recompute", "swap", "cheaper"])),
         victim=draw_from(st.sampled_from(["last", "latest", "largest", "smallest"])),
         priorities=draw_from(st.sampled_from(["file", "random", "markov"])),

@@ -1,5 +1,7 @@
 """LLM serving: the kernels keep their books, and rules do the same step by step as in one kernel."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ import orl
 from orl.policy import RulePolicy
 from orl.problems.llmserving import kernels_codes as codes
 from orl.problems.llmserving.features import FEATURES
-from orl.problems.llmserving.instance import FINISH, CostModel, Requests, Serving, ServingSettings
+from orl.problems.llmserving.instance import FINISH, RECOMPUTE, SWAP_OUT, CostModel, Requests, Serving, ServingSettings
 from orl.problems.llmserving.process import ServingProcess
 from orl.problems.llmserving.rules import RULES
 from orl.problems.llmserving.scenario import bound, draw, realise, sample
@@ -19,6 +21,7 @@ from orl.scenario import Scenarios
 from orl.simulate import run_episodes
 from orl.testing import RandomPolicy, check_process
 
+NOTHING = Scenarios.deterministic()
 FREE = CostModel([0.0, 1.0], [0.0, 0.0], [0, 1], [0, 1], np.zeros((2, 2)), [0, 1], [0, 1], np.zeros((2, 2)))
 
 
@@ -148,6 +151,30 @@ def test_a_rule_does_the_same_in_one_kernel_and_step_by_step(server, name, seed)
     assert (stepped.solution(0).events == log.events).all()
 
 
+@given(servers(), st.sampled_from(["fcfs", "vtc", "lcf"]))
+@profile(max_examples=30)
+def test_nobody_is_preempted_where_outputs_are_reserved(server, name):
+    settings = replace(server.settings, reserve_output=True, priorities="file")
+    _, log = played(replace(server, settings=settings), name)
+    assert not np.isin(log.events[:, 2], [RECOMPUTE, SWAP_OUT]).any()
+
+
+def test_a_request_waits_until_what_runs_and_it_fit_to_the_end_on_paper():
+    """Eight blocks, 4 + 3 and 2 + 3 tokens, of the last of which no keys are kept. The first ends at 3 with 6 blocks.
+
+    The second has 4, 3 or 2 by then if it is admitted at 0, 1 or 2: at 2, and it ends at 5.
+    """
+    cost, log = played(one_server([4, 2], [3, 3], blocks=8, reserve_output=True), "fcfs")
+    assert finished_at(log, 2).tolist() == [3.0, 5.0] and cost == 8.0
+    assert played(one_server([4, 2], [3, 3], blocks=10, reserve_output=True), "fcfs")[0] == 6.0
+
+
+@pytest.mark.parametrize("reserve_output", [False, True])
+def test_limits_are_shown_only_where_requests_declare_them(reserve_output):
+    process = ServingProcess([one_server([4, 2], [3, 5], [0, 9], reserve_output=reserve_output)], [NOTHING])
+    assert process.observe().arrays["limit"].tolist() == [[3 * reserve_output, 0]]
+
+
 def test_the_process_keeps_its_contract():
     server = draw(np.random.default_rng(3))
     check_process(lambda envs: ServingProcess([server] * envs, [Scenarios.deterministic()] * envs))
@@ -192,7 +219,7 @@ def test_requests_that_make_no_sense_are_refused(change, message):
 @profile(max_examples=20, deadline=None)
 def test_what_a_network_reads_is_bounded_and_about_the_right_request(server, seed):
     process = ServingProcess([server], [sample(server, seed, "evaluate", 1)])
-    policy, width = RandomPolicy(), 8 + 14 * server.num_requests
+    policy, width = RandomPolicy(), 8 + 15 * server.num_requests
     memory = policy.start([server], np.random.default_rng(seed))
     for _ in range(10):
         observation = process.observe()

@@ -15,12 +15,12 @@ from orl.process import Observation
 from . import kernels_codes as codes
 
 ENGINE_COLUMNS = 8
-REQUEST_COLUMNS = 14
+REQUEST_COLUMNS = 15
 MINUTE = 60.0
 
 
 def flat(observation: Observation) -> np.ndarray:
-    """Return one vector an environment, float32 (num_envs, 8 + 14 N), within [-1, 1], for N requests of padding."""
+    """Return one vector an environment, float32 (num_envs, 8 + 15 N), within [-1, 1], for N requests of padding."""
     parts = [_engine(observation), _requests(observation).reshape(len(observation.sizes), -1)]
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
@@ -94,6 +94,7 @@ def _requests(observation: Observation) -> np.ndarray:
         status == codes.SWAPPED,
         squash(view["prompt"].astype(np.float64), room / 8),
         squash(view["generated"].astype(np.float64), room / 8),
+        squash(view["limit"].astype(np.float64), room / 8),
         squash(view["computed"].astype(np.float64), room / 8),
         view["blocks"] / sizes[:, codes.NUM_BLOCKS, None],
         squash(view["cpu_blocks"].astype(np.float64), sizes[:, codes.NUM_BLOCKS, None].astype(np.float64)),

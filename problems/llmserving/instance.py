@@ -50,6 +50,9 @@ class ServingSettings:
         A request is admitted only if everything it is known to need fits now, not its first chunk alone.
     async_scheduling : bool
         The next batch is decided while one is computed.
+    reserve_output : bool
+        Requests declare their output tokens as a limit, and rules admit only what memory holds to the end of all, as
+        S-LoRA and LightLLM do; nobody has to be preempted then.
     preemption : 'recompute', 'swap' or 'cheaper'
         How rules preempt.
     victim : 'last', 'latest', 'largest' or 'smallest'
@@ -93,6 +96,7 @@ class ServingSettings:
     enable_prefix_caching: bool = True
     scheduler_reserve_full_isl: bool = True
     async_scheduling: bool = True
+    reserve_output: bool = False
     preemption: Literal["recompute", "swap", "cheaper"] = "recompute"
     victim: Literal["last", "latest", "largest", "smallest"] = "last"
     pcie_gbs: float = 25.0

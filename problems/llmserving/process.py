@@ -92,7 +92,9 @@ class ServingProcess:
         given[..., codes.OUTPUT] = 0
         real = np.where(has_arrived[..., None], work.real, 0.0)
         real[..., codes.PREDICTED] = 0.0
+        declares = np.array([one.settings.reserve_output for one in self._instances])
         arrays = {name: given[..., column] for name, column in _GIVEN.items()}
+        arrays["limit"] = np.where(has_arrived & declares[:, None], work.request[..., codes.OUTPUT], 0)
         arrays |= {name: real[..., column] for name, column in _REAL.items()}
         arrays |= {name: states.request[..., column] for name, column in _KNOWN.items()}
         arrays |= {"ready": states.ready, "counters": states.num, "clock": states.clock, "clients": states.clients}
@@ -197,6 +199,7 @@ def actions_of_rule(observation: Observation, parameters: np.ndarray) -> np.ndar
     work.sizes[:], work.times[:] = view["engine"], view["times"]
     for name in TABLES:
         getattr(work, name)[:] = view[name]
+    work.request[..., codes.OUTPUT] = view["limit"]
     if observation.hidden:
         work.request[..., codes.OUTPUT] = observation.hidden["output"]
         work.real[..., codes.PREDICTED] = observation.hidden["predicted"]

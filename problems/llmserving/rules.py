@@ -84,7 +84,8 @@ def _parameters(
     instance: Serving, order: int, trigger: int = codes.ON_SHORTAGE, mode: int | None = None, looks_ahead: bool = False
 ) -> np.ndarray:
     values = np.zeros(codes.NUM_PARAMETERS)
-    values[codes.ORDER], values[codes.TRIGGER], values[codes.LOOKS_AHEAD] = order, trigger, looks_ahead
+    values[codes.ORDER], values[codes.TRIGGER] = order, trigger
+    values[codes.LOOKS_AHEAD] = looks_ahead or instance.settings.reserve_output
     values[codes.MODE] = _MODES[instance.settings.preemption] if mode is None else mode
     values[codes.VICTIM] = _VICTIMS[instance.settings.victim]
     return values
