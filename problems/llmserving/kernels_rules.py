@@ -5,8 +5,6 @@ A rule is an order of requests (`codes.ORDER`) and, beside it, when and how it p
 
 from __future__ import annotations
 
-import math
-
 from orl.jit import kernel
 
 from . import kernels_codes as codes
@@ -50,7 +48,10 @@ def key_of(s, w, request, order):
             s.request[request, codes.WAS_ADMITTED] * w.request[request, codes.PROMPT]
             + s.request[request, codes.GENERATED]
         )
-        return math.floor(math.log2(1.0 + attained / codes.ATTAINED_UNIT))
+        level, limit = 0.0, codes.ATTAINED_UNIT
+        while attained >= limit:
+            level, limit = level + 1.0, 2 * limit + codes.ATTAINED_UNIT
+        return level
     if order == codes.BY_COUNTER:
         return s.clients[w.request[request, codes.CLIENT], codes.COUNTER]
     if order == codes.BY_SERVED:
@@ -140,12 +141,24 @@ def frees_enough(s, w, legal, request, order):
 
 
 @kernel
+def known_tokens(s, w, request):
+    """Return the tokens of a request that are known or under way."""
+    return w.request[request, codes.PROMPT] + s.request[request, codes.GENERATED] + s.request[request, codes.UNDER_WAY]
+
+
+@kernel
 def fits_ahead(s, w, candidate, order):
     """Return whether memory suffices to the end of all that run and the candidate, if lengths are as expected.
 
     Looked at when each of them ends (Jaillet et al., arXiv 2502.07115).
     """
     size, count = w.sizes[BLOCK_SIZE], s.num[NUM_RUNNING]
+    in_all = 0
+    for other in range(count + 1):
+        request = s.seats[other, codes.SEATED] if other < count else candidate
+        in_all += blocks_for(int(known_tokens(s, w, request) + remaining(s, w, request, order)) - 1, size)
+    if in_all <= w.sizes[codes.NUM_BLOCKS]:
+        return True  # even if all ended together
     for end in range(count + 1):
         at = s.seats[end, codes.SEATED] if end < count else candidate
         steps = remaining(s, w, at, order)
@@ -153,12 +166,7 @@ def fits_ahead(s, w, candidate, order):
         for other in range(count + 1):
             request = s.seats[other, codes.SEATED] if other < count else candidate
             if remaining(s, w, request, order) >= steps:
-                known = (
-                    w.request[request, codes.PROMPT]
-                    + s.request[request, codes.GENERATED]
-                    + s.request[request, codes.UNDER_WAY]
-                )
-                blocks += blocks_for(int(known + steps) - 1, size)
+                blocks += blocks_for(int(known_tokens(s, w, request) + steps) - 1, size)
         if blocks > w.sizes[codes.NUM_BLOCKS]:
             return False
     return True
@@ -174,6 +182,11 @@ def choose(s, w, legal, parameters):
     if s.num[codes.PREEMPTED] > 0 and trigger == codes.ON_SHORTAGE:
         return 0  # who had to make room does not see it given to others at once
     if s.num[LEFT] <= 0:
+        return 0
+    # Nobody can be let in, whoever is first: there is no seat, or no block that is free.
+    if trigger != codes.FOR_SEATS and s.num[NUM_RUNNING] >= w.sizes[MAX_SEQS]:
+        return 0
+    if trigger == codes.ON_SHORTAGE and s.num[FREE] <= s.num[NEED]:
         return 0
     request = first_in_queue(s, w, order)
     if request < 0:
