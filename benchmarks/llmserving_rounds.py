@@ -3,9 +3,9 @@
 python benchmarks/llmserving_rounds.py
 
 Instances as in Jaillet et al. (arXiv 2502.07115), drawn by seed: memory uniform on 30..50 tokens, prompts on 1..5,
-outputs on 1..memory less the prompt. Either 40 to 60 requests that are all there at the beginning, or arrivals at a rate
-uniform on 0.5..1.5 a round for 40 to 60 rounds. What differs from theirs: no keys are kept of a request's last token, and
-rules other than mc-sf preempt when memory is short (computing anew takes one round, whatever the length).
+outputs on 1..memory less the prompt. Either 40 to 60 requests that are all there at the beginning, or arrivals at a
+rate uniform on 0.5..1.5 a round for 40 to 60 rounds. What differs from theirs: no keys are kept of a request's last
+token, and rules other than mc-sf preempt when memory is short (computing anew takes one round, whatever the length).
 """
 
 from __future__ import annotations
