@@ -30,7 +30,7 @@ from orl.problems.llmserving.verify import verify
 from orl.scenario import Scenarios
 
 NOTHING = Scenarios.deterministic()
-REPEATS = 5
+REPEATS = 11
 RUNNING = (10, 50, 100, 250)
 SIZES = (5_000, 10_000, 20_000, 40_000, 80_000)
 SHOWN = ("fcfs", "priority", "shortest", "mc-sf", "las", "vtc")
