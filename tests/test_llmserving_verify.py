@@ -20,6 +20,7 @@ from orl.problems.llmserving.instance import KINDS, CostModel, Requests, Serving
 from orl.problems.llmserving.metrics import metrics
 from orl.problems.llmserving.plot import draw_log, plot
 from orl.problems.llmserving.process import ServingProcess
+from orl.problems.llmserving.rules import RULES
 from orl.problems.llmserving.scenario import sample
 from orl.problems.llmserving.trace import chrome_trace, requests_csv, requests_table, trace_json
 from orl.problems.llmserving.verify import durations, replayed, verify
@@ -449,3 +450,24 @@ def test_kernels_and_verifier_agree(one, seed):
     back = plans.solution(one, plans.columns(one, log))
     assert (back.events == log.events).all() and (back.end == log.end).all()
     assert json.loads(trace_json(one, scenario, log))["traceEvents"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_vtc_keeps_its_bound_where_nobody_is_preempted(seed):
+    """Clients who ask for much from the beginning drift apart without it, and not by more than its bound with it."""
+    rng = np.random.default_rng(seed)
+    count = 120
+    client = np.sort(rng.integers(0, 3, count))  # first come, first served: one client after the other
+    prompt, output = rng.integers(1, 9, count), rng.integers(1, 20, count)
+    same = np.zeros(count, dtype=np.int64)
+    asked = Requests(same, prompt, output, client, same, same + 1.0, same - 1, same)
+    options = ServingSettings(block_size=4, reserve_output=True, enable_prefix_caching=False)
+    one = Serving("backlogged", asked, SECOND, 20, 0, 1000, 1, options)
+    differences = {}
+    for rule in ("fcfs", "vtc"):
+        process = ServingProcess([one], [NONE])
+        process.run(RULES[rule], np.zeros(1, dtype=np.uint64))
+        told = metrics(one, NONE, process.solution(0))
+        assert told["preemptions"] == 0
+        differences[rule] = told["backlogged_difference"]
+    assert differences["vtc"] <= told["vtc_bound"] < differences["fcfs"]
