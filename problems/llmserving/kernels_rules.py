@@ -150,7 +150,8 @@ def known_tokens(s, w, request):
 def fits_ahead(s, w, candidate, order):
     """Return whether memory suffices to the end of all that run and the candidate, if lengths are as expected.
 
-    Looked at when each of them ends (Jaillet et al., arXiv 2502.07115).
+    Looked at when each of them gives its memory up (Jaillet et al., arXiv 2502.07115: when it ends), as if no prompt took
+    more than an iteration.
     """
     size, count = w.sizes[BLOCK_SIZE], s.num[NUM_RUNNING]
     in_all = 0
@@ -159,14 +160,16 @@ def fits_ahead(s, w, candidate, order):
         in_all += blocks_for(int(known_tokens(s, w, request) + remaining(s, w, request, order)) - 1, size)
     if in_all <= w.sizes[codes.NUM_BLOCKS]:
         return True  # even if all ended together
+    lag = w.sizes[codes.DEPTH] - 1  # iterations until an end is known
     for end in range(count + 1):
         at = s.seats[end, codes.SEATED] if end < count else candidate
-        steps = remaining(s, w, at, order)
+        steps = remaining(s, w, at, order) + lag
         blocks = 0
         for other in range(count + 1):
             request = s.seats[other, codes.SEATED] if other < count else candidate
-            if remaining(s, w, request, order) >= steps:
-                blocks += blocks_for(int(known_tokens(s, w, request) + steps) - 1, size)
+            left = remaining(s, w, request, order)
+            if left + lag >= steps:
+                blocks += blocks_for(int(known_tokens(s, w, request) + min(left, steps)) - 1, size)
         if blocks > w.sizes[codes.NUM_BLOCKS]:
             return False
     return True
