@@ -31,7 +31,7 @@ class Work(NamedTuple):
     chunk: np.ndarray
     past: np.ndarray
     prefill: np.ndarray
-    count: np.ndarray  # type: ignore[assignment]
+    count: np.ndarray  # type: ignore[assignment]  # a tuple has a method of that name
     context: np.ndarray
     decode: np.ndarray
 

@@ -48,6 +48,20 @@ def write_event(s, request, kind, amount):
 
 
 @kernel
+def known_tokens(s, w, request):
+    """Return the tokens of a request that are known or under way."""
+    return w.request[request, codes.PROMPT] + s.request[request, codes.GENERATED] + s.request[request, codes.UNDER_WAY]
+
+
+@kernel
+def put_in_batch(s, place, request, tokens, is_decode):
+    """Write a place of the planned batch."""
+    s.seats[place, codes.PLAN_REQUEST] = request
+    s.seats[place, codes.PLAN_TOKENS] = tokens
+    s.seats[place, codes.PLAN_IS_DECODE] = is_decode
+
+
+@kernel
 def plan(s, w):
     """Write the batch: who gets how many tokens, the blocks that it needs, the tokens of the budget that it leaves."""
     size, left, need, count = w.sizes[BLOCK_SIZE], w.sizes[BUDGET], 0, 0
@@ -56,51 +70,36 @@ def plan(s, w):
         request = s.seats[seat, codes.SEATED]
         if s.ready[request] > s.clock[NOW]:
             continue
-        done = s.request[request, codes.COMPUTED]
-        todo = (
-            w.request[request, codes.PROMPT]
-            + s.request[request, codes.GENERATED]
-            + s.request[request, codes.UNDER_WAY]
-            - done
-        )
-        if todo == 1 and done >= w.request[request, codes.PROMPT]:
-            if (
-                s.request[request, codes.GENERATED] + s.request[request, codes.UNDER_WAY]
-                < w.request[request, codes.OUTPUT]
-            ):
-                s.seats[count, codes.PLAN_REQUEST] = request
-                s.seats[count, codes.PLAN_TOKENS] = 1
-                s.seats[count, codes.PLAN_IS_DECODE] = True
+        done, known = s.request[request, codes.COMPUTED], known_tokens(s, w, request)
+        prompt, output = w.request[request, codes.PROMPT], w.request[request, codes.OUTPUT]
+        if known - done == 1 and done >= prompt:
+            if known < prompt + output:
+                put_in_batch(s, count, request, 1, True)
                 count += 1
                 left -= 1
                 if done >= s.request[request, codes.HELD] * size:
                     need += 1
-        elif todo > 0:
+        elif known > done:
             others += 1
-    if others > 0:
-        for seat in range(s.num[NUM_RUNNING]):
-            request = s.seats[seat, codes.SEATED]
-            if s.ready[request] > s.clock[NOW]:
-                continue
-            done = s.request[request, codes.COMPUTED]
-            todo = (
-                w.request[request, codes.PROMPT]
-                + s.request[request, codes.GENERATED]
-                + s.request[request, codes.UNDER_WAY]
-                - done
-            )
-            if todo <= 0 or (todo == 1 and done >= w.request[request, codes.PROMPT]):
-                continue
-            tokens = min(todo, left)
-            if not w.sizes[codes.IS_CHUNKED] and tokens < todo:
-                tokens = 0
-            if tokens > 0:
-                s.seats[count, codes.PLAN_REQUEST] = request
-                s.seats[count, codes.PLAN_TOKENS] = tokens
-                s.seats[count, codes.PLAN_IS_DECODE] = False
-                count += 1
-                left -= tokens
-                need += blocks_for(done + tokens, size) - s.request[request, codes.HELD]
+    seat = 0
+    while others > 0:
+        request = s.seats[seat, codes.SEATED]
+        seat += 1
+        if s.ready[request] > s.clock[NOW]:
+            continue
+        done = s.request[request, codes.COMPUTED]
+        todo = known_tokens(s, w, request) - done
+        if todo <= 0 or (todo == 1 and done >= w.request[request, codes.PROMPT]):
+            continue
+        others -= 1
+        tokens = min(todo, left)
+        if not w.sizes[codes.IS_CHUNKED] and tokens < todo:
+            tokens = 0
+        if tokens > 0:
+            put_in_batch(s, count, request, tokens, False)
+            count += 1
+            left -= tokens
+            need += blocks_for(done + tokens, size) - s.request[request, codes.HELD]
     s.num[PLANNED] = count
     s.num[NEED] = need
     s.num[LEFT] = left

@@ -9,7 +9,7 @@ from orl.jit import kernel
 
 from . import kernels_codes as codes
 from .kernels_codes import BLOCK_SIZE, EPOCH, FREE, LEFT, MAX_SEQS, NEED, NUM_RUNNING, SWAPPED, WAITING
-from .kernels_moves import blocks_for, copy_time, is_legal
+from .kernels_moves import blocks_for, copy_time, is_legal, known_tokens
 from .kernels_time import bilinear, by_count
 
 
@@ -141,17 +141,11 @@ def frees_enough(s, w, legal, request, order):
 
 
 @kernel
-def known_tokens(s, w, request):
-    """Return the tokens of a request that are known or under way."""
-    return w.request[request, codes.PROMPT] + s.request[request, codes.GENERATED] + s.request[request, codes.UNDER_WAY]
-
-
-@kernel
 def fits_ahead(s, w, candidate, order):
     """Return whether memory suffices to the end of all that run and the candidate, if lengths are as expected.
 
-    Looked at when each of them gives its memory up (Jaillet et al., arXiv 2502.07115: when it ends), as if no prompt took
-    more than an iteration.
+    Looked at when each of them gives its memory up (Jaillet et al., arXiv 2502.07115: when it ends), as if no prompt
+    took more than an iteration.
     """
     size, count = w.sizes[BLOCK_SIZE], s.num[NUM_RUNNING]
     in_all = 0

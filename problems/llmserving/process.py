@@ -136,7 +136,8 @@ class ServingProcess:
     def run(self, rule: Rule, seeds: np.ndarray) -> np.ndarray | None:
         if not rule.compiled:
             return None
-        parameters = np.stack([call_table(rule, one, codes.NUM_PARAMETERS) for one in self._instances])
+        tables = {id(one): call_table(rule, one, codes.NUM_PARAMETERS) for one in set(self._instances)}
+        parameters = np.stack([tables[id(one)] for one in self._instances])
         cost = np.zeros(self.num_envs)
         while kernels.run(self._work, self._states, parameters, _NO_MASK, cost) >= 0:
             self._lengthen_log()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
+
+import numpy as np
 
 from .hardware import ModelShape, block_bytes, blocks_on_cpu, blocks_that_fit, find_gpu, read_model
 from .instance import CostModel, ServingSettings
@@ -20,20 +22,12 @@ COMES_FROM = {
 }
 
 
-class Server(TypedDict):
-    """The fields of `Serving` that follow from settings."""
-
-    costs: CostModel
-    num_blocks: int
-    cpu_blocks: int
-    block_bytes: int
-    pieces: int
-
-
 def server(
     settings: ServingSettings, given: dict[str, Any] | None = None, where: dict[str, Path] | None = None
-) -> Server:
-    """Return what a server's fields are; what is `given` is not worked out, nor refused for want of memory.
+) -> dict[str, Any]:
+    """Return the fields of `Serving` that follow from settings.
+
+    What is `given` is not worked out, nor refused for want of memory.
 
     Parameters
     ----------
@@ -52,12 +46,13 @@ def server(
         "pieces": lambda: shape.pieces,
     }
     given = given or {}
-    return {key: given[key] if key in given else make() for key, make in made.items()}  # type: ignore[return-value]
+    return {key: given[key] if key in given else make() for key, make in made.items()}
 
 
 def _costs(shape: ModelShape, settings: ServingSettings, folder: Path | None) -> CostModel:
     if settings.clock == "rounds":
-        return CostModel([0, 1], [0, 0], *([0, 1], [0, 1], [[0, 0], [0, 0]]) * 2)  # type: ignore[arg-type]
+        points, nothing = np.array([0.0, 1.0]), np.zeros((2, 2))
+        return CostModel(points, np.zeros(2), points, points, nothing, points, points, nothing)
     if settings.profile:
         return read_profile(find_profile(settings.profile, folder), shape, settings)
     return roofline(shape, find_gpu(settings.gpu), settings)
