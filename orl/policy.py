@@ -84,6 +84,7 @@ class RulePolicy:
 
     def decide(self, observation: Observation, memory: RuleMemory) -> tuple[np.ndarray, RuleMemory]:
         if memory.steers is not None:
+            observation = self._shown(observation)
             return np.stack([steer(observation, env) for env, steer in enumerate(memory.steers)]), memory
         if observation.legal.dtype != bool:
             raise InputError(f"rule {self.rule.name!r} scores candidates; decisions here are targets, see Rule.steer.")
@@ -94,13 +95,15 @@ class RulePolicy:
     def scores(self, observation: Observation, memory: RuleMemory) -> np.ndarray:
         """Return the score of each choice, of the shape of `legal`; those of what is no choice mean nothing."""
         if self.rule.score is not None:
-            if not self.clairvoyant and observation.hidden:
-                observation = replace(observation, hidden={})
-            return call_score(self.rule, observation, memory.seeds, memory.tables)
+            return call_score(self.rule, self._shown(observation), memory.seeds, memory.tables)
         assert memory.tables is not None
         candidate = observation.arrays["candidate"]
         flat = candidate.reshape(len(candidate), -1)
         return np.take_along_axis(memory.tables, np.maximum(flat, 0), axis=1).reshape(candidate.shape)
+
+    def _shown(self, observation: Observation) -> Observation:
+        """Return what the rule may read of an observation."""
+        return replace(observation, hidden={}) if observation.hidden and not self.clairvoyant else observation
 
 
 def rule_seeds(rng: np.random.Generator, count: int) -> np.ndarray:

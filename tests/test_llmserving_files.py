@@ -498,6 +498,7 @@ def test_what_a_file_says_outright_holds_until_its_cause_is_set(tmp_path):
     other = load(path, {"profile": "", "gpu": "h100-sxm", "num_gpu_blocks_override": 0})
     assert other.num_blocks > 2587
     assert other.costs.dense[1] < load(path).costs.dense[1]
+    assert "'rtx5091' is unknown" in message_of(load, path, {"gpu": "rtx5091"})  # though a profile gives the times
 
 
 def test_paths_are_relative_to_the_file(tmp_path):

@@ -38,6 +38,7 @@ def server(
     """
     where = where or {}
     shape = read_model(settings.model, where.get("model"))
+    find_gpu(settings.gpu)  # a name that is unknown is refused even where a profile says how long things take
     made: dict[str, Callable[[], Any]] = {
         "costs": lambda: _costs(shape, settings, where.get("profile")),
         "num_blocks": lambda: _blocks(shape, settings),
