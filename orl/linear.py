@@ -51,6 +51,15 @@ class LinearSolution:
         return np.array(self.solution.row_dual)
 
 
+# What is tried one after another, each from scratch, where the warm start fails; the last one crosses over to a basis.
+RETRIES: tuple[dict[str, str | int], ...] = (
+    {},
+    {"presolve": "off"},
+    {"simplex_strategy": 4},  # primal
+    {"solver": "ipm"},
+)
+
+
 class NotSolved(InputError):
     """Report a linear program without an optimum: its status, coefficient ranges and the file it was saved to."""
 
@@ -191,8 +200,10 @@ class LinearProgram:
         self._kept = basis if basis.valid else None
 
     def solve(self, from_kept: bool = False) -> LinearSolution:
-        """Return the optimum, found from the last basis or the kept one, on which it then depends alone; from scratch
-        if that fails.
+        """Return the optimum, found from the last basis or the kept one, on which it then depends alone.
+
+        If that fails, as it does in some of a hundred thousand solves, it is found from scratch, in the end by other
+        algorithms.
 
         Raises
         ------
@@ -204,12 +215,25 @@ class LinearProgram:
             if self._kept is not None:
                 self._highs.setBasis(self._kept)
         self._highs.run()
-        if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            self._highs.clearSolver()
-            self._highs.run()
-        if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal and not self._solve_from_scratch():
             raise NotSolved(self._failure())
         return LinearSolution(self._highs.getObjectiveValue(), self._highs.getSolution())
+
+    def _solve_from_scratch(self) -> bool:
+        """Return whether one of the RETRIES finds the optimum, or proves that there is none."""
+        proven = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnbounded)
+        for options in RETRIES:
+            before = {name: self._highs.getOptionValue(name)[1] for name in options}
+            for name, value in options.items():
+                self._highs.setOptionValue(name, value)
+            self._highs.clearSolver()
+            self._highs.run()
+            for name, value in before.items():
+                self._highs.setOptionValue(name, value)
+            status = self._highs.getModelStatus()
+            if status == highspy.HighsModelStatus.kOptimal or status in proven:
+                break
+        return status == highspy.HighsModelStatus.kOptimal
 
     def _failure(self) -> str:
         """Save the program, and say what is known of it."""

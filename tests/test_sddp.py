@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.sparse import block_diag, csr_array, lil_array
 
+from orl import linear
 from orl.linear import LinearProgram, NotSolved
 from orl.solvers.sddp.cuts import CutPool
 from orl.solvers.sddp.risk import AVaR, Entropic, Expectation, Mixture, WorstCase
@@ -392,16 +393,45 @@ def test_a_simulation_that_comes_too_late_decides_nothing():
     assert not IntervalRule(sddp, np.random.default_rng(7), 0, 400).is_met(log)
 
 
-def test_a_solve_that_cycles_is_begun_anew_and_ends():
-    """With no iterations left neither the basis nor a fresh start leads to the end, and that is said."""
-    rng = np.random.default_rng(0)
-    matrix, one = csr_array(rng.random((12, 12))), np.ones(12)
-    program = LinearProgram(one, 0 * one, 9 * one, matrix, one, FREE * one, "endless")
+def hard(name):
+    """A program of twelve rows that is solved, and whose rows then ask for something else."""
+    matrix, one = csr_array(np.random.default_rng(0).random((12, 12))), np.ones(12)
+    program = LinearProgram(one, 0 * one, 9 * one, matrix, one, FREE * one, name)
     program.solve()
+    program.set_rows(np.arange(12), np.linspace(1, 9, 12), FREE * one)
+    return program, matrix
+
+
+@pytest.mark.parametrize("failures", range(1, len(linear.RETRIES) + 1))
+def test_a_solve_that_fails_is_tried_otherwise(failures, monkeypatch):
+    """Whichever attempt is the first to end: the optimum is the same, and the next solve is as ever."""
+    right = hard("right")[0].solve().value
+    program, _ = hard("fails")
+    attempts = iter(range(1, failures + 1))
+    run = type(program._highs).run
+
+    def failing(self):
+        options = {"solver": "simplex", "presolve": "off", "simplex_iteration_limit": 0} if next(attempts, 0) else {}
+        before = {name: self.getOptionValue(name)[1] for name in options}
+        for name, value in options.items():
+            self.setOptionValue(name, value)
+        run(self)
+        for name, value in before.items():
+            self.setOptionValue(name, value)
+
+    monkeypatch.setattr(type(program._highs), "run", failing)
+    assert program.solve().value == pytest.approx(right, rel=1e-9)
+    assert [program._highs.getOptionValue(name)[1] for name in ("solver", "presolve")] == ["simplex", "choose"]
+    program.set_rows(np.arange(12), np.ones(12), FREE * np.ones(12))
+    assert program.solve().value < right
+
+
+def test_a_solve_that_never_ends_is_said_to(monkeypatch):
+    program, matrix = hard("endless")
     assert 0 < program._highs.getOptionValue("simplex_iteration_limit")[1] < 10**6
+    monkeypatch.setattr(linear, "RETRIES", ({"presolve": "off"}, {"presolve": "off", "simplex_strategy": 4}))
     program._highs.setOptionValue("presolve", "off")
     program._highs.setOptionValue("simplex_iteration_limit", 0)
-    program.set_rows(np.arange(12), np.linspace(1, 9, 12), FREE * one)
     with pytest.raises(NotSolved, match="iteration limit"):
         program.solve()
     program._highs.setOptionValue("simplex_iteration_limit", 1000)
