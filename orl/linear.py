@@ -51,12 +51,14 @@ class LinearSolution:
         return np.array(self.solution.row_dual)
 
 
-# What is tried one after another, each from scratch, where the warm start fails; the last one crosses over to a basis.
-RETRIES: tuple[dict[str, str | int], ...] = (
+# What is tried one after another, each from scratch, where the warm start fails. Only the last one is content with less
+# than the tolerance, and of primal feasibility alone: duals, and what is concluded from them, are as exact as ever.
+RETRIES: tuple[dict[str, str | int | float], ...] = (
     {},
     {"presolve": "off"},
-    {"simplex_strategy": 4},  # primal
-    {"solver": "ipm"},
+    {"presolve": "off", "simplex_scale_strategy": 0},
+    {"presolve": "off", "solver": "ipm"},
+    {"presolve": "off", "primal_feasibility_tolerance": 1e-7},
 )
 
 

@@ -4,6 +4,7 @@ import json
 import pickle
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -424,6 +425,17 @@ def test_a_solve_that_fails_is_tried_otherwise(failures, monkeypatch):
     assert [program._highs.getOptionValue(name)[1] for name in ("solver", "presolve")] == ["simplex", "choose"]
     program.set_rows(np.arange(12), np.ones(12), FREE * np.ones(12))
     assert program.solve().value < right
+
+
+def test_a_program_that_simplex_methods_give_up_is_solved():
+    """A stage of a training on Bolivia: HiGHS 1.14 finds no optimum at this tolerance, with and without presolve."""
+    with np.load(Path(__file__).parent / "data" / "hard_stage.npz") as data:
+        matrix = csr_array((data["values"], data["columns"], data["starts"]), shape=data["shape"])
+        names = ("cost", "lower", "upper")
+        program = LinearProgram(
+            *(data[name] for name in names), matrix, data["row_lower"], data["row_upper"], "hard stage"
+        )
+    assert program.solve().value == pytest.approx(95956.806537, abs=1e-5)
 
 
 def test_a_solve_that_never_ends_is_said_to(monkeypatch):
