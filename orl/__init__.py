@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orl.api import check, evaluate, load, make_policy, plot, save, save_result, schema, solve
+    from orl.api import check, evaluate, load, make_policy, plot, save, save_result, schema, solve, train
     from orl.benchmark.batch import run_bench
     from orl.errors import IllegalAction, InputError
     from orl.problem import Model, Problem, Report, Violation
@@ -32,6 +32,7 @@ _HOME = {
     "save_result": "api",
     "schema": "api",
     "solve": "api",
+    "train": "api",
     "IllegalAction": "errors",
     "InputError": "errors",
     "Model": "problem",
@@ -48,7 +49,7 @@ _HOME = {
 }
 
 __all__ = [  # noqa: RUF022 - verbs first
-    "load", "solve", "evaluate", "make_policy", "schema", "check", "plot", "save", "save_result", "run_bench",
+    "load", "solve", "train", "evaluate", "make_policy", "schema", "check", "plot", "save", "save_result", "run_bench",
     "IllegalAction", "InputError", "Control", "Model", "Problem", "Purpose", "Report", "Result", "Rule", "Scenarios",
     "Solver", "Status", "Violation",
 ]  # fmt: skip

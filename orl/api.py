@@ -419,6 +419,51 @@ def check(
     return report
 
 
+def train(
+    recipe: str | Path,
+    folder: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    control: Control | None = None,
+) -> Path:
+    """Train a policy by a recipe, a TOML file that names its `method`, and return the folder of its checkpoints.
+
+    Parameters
+    ----------
+    recipe : str or path
+    folder : str or path, optional
+        For checkpoints and log; the recipe's name in the current folder otherwise.
+    settings : mapping, optional
+        Nested as in the recipe, on top of it.
+    resume : bool
+        Go on where the folder's training was left.
+    control : Control, optional
+        Ends it early; what was learned by the last checkpoint is kept.
+
+    Raises
+    ------
+    InputError
+        If the recipe is wrong, its method trains nothing, or the folder holds another training.
+    """
+    path = Path(recipe)
+    data = _merged(files.parse_toml(files.read_text(path), path), settings or {})
+    for key in ("method", "problem"):
+        if not isinstance(data.get(key), str):
+            raise InputError(f"{path}: expected {key} = a name.")
+    method = registry.find_solver(data.pop("method"), registry.find_problem(data["problem"]))
+    if method.train is None:
+        raise InputError(f"{path}: {method.name} is not trained by recipes.")
+    folder = Path(folder) if folder else Path(path.stem)
+    method.train(data, path, folder, resume, control or Control())
+    return folder
+
+
+def _merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with changes on top."""
+    both = {key: value for key, value in changes.items() if isinstance(value, Mapping) and key in data}
+    return {**data, **changes, **{key: _merged(data[key], value) for key, value in both.items()}}
+
+
 def save_result(instance: Any, result: Result, path: str | Path) -> None:
     """Write a result with its solutions to a .json file, or the solutions alone to a .csv file, whole or not at all.
 

@@ -210,6 +210,19 @@ def _bench(options: argparse.Namespace) -> int:
     return NO_SOLUTION if failed else SOLVED
 
 
+def _train(options: argparse.Namespace) -> int:
+    from orl import api, params
+    from orl.solver import Control
+
+    control = Control(options.time_limit, verbose=True)
+    with control.interruptible():
+        folder = api.train(options.recipe, options.out, params.parse_assignments(options.set), options.resume, control)
+    if control.should_stop:
+        print(f"orl: go on with: orl train {options.recipe} --out {folder} --resume", file=sys.stderr)
+    print(f"best policy: {folder / 'best'}; try it with --solver ppo --set checkpoint={folder / 'best'}")
+    return SOLVED
+
+
 def _decide(options: argparse.Namespace) -> int:
     """Answer live states: one JSON object a line in, one a line out; a bad line is answered by what is wrong."""
     from orl import api, params
@@ -331,6 +344,13 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--list", action="store_true", help="print the runs and what they take at most; run nothing")
     bench.set_defaults(command=_bench)
 
+    train = commands.add_parser("train", help="train a policy by a recipe: checkpoints and a log in a folder")
+    train.add_argument("recipe", metavar="RECIPE", help="a TOML file that names method, problem and settings")
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
+    train.add_argument("--out", metavar="DIR", help="the folder (default: the recipe's name)")
+    train.add_argument("--resume", action="store_true", help="go on where the folder's training was left")
+    train.add_argument("--time-limit", type=float, metavar="S", help="stop after so many seconds; --resume goes on")
+    train.set_defaults(command=_train)
     decide = commands.add_parser(
         "decide", help="answer live states: one JSON object a line in, one decision a line out"
     )

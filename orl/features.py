@@ -36,10 +36,14 @@ class Features:
         Targets have bounds in place of a mask. `legal` then holds floats (num_envs, 2, width), lowest and highest as
         shares of the environment's largest, and `choice_nodes` in either row the node whose target it is. `flat`
         leaves them out: in [-1, 1], as `orl.gym` takes actions, every target is legal.
+    candidates : callable (observation) -> float32 ndarray (num_envs, width, c), or None
+        One row a choice, within [-1, 1], for decisions of the kind 'choice': what is known of each candidate, in
+        comparison with the others, too. Column 1 is the mask; rows of what is no candidate now are 0.
     """
 
     flat: Callable[[Observation], np.ndarray]
     graph: Callable[[Observation], Mapping[str, np.ndarray]]
+    candidates: Callable[[Observation], np.ndarray] | None = None
 
 
 def squash(amount: np.ndarray, scale: np.ndarray | float) -> np.ndarray:

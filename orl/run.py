@@ -65,7 +65,7 @@ def run_method(
         raise InputError(f"{method.name} is for instances in which nothing is random.")
     control = control or Control(time_limit, verbose)
     task = Task(family, instance, rows, options, seed, control)
-    if method.solve is not None:
+    if method.solve is not None and (method.policy is None or not rows.is_random):
         with control.interruptible():
             outcome = method.solve(task)
         is_clairvoyant = rows.is_random  # the method was given the scenarios to solve

@@ -7,10 +7,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from orl.problem import Problem, Solution
@@ -207,10 +208,14 @@ class Solver:
     fits : callable (Problem) -> bool
         Whether the family offers what the method asks for.
     solve : callable (Task) -> Outcome, or None
+        If there is a policy as well: for scenarios in which nothing is random.
     policy : callable (Task) -> Policy, or None
         A policy that needs no training does not look at the task's instance, which is then None in `orl.make_policy`.
     certificate : callable (Policy, Task) -> Certificate, or None
         What making the policy has proven of the task's instance; asked after the simulation, it may use scenarios.
+    train : callable (data: Mapping, path, folder, resume, control) -> None, or None
+        Train a policy by the recipe of a TOML file, whose text without `method` is `data`, into a folder of checkpoints
+        and a log; with `resume` where it was left.
     needs_determinism : bool
         Whether the method is only for instances in which nothing is random.
     """
@@ -222,4 +227,5 @@ class Solver:
     solve: Callable[[Task], Outcome] | None = None
     policy: Callable[[Task], Any] | None = None
     certificate: Callable[[Any, Task], Certificate] | None = None
+    train: Callable[[Mapping[str, Any], Path, Path, bool, Control], None] | None = None
     needs_determinism: bool = False

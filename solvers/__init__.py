@@ -7,6 +7,7 @@ SOLVERS = {
     "lagrangian": "orl.solvers.lagrangian:SOLVER",
     "lagrangian-hindsight": "orl.solvers.lagrangian:HINDSIGHT",
     "sddp": "orl.solvers.sddp:SOLVER",
+    "ppo": "orl.solvers.ppo:SOLVER",
     "rollout": "orl.solvers.rollout:SOLVER",
     "rolling": "orl.solvers.rolling:SOLVER",
     "best-of": "orl.solvers.rules:BEST_OF",

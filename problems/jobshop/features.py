@@ -21,6 +21,10 @@ FLAT_ARRAYS = (
     "clock", "num_started", "candidate", "machine", "status", "available", "remaining", "free_at", "occupant",
     "down_since", "job_first", "due_dates", "weights", "op_machine", "op_duration", "op_remaining",
 )  # fmt: skip
+CANDIDATE_ARRAYS = (
+    "clock", "candidate", "machine", "status", "available", "remaining", "free_at", "down_since", "job_first",
+    "op_machine", "op_duration", "op_remaining",
+)  # fmt: skip
 OP_COLUMNS = 13
 MACHINE_COLUMNS = 7
 
@@ -54,6 +58,35 @@ def flat(observation: Observation) -> np.ndarray:
         observation.legal,
         observation.post,
         np.empty(machines, dtype=np.int64),
+        out,
+    )
+    return out
+
+
+def candidates(observation: Observation) -> np.ndarray:
+    """Return a row a choice, float32 (num_envs, J + 1, 30), within [-1, 1]; 0 where a job has no next operation.
+
+    Examples
+    --------
+    >>> from orl.scenario import Scenarios
+    >>> from .instance import JobShop
+    >>> from .process import JobShopProcess
+    >>> shop = JobShop("two", machines=[[0, 1], [1, 0]], durations=[[3, 2], [2, 4]])
+    >>> process = JobShopProcess([shop], [Scenarios.deterministic()])
+    >>> candidates(process.observe())[0, :, 1]         # both jobs may start, there is nothing to wait for
+    array([1., 1., 0.], dtype=float32)
+    """
+    from . import kernels_candidates as kernels  # numba is slow to load
+
+    view = observation.arrays
+    num_envs, width = observation.legal.shape
+    out = np.empty((num_envs, width, kernels.NUM_COLUMNS), dtype=np.float32)
+    kernels.candidates(
+        *(view[name] for name in CANDIDATE_ARRAYS),
+        observation.sizes,
+        observation.legal,
+        np.empty(width - 1, dtype=np.int64),
+        np.empty((view["free_at"].shape[1], 4), dtype=np.int64),
         out,
     )
     return out
@@ -110,7 +143,7 @@ def graph(observation: Observation) -> Mapping[str, np.ndarray]:
     }
 
 
-FEATURES = Features(flat=flat, graph=graph)
+FEATURES = Features(flat=flat, graph=graph, candidates=candidates)
 
 
 def _job_of_op(job_first: np.ndarray, ops: int) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""What learning methods share: networks, with and without torch, and checkpoints. Needs the extra `learn`."""
