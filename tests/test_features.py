@@ -11,6 +11,7 @@ from orl.problems.jobshop.features import flat, graph
 from orl.problems.jobshop.instance import JobShop
 from orl.problems.jobshop.kernels_features import NUM_BY_JOB, NUM_BY_MACHINE, NUM_GLOBAL
 from orl.problems.jobshop.process import JobShopProcess
+from orl.registry import find_problem
 from orl.scenario import Scenarios
 from orl.testing import RandomPolicy
 
@@ -110,3 +111,46 @@ def check_padding(process, alone):
     ends = [{tuple(edge) for edge in g["edges"][0].T.tolist() if edge[0] >= 0} for g in (padded, bare)]
     shift = padded["nodes"].shape[1] - sizes[0][1] - shop.num_ops  # of the machines' numbers
     assert ends[0] == {tuple(v + shift * (v >= shop.num_ops) for v in edge) for edge in ends[1]}
+
+
+@given(shops(), st.integers(0, 30), st.integers(0, 99))
+@profile(max_examples=60)
+def test_rows_of_candidates_are_bounded_and_about_the_right_job(shop, steps, seed):
+    """Every row is within [-1, 1], 0 where there is no next operation, and column 1 is the mask."""
+    family = find_problem("jobshop")
+    process = family.process([shop], [family.sample(shop, seed, "evaluate", 1)[0]])
+    rng, policy = np.random.default_rng(seed), RandomPolicy()
+    memory = policy.start([shop], rng)
+    for _ in range(steps):
+        observation = process.observe()
+        if not observation.legal.any():
+            break
+        rows = family.features().candidates(observation)[0]
+        assert np.abs(rows).max() <= 1 and np.isfinite(rows).all()
+        assert (rows[:, 1] == observation.legal[0]).all()
+        has_next = observation.arrays["candidate"][0] >= 0
+        assert (rows[:, 2] == has_next).all() and (rows[:-1][~has_next[:-1]] == 0).all()
+        actions, memory = policy.decide(observation, memory)
+        process.decide(actions)
+        process.reveal()
+
+
+def test_rows_of_candidates_on_paper():
+    """Jobs (machine 0: 3, then 1: 2) and (0: 5, then 1: 1): mean duration 2.75, mean work 5.5, bound 0 + 8 + 1 = 9."""
+    shop = JobShop("paper", machines=[[0, 1], [0, 1]], durations=[[3, 2], [5, 1]])
+    family = find_problem("jobshop")
+    process = family.process([shop], [Scenarios.deterministic()])
+    first, second, wait = family.features().candidates(process.observe())[0]
+
+    def squash(x, scale):
+        return x / (abs(x) + scale)
+
+    assert wait[:3].tolist() == [1, 0, 0] and first[:3].tolist() == second[:3].tolist() == [0, 1, 1]
+    assert first[3] == pytest.approx(squash(3, 2.75)) and second[9] == pytest.approx(squash(6, 5.5))
+    assert second[5] == pytest.approx(squash(2, 2.75)) and first[10] == pytest.approx(5 / 6)
+    assert first[14] == pytest.approx(squash(9 - 5, 5.5)) and first[15] == 0 and second[13] == 1
+    # The first first: the second starts at 3 and ends at 9, the bound. The second first: the first ends at 10.
+    assert first[18] == pytest.approx(squash(3, 2.75)) and first[19] == 0
+    assert second[19] == pytest.approx(squash(1, 2.75)) and first[23] == pytest.approx(squash(5 + 5 - 9, 2.75))
+    assert first[21] == pytest.approx(squash(-1, 5.5)) and second[22] == pytest.approx(squash(2, 2.75))
+    assert first[24] == 1 and first[25] == 1 and first[28] == pytest.approx(3 / 8) and first[29] == 0

@@ -48,7 +48,6 @@ class LearnedPolicy:
         if len(is_open):
             scores = self.scores(observation, is_open)
             if self.temperature > 0:
-                memory = np.random.Generator(type(memory.bit_generator)(0)) if memory is None else memory
                 scores = scores / self.temperature + memory.gumbel(size=scores.shape)
             actions[is_open] = scores.argmax(axis=1)
         return actions, memory
@@ -81,9 +80,7 @@ def _load(problem: Problem, folder: str) -> tuple[dict[str, np.ndarray], dict[st
         raise InputError(f"{path}: a policy for {about.get('problem')}, not for {problem.name}.")
     network = about.get("network", {})
     if network.get("encoder") != "candidates":
-        raise InputError(
-            f"{path}: a network that reads candidates is expected, this one is {network.get('encoder')!r}."
-        )
+        raise InputError(f"{path}: expected a network that reads candidates, got {network.get('encoder')!r}.")
     return weights, about
 
 
