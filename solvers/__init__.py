@@ -9,5 +9,6 @@ SOLVERS = {
     "sddp": "orl.solvers.sddp:SOLVER",
     "rollout": "orl.solvers.rollout:SOLVER",
     "rolling": "orl.solvers.rolling:SOLVER",
+    "tabu": "orl.solvers.tabu:SOLVER",
     "best-of": "orl.solvers.rules:BEST_OF",
 }
