@@ -1,6 +1,7 @@
 """Tabu search: the kernel's graph against a plain longest path, results that verify, and what it reaches."""
 
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def longest_paths(shop, sequences):
     job_of, duration = shop.op_job.tolist(), shop.op_duration.tolist()
     after = {o: [o + 1] if o + 1 < shop.num_ops and job_of[o + 1] == job_of[o] else [] for o in range(shop.num_ops)}
     for sequence in sequences:
-        for a, b in zip(sequence, sequence[1:], strict=False):
+        for a, b in pairwise(sequence):
             after[a].append(b)
     missing = [0] * shop.num_ops
     for followers in after.values():

@@ -3,8 +3,8 @@
 Restarts follow Peng, Lü and Cheng (2015, doi 10.1016/j.cor.2014.08.006): the best schedules of the searches so far are
 the elite, and a new search begins on a path between two of them. Their paths swap operations on machines and repair
 cycles. Here a point on the path is a ranking: schedules A and B are taken as topological orders, operation o gets the
-rank (1 - w) place_A(o) + w place_B(o), and machines follow the ranks. What is before something else in both orders is so
-in the new one, routings among it, so nothing needs repair.
+rank (1 - w) place_A(o) + w place_B(o), and machines follow the ranks. What both orders agree on, the routings among it,
+is so in the new one, so nothing needs repair.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ class TabuSearch:
 
     def _is_same(self, order: np.ndarray, other: np.ndarray) -> bool:
         """Whether two topological orders mean the same sequences on all machines."""
-        by_machine = (one[np.argsort(self._op_machine[one], kind="stable")] for one in (order, other))
-        return np.array_equal(*by_machine)
+        first, second = (one[np.argsort(self._op_machine[one], kind="stable")] for one in (order, other))
+        return np.array_equal(first, second)
 
     def _between(self, a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:
         """Return a topological order between two, (num_ops,)."""
@@ -211,7 +211,7 @@ def _check(instance: JobShop) -> None:
 
 
 def _tenure(instance: JobShop, factor: float) -> np.ndarray:
-    """Return the least and the largest tabu tenure, as Zhang, Li, Rao and Guan (2008, doi 10.1016/j.cor.2006.02.024)."""
+    """Return the least and the largest tabu tenure, as Zhang et al. (2008, doi 10.1016/j.cor.2006.02.024)."""
     least = factor * (10 + instance.num_jobs / instance.num_machines)
     spread = 1.4 if instance.num_jobs <= 2 * instance.num_machines else 1.5
     return np.array([int(least), int(least * spread)], dtype=np.int64)

@@ -8,7 +8,7 @@ from typing import Any
 
 from orl.errors import InputError
 from orl.local_search import Neighbourhood
-from orl.problem import Problem, Solution
+from orl.problem import Solution
 from orl.registry import find_solver
 from orl.simulate import best_rule, simulate
 from orl.solver import Outcome, Solver, Task
