@@ -8,8 +8,9 @@ source, or the last node of all, and has tail 0. That last node also stands for 
     order   (num_ops,): the operations in a topological order of the graph, kept up to date move by move
     tabu    (num_nodes, most operations of a machine): until which iteration an arc a -> b must not come back, by a and
             the place of b among the operations of its machine
-    path    (num_nodes,) and scratch (2, num_nodes): a critical path, and room
-    state   counters, see below
+    path    (num_ops,): a critical path, at the array's end
+    scratch (num_ops,): room
+    found   the best move so far, and state: counters; see below
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from orl.kernels_hash import hash_uniform
 # place in `order`, place among the machine's operations, the iteration that marked it last
 DURATION, END, TAIL, BEFORE, AFTER, PLACE, INDEX, MARK = range(8)
 # state: iterations so far, makespan, the best one since `start_from`, the iteration that found it, whether no move is
-# left, how many moves were drawn at random because all were tabu
-ITERATION, MAKESPAN, BEST, BEST_AT, IS_STUCK, NUM_FORCED, STATE_WIDTH = range(7)
+# left
+ITERATION, MAKESPAN, BEST, BEST_AT, IS_STUCK, STATE_WIDTH = range(6)
+# found: estimate, u, v and direction of the best move that is allowed, how many are as good; of a move drawn from all,
+# how many there are
+VALUE, U, V, IS_RIGHT, NUM_BEST, ANY_U, ANY_V, ANY_IS_RIGHT, NUM_ANY, FOUND_WIDTH = range(10)
 N5, N6, N7 = range(3)  # neighbourhoods
 
 
@@ -260,33 +264,30 @@ def _link_before(node, o, other):
 
 @kernel
 def _try_move(node, tabu, scratch, state, u, v, is_right, seed, found):
-    """Weigh one move against the best so far.
-
-    `found`: value, u, v, is_right of the best one that is allowed, how many are as good; the same of any one, how many.
-    """
+    """Weigh one move, u right behind v or v right before u, against the best so far; ties are drawn."""
     if not (_can_go_right(node, u, v) if is_right else _can_go_left(node, u, v)):
         return
     iteration = state[ITERATION]
     value = _estimate_right(node, u, v, scratch) if is_right else _estimate_left(node, u, v, scratch)
     is_tabu = _is_tabu_right(node, tabu, u, v, iteration) if is_right else _is_tabu_left(node, tabu, u, v, iteration)
-    found[8] += 1
-    if hash_uniform(seed, iteration, u * len(node) + v) * found[8] < 1:
-        found[5], found[6], found[7] = u, v, is_right
+    found[NUM_ANY] += 1
+    if hash_uniform(seed, iteration, u * len(node) + v) * found[NUM_ANY] < 1:
+        found[ANY_U], found[ANY_V], found[ANY_IS_RIGHT] = u, v, is_right
     if is_tabu and value >= state[BEST]:  # aspiration: a tabu move may be made if it seems to beat the best
         return
-    if value < found[0]:
-        found[0], found[4] = value, 0
-    if value == found[0]:
-        found[4] += 1
-        if hash_uniform(seed, iteration, v * len(node) + u) * found[4] < 1:
-            found[1], found[2], found[3] = u, v, is_right
+    if value < found[VALUE]:
+        found[VALUE], found[NUM_BEST] = value, 0
+    if value == found[VALUE]:
+        found[NUM_BEST] += 1
+        if hash_uniform(seed, iteration, v * len(node) + u) * found[NUM_BEST] < 1:
+            found[U], found[V], found[IS_RIGHT] = u, v, is_right
 
 
 @kernel
 def _find_move(node, tabu, path, begin, scratch, state, neighbourhood, seed, found):
     """Look through the moves at the ends of the blocks of a critical path, `path[begin:]`."""
     found[:] = 0
-    found[0] = np.iinfo(np.int64).max
+    found[VALUE] = np.iinfo(np.int64).max
     first = begin
     while first < len(path):
         last = first
@@ -325,14 +326,12 @@ def search(
         iteration = state[ITERATION]
         begin = _critical_path(node, job_last, path, state[MAKESPAN], seed, iteration)
         _find_move(node, tabu, path, begin, scratch, state, neighbourhood, seed, found)
-        if found[8] == 0:
+        if found[NUM_ANY] == 0:
             state[IS_STUCK] = 1
             return
-        pick = 1
-        if found[4] == 0:
-            pick = 5
-            state[NUM_FORCED] += 1
-        u, v, is_right = found[pick], found[pick + 1], found[pick + 2]
+        u, v, is_right = found[U], found[V], found[IS_RIGHT]
+        if found[NUM_BEST] == 0:  # all are tabu
+            u, v, is_right = found[ANY_U], found[ANY_V], found[ANY_IS_RIGHT]
         until = iteration + tenure[0] + np.int64(hash_uniform(seed, iteration, 0) * (tenure[1] - tenure[0] + 1))
         if is_right:
             first, last = _move_right(node, order, tabu, scratch, u, v, iteration, until)

@@ -85,7 +85,9 @@ class TabuSearch:
         node[self._node_of[by_machine], kernels.INDEX] = np.arange(ops) - np.repeat(np.cumsum(count) - count, count)
         self._node = node
         self._tabu = np.zeros((none + 1, count.max()), dtype=np.int32)
-        self._path, self._scratch, self._found = (np.zeros(n, dtype=np.int64) for n in (ops, ops, 9))
+        self._path, self._scratch, self._found = (
+            np.zeros(width, dtype=np.int64) for width in (ops, ops, kernels.FOUND_WIDTH)
+        )
         self._last_on = np.zeros(instance.num_machines, dtype=np.int64)
         self._state = np.zeros(kernels.STATE_WIDTH, dtype=np.int64)
         self._tenure = _tenure(instance, tenure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +25,7 @@ class TabuSettings:
         Moves. By default the time limit comes first; equal seeds and equal iterations give equal results.
     neighbourhood : 'N5', 'N6' or 'N7'
         Which moves are tried; see the README.
-    tenure : float > 0
+    tenure : float in (0, 10]
         Multiplies how long a reversed arc stays tabu, drawn anew for each move.
     patience : int >= 1
         Iterations without improvement after which the search goes on from elsewhere.
@@ -47,8 +46,8 @@ class TabuSettings:
                 raise ValueError(f"{key} must be >= {least}, got {getattr(self, key)}.")
         if self.iterations > 2_000_000_000:
             raise ValueError(f"iterations must be <= 2,000,000,000, got {self.iterations}.")
-        if not 0 < self.tenure < 1000 or not math.isfinite(self.tenure):
-            raise ValueError(f"tenure must be > 0 and below 1000, got {self.tenure}.")
+        if not 0 < self.tenure <= 10:
+            raise ValueError(f"tenure must be > 0 and <= 10, got {self.tenure}.")
 
 
 CHUNK_SECONDS = 0.2  # how long a kernel may run before time and interruption are looked at
