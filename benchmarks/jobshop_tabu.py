@@ -22,7 +22,7 @@ from orl.scenario import generator
 GROUPS = ("15x15", "20x15", "20x20", "30x15", "30x20", "50x15", "50x20", "100x20")
 WHOLE = "All 80 (`--each 10 --seconds 1 10 60`, 80 minutes a neighbourhood) are yet to be measured."
 TUNED_ON = ((20, 15),) * 2 + ((20, 20),) * 3 + ((25, 20),) * 3
-CHOICES = (("N5", 8), ("N6", 8), ("N7", 8), ("N7", 4), ("N7", 16))  # neighbourhood and elite
+CHOICES = (("N5", 8), ("N6", 8), ("N7", 8), ("N6", 4), ("N6", 16))  # neighbourhood and elite
 SIZES = ((10, 10), (15, 15), (30, 15), (30, 20), (50, 20), (100, 20), (200, 20), (200, 50))
 
 

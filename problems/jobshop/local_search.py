@@ -53,7 +53,7 @@ class TabuSearch:
         instance: JobShop,
         start: Schedule,
         seed: int = 0,
-        neighbourhood: Neighbourhood = "N7",
+        neighbourhood: Neighbourhood = "N6",
         tenure: float = 1.0,
         patience: int = 12_500,
         elite: int = 8,

@@ -35,7 +35,7 @@ class TabuSettings:
 
     start: str = "best"
     iterations: int = 1_000_000_000
-    neighbourhood: Neighbourhood = "N7"
+    neighbourhood: Neighbourhood = "N6"
     tenure: float = 1.0
     patience: int = 12_500
     elite: int = 8
