@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from orl.decomposition import Decomposition
     from orl.embed import Live
     from orl.features import Features
+    from orl.local_search import LocalSearch
     from orl.rule import Rule
     from orl.stages import Staged
     from orl.tabular import Tabular
@@ -89,6 +90,9 @@ class Problem:
         Key performance indicators; the unit is in the name.
     randomise : callable (instance, rule, runs, first_run, epsilon, seed) -> (cost, Solution), or None
         The best of some randomised runs of a rule, in one kernel; deterministic instances only.
+    local_search : callable (instance, solution, seed, **settings) -> LocalSearch, or None
+        A search that improves a solution move by move, see `orl.local_search`; raises `InputError` for an instance that
+        it is not meant for. Settings are those of `orl.solvers.tabu`. Deterministic instances only.
     draw : callable (rng, **sizes) -> instance, or None
     in_motion : callable (instance, observation, env) -> instance, or None
         The instance as it goes on from what an observation between two decisions shows of one environment. Its
@@ -150,6 +154,7 @@ class Problem:
     best_known: Callable[[Any], KnownBounds | None] | None = None
     metrics: Callable[..., Mapping[str, float]] | None = None
     randomise: Callable[..., tuple[float, Solution]] | None = None
+    local_search: Callable[..., LocalSearch] | None = None
     draw: Callable[..., Any] | None = None
     in_motion: Callable[..., Any] | None = None
     shortened: Callable[..., Any] | None = None

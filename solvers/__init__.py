@@ -10,5 +10,6 @@ SOLVERS = {
     "ppo": "orl.solvers.ppo:SOLVER",
     "rollout": "orl.solvers.rollout:SOLVER",
     "rolling": "orl.solvers.rolling:SOLVER",
+    "tabu": "orl.solvers.tabu:SOLVER",
     "best-of": "orl.solvers.rules:BEST_OF",
 }

@@ -25,7 +25,7 @@ SMALL = {
     "hydrothermal": "hydrothermal/case3",
     "llmserving": "llmserving/theory-40",
 }
-QUICK = {"best-of": {"runs": 20}, "sddp": {"iterations": 20}}
+QUICK = {"best-of": {"runs": 20}, "tabu": {"iterations": 2000}, "sddp": {"iterations": 20}}
 
 
 @pytest.mark.parametrize("name", registry.problem_names())

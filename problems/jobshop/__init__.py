@@ -53,6 +53,7 @@ PROBLEM = Problem(
     best_known=lazy(f"{_HERE}.formats:best_known"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
     randomise=lazy(f"{_HERE}.process:randomise"),
+    local_search=lazy(f"{_HERE}.local_search:TabuSearch"),
     draw=lazy(f"{_HERE}.scenario:draw"),
     in_motion=lazy(f"{_HERE}.state:in_motion"),
     nominal=lazy(f"{_HERE}.scenario:nominal"),
