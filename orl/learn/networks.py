@@ -102,8 +102,8 @@ class PlainNet(nn.Module):
         super().__init__()
         self.actor = _layers(settings.inputs, settings.width, settings.layers, settings.choices)
         self.critic = _layers(settings.inputs, settings.width, settings.layers, 1)
-        nn.init.zeros_(self.actor[-1].weight)
-        nn.init.zeros_(self.actor[-1].bias)
+        for last in self.actor[-1].parameters():
+            nn.init.zeros_(last)
 
     def forward(self, vector: Tensor, legal: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores (n, choices), minus infinity where illegal, and values (n,)."""

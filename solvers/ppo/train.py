@@ -175,7 +175,7 @@ def play(
 ) -> Played:
     """Play episodes to their ends, drawing choices; without `rng` the likeliest one is taken."""
     process = problem.process(envs, scenarios)
-    seen, masks, actions, logs, values, places = [], [], [], [], [], []
+    asked: list[tuple[np.ndarray, ...]] = []  # as `Played` begins
     steps: list[tuple[np.ndarray, ...]] = []
     is_over, weight, totals = np.zeros(len(envs), dtype=bool), np.ones(len(envs)), np.zeros(len(envs))
     while not is_over.all():
@@ -190,10 +190,8 @@ def play(
                 choice = score.argmax(1) if rng is None else (score + gumbel(score.shape, rng)).argmax(1)
                 likely = score.log_softmax(1).gather(1, choice[:, None])[:, 0]
             chosen[is_open] = choice.numpy()
-            stores, news = (seen, masks, actions, logs, values), (rows, mask, choice, likely, value)
-            for store, new in zip(stores, news, strict=True):
-                store.append(np.asarray(new))
-            places.append(len(steps) * len(envs) + is_open)
+            told = (choice.numpy(), likely.numpy(), value.numpy())
+            asked.append((rows, mask, *told, len(steps) * len(envs) + is_open))
         cost = process.decide(chosen)
         revealed = process.reveal()
         cost = cost + revealed.cost
@@ -208,10 +206,11 @@ def play(
                 cut[lost] = network(torch.from_numpy(read(last)[lost]), anything)[1].numpy()
         steps.append((cost, revealed.discount, ends & revealed.terminated, ends & revealed.truncated, cut))
         is_over = is_over | ends
-    if not places:
+    if not asked:
         raise InputError(f"{envs[0].name}: there is nothing to decide.")
-    joined = (np.concatenate(store) for store in (seen, masks, actions, logs, values, places))
-    return Played(*joined, *(np.stack(column) for column in zip(*steps, strict=True)), totals)
+    decisions = [np.concatenate(column) for column in zip(*asked, strict=True)]
+    by_step = [np.stack(column) for column in zip(*steps, strict=True)]
+    return Played._make([*decisions, *by_step, totals])
 
 
 def answered(network: Any, seen: Tensor, legal: Tensor, has_critic: bool) -> tuple[Tensor, Tensor]:
@@ -305,7 +304,7 @@ class Trainer:
         if problem.draw is None or problem.features is None:
             raise InputError(f"{problem.name} draws no instances or has no features; ppo needs both.")
         self.problem, self.recipe, self.settings, self.folder = problem, recipe, settings, folder
-        self.instance_settings = params.make(problem.settings(), recipe.instance, "instance")
+        self.instance_settings: Any = params.make(problem.settings(), recipe.instance, "instance")
         self.validation = [
             (self._draw(generator(recipe.seed, Purpose.SELECT, row), size), row)
             for size in recipe.validation
