@@ -1,6 +1,6 @@
 """The learned dispatcher of job shops: gaps on Taillard's instances, seconds of a decision, pace of training.
 
-python benchmarks/jobshop_ppo.py [--checkpoint DIR] [--samples 128] [--only gaps race decision training]
+python benchmarks/jobshop_ppo.py [--checkpoint DIR] [--samples 128] [--only gaps temperature race decision training]
 
 The policies were trained on drawn shops; no instance of the literature, and no validation instance, is among them.
 """
@@ -30,7 +30,8 @@ GROUPS = ("15x15", "20x15", "20x20", "30x15", "30x20", "50x15", "50x20", "100x20
 RACE = ("ta21", "ta41", "ta51", "ta71")
 SECONDS = (10, 60)
 EPOCHS, MINIBATCH = 4, 256
-PARTS = ("gaps", "race", "decision", "training")
+TEMPERATURES = (0.5, 1.0, 1.5, 2.0, 3.0)
+PARTS = ("gaps", "temperature", "race", "decision", "training")
 DECISIONS = ((6, 6), (10, 10), (15, 15), (30, 20), (100, 20))
 
 
@@ -47,6 +48,19 @@ def gaps(checkpoint: str, samples: int) -> list[list[object]]:
         took = (time.perf_counter() - started) / 80
         name = "greedy" if count == 1 else f"best of {count}"
         rows.append([name, *np.reshape(found, (8, 10)).mean(axis=1).round(1), f"{np.mean(found):.2f}", f"{took:.1f}"])
+    return rows
+
+
+def temperatures(checkpoint: str, samples: int) -> list[list[object]]:
+    """Return a row a temperature: mean excess over the lower bound of the best of so many, on drawn shops."""
+    shops = [draw(generator(0, "select", 100 + row), *size) for size in ((15, 15), (20, 15)) for row in range(10)]
+    rows: list[list[object]] = []
+    for temperature in TEMPERATURES:
+        settings = {"checkpoint": checkpoint, "samples": samples, "temperature": temperature}
+        found = [
+            orl.solve(shop, "ppo", settings=settings, time_limit=None).value / shop.makespan_bound() for shop in shops
+        ]
+        rows.append([temperature, f"{100 * (np.mean(found) - 1):.2f}"])
     return rows
 
 
@@ -159,6 +173,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="", help="default: the policy that comes with job shops")
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--only", nargs="*", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--name", default="jobshop_ppo", help="of the table under results/")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core, whatever libraries would do
@@ -173,6 +188,12 @@ def main() -> None:
                 gaps(options.checkpoint, options.samples),
             )
         )
+    if "temperature" in options.only:
+        sections.append(
+            (f"Choice of `temperature`: mean excess of the best of {options.samples} over the lower bound, %, on 20 "
+             "drawn shops (15x15, 20x15, stream `select`).", ["temperature", "excess"],
+             temperatures(options.checkpoint, options.samples))
+        )  # fmt: skip
     if "race" in options.only:
         methods, rows = race(options.checkpoint)
         sections.append(
@@ -190,7 +211,7 @@ def main() -> None:
              f"minibatches of {MINIBATCH}, two hidden layers of 64), beside sb3-contrib's MaskablePPO.",
              ["environments", "ours", "sb3", "ratio"], training())
         )  # fmt: skip
-    record.write("jobshop_ppo", "The learned dispatcher of job shops", sections, digits=4)
+    record.write(options.name, "The learned dispatcher of job shops", sections, digits=4)
 
 
 if __name__ == "__main__":

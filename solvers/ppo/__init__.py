@@ -24,12 +24,13 @@ class LearnedSettings:
         Where nothing is random: so many schedules are made, the first of the likeliest choices, the others drawn, and
         the best is kept.
     temperature : float > 0
-        Of the draws: above 1 they differ more.
+        Of the draws: above 1 they differ more than the policy's probabilities say. The default was chosen on drawn job
+        shops (`benchmarks/jobshop_ppo.py`).
     """
 
     checkpoint: str = ""
     samples: int = 1
-    temperature: float = 1.0
+    temperature: float = 2.0
 
     def __post_init__(self) -> None:
         if self.samples < 1:
