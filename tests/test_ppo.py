@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from orl.learn.networks import NetworkSettings, make_network
 from orl.problems.jobshop.instance import JobShopSettings
 from orl.problems.jobshop.scenario import draw
 from orl.registry import find_problem
-from orl.scenario import Purpose, Scenarios
+from orl.scenario import Purpose, Scenarios, generator
 from orl.solver import Control
 from orl.solvers.ppo.policy import LearnedPolicy
 from orl.solvers.ppo.train import PpoSettings, Recipe, Trainer, judged, play, update
 
+ROOT = Path(__file__).resolve().parent.parent
 JOBSHOP = find_problem("jobshop")
 ACTIVE = JobShopSettings(dispatch="active")
 SMALL = Recipe("jobshop", [{"jobs": 4, "machines": 3}, {"jobs": 5, "machines": 3}], [{"jobs": 4, "machines": 4}],
@@ -30,10 +32,6 @@ QUICK = PpoSettings(width=8, layers=2, iterations=4, instances=2, samples=4, min
 
 
 # Advantages ---------------------------------------------------------------------------------------------------------
-
-
-def columns(*rows, kind=float):
-    return np.array(rows, dtype=kind).T[:, :]
 
 
 def test_advantages_by_hand():
@@ -307,6 +305,15 @@ def test_the_policy_draws_by_its_scores():
     assert greedy.decide(observation, rng)[0][0] == scores.argmax()
 
 
-def test_purposes_of_training_never_meet():
-    """Validation is on `select`, training on `train`."""
-    assert Purpose.SELECT != Purpose.TRAIN
+def test_the_policy_that_is_shipped_is_as_good_as_it_says():
+    """On the validation shops of its recipe NumPy's greedy decisions cost what torch's did when it was saved."""
+    _, about = checkpoint.load(ROOT / "solvers" / "ppo" / "checkpoints" / "jobshop")
+    recipe = about["recipe"]
+    ratios = []
+    for size in recipe["validation"]:
+        for row in range(recipe["validation_instances"]):
+            shop = draw(generator(recipe["seed"], Purpose.SELECT, row), **size)
+            result = orl.solve(shop, "ppo")
+            assert result.verified
+            ratios.append(result.value / shop.makespan_bound())
+    assert np.mean(ratios) == pytest.approx(about["validation"], abs=2e-3)
