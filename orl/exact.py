@@ -19,6 +19,8 @@ from orl.solver import Control
 if TYPE_CHECKING:
     import pyomo.environ as pyo
 
+AGGREGATOR = 1 << 12  # of the rules that HiGHS presolves by
+
 
 class QuietHighs(highspy.Highs):
     """A HiGHS that does not greet on stdout, where a Result's JSON may go, and that can be cancelled."""
@@ -68,6 +70,8 @@ def solve_model(
     highs = QuietHighs()
     highs.setOptionValue("mip_rel_gap", relative_gap)
     highs.setOptionValue("mip_abs_gap", 1e-9 if relative_gap == 0 else 0.0)
+    # With it HiGHS 1.14 has called 0.5 the optimum of a program whose origin is feasible and costs 0 (tests: "origin").
+    highs.setOptionValue("presolve_rule_off", AGGREGATOR)
     highs.setOptionValue("threads", threads)
     highs.setOptionValue("parallel", "off" if threads == 1 else "on")
     highs.setOptionValue("random_seed", seed % 2**31)
