@@ -16,6 +16,7 @@ from orl.learn import checkpoint, forward
 from orl.problem import Problem
 from orl.process import Observation
 from orl.result import Status
+from orl.simulate import run_episodes
 from orl.solver import Outcome, Task
 
 BATCH = 32  # samples that are made side by side
@@ -85,7 +86,7 @@ def _load(problem: Problem, folder: str) -> tuple[dict[str, np.ndarray], dict[st
 
 
 def sample(task: Task) -> Outcome:
-    """Make one greedy solution, then drawn ones, and keep the best; the time limit ends it between two batches."""
+    """Make one greedy solution, then drawn ones, and keep the best; the first is made whatever the time limit."""
     problem, settings, control = task.problem, task.settings, task.control
     weights, about = _load(problem, settings.checkpoint)
     instance = _as_trained(task.instance, about.get("instance", {}))
@@ -96,27 +97,15 @@ def sample(task: Task) -> Outcome:
             count = 1 if made == 0 else min(BATCH, settings.samples - made)
             policy = _policy(problem, weights, settings.temperature if made else 0.0)
             process = problem.process([instance] * count, [task.scenarios[0]] * count)
-            costs = _play(process, policy, rng)
+            costs, is_over = run_episodes(process, policy, rng, control if made else None)
+            costs[~is_over] = np.inf  # the time was over before
             if costs.min() < best:
                 best, solution = float(costs.min()), process.solution(int(costs.argmin()))
                 control.report(value=best)
-            made += count
-            bar.update(count)
+            made += int(is_over.sum())
+            bar.update(int(is_over.sum()))
     status = Status.INTERRUPTED if control.is_interrupted else Status.FEASIBLE
     return Outcome(status, [solution], value=best, metrics={"samples": made})
-
-
-def _play(process: Any, policy: LearnedPolicy, rng: np.random.Generator) -> np.ndarray:
-    costs, weight = np.zeros(process.num_envs), np.ones(process.num_envs)
-    memory, is_over = policy.start(process.instances, rng), np.zeros(process.num_envs, dtype=bool)
-    while not is_over.all():
-        actions, memory = policy.decide(process.observe(), memory)
-        costs += weight * process.decide(actions)
-        revealed = process.reveal()
-        costs += weight * revealed.cost
-        weight *= revealed.discount
-        is_over = revealed.terminated | revealed.truncated
-    return costs
 
 
 def _as_trained(instance: Any, settings: Mapping[str, Any]) -> Any:
