@@ -219,6 +219,9 @@ def _train(options: argparse.Namespace) -> int:
         folder = api.train(options.recipe, options.out, params.parse_assignments(options.set), options.resume, control)
     if control.should_stop:
         print(f"orl: go on with: orl train {options.recipe} --out {folder} --resume", file=sys.stderr)
+    if not (folder / "best").exists():
+        print("orl: stopped before the first validation; there is no best policy yet.", file=sys.stderr)
+        return NO_SOLUTION
     print(f"best policy: {folder / 'best'}; try it with --solver ppo --set checkpoint={folder / 'best'}")
     return SOLVED
 

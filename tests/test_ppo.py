@@ -127,13 +127,32 @@ def test_equal_seeds_give_equal_weights_and_a_resumed_run_those_of_an_uninterrup
     assert any((whole[name] != other[name]).any() for name in whole)
 
 
-def test_a_kill_between_two_checkpoints_loses_what_came_after_the_first(tmp_path):
-    """A stop at iteration 3 leaves the checkpoint of 2; what is resumed ends as if nothing had happened."""
-    whole, _ = trained(tmp_path / "whole")
-    trained(tmp_path / "part", stop_at=3)
-    assert checkpoint.load(tmp_path / "part" / "last")[1]["iteration"] == 2
-    again, _ = trained(tmp_path / "part", resume=True)
+def test_a_stop_between_two_validations_loses_nothing(tmp_path):
+    """A stop at iteration 1 leaves a checkpoint of it; what is resumed ends as if nothing had happened."""
+    whole, about = trained(tmp_path / "whole")
+    trained(tmp_path / "part", stop_at=1)
+    assert checkpoint.load(tmp_path / "part" / "last")[1]["iteration"] == 1 and not (tmp_path / "part/best").exists()
+    again, about_again = trained(tmp_path / "part", resume=True)
     assert all((whole[name] == again[name]).all() for name in whole)
+    assert about["best"] == about_again["best"]
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_old_one(writes, tmp_path, monkeypatch):
+    """Whichever file is the last that is written."""
+    _, weights = network()
+    checkpoint.save(tmp_path, weights, {"iteration": 1})
+    left = iter(range(writes))
+
+    def write(path, content, right=checkpoint.write_atomically):
+        next(left)  # StopIteration is the kill
+        right(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", write)
+    with pytest.raises(StopIteration):
+        checkpoint.save(tmp_path, {name: 2 * array for name, array in weights.items()}, {"iteration": 2})
+    arrays, about = checkpoint.load(tmp_path)
+    assert about["iteration"] == 1 and all((arrays[name] == weights[name]).all() for name in weights)
 
 
 def test_a_folder_is_not_trained_over(tmp_path):
@@ -244,7 +263,7 @@ def test_a_spoiled_checkpoint_gives_a_message(spoil, tmp_path):
     if spoil == "encoder":
         about["network"] = {"encoder": "plain"}
     checkpoint.save(tmp_path / "c", weights, about)
-    data, said = tmp_path / "c" / checkpoint.WEIGHTS, tmp_path / "c" / checkpoint.ABOUT
+    data, said = next((tmp_path / "c").glob("*.safetensors")), tmp_path / "c" / checkpoint.ABOUT
     if spoil == "missing":
         data.unlink()
     elif spoil == "truncated":
@@ -256,7 +275,7 @@ def test_a_spoiled_checkpoint_gives_a_message(spoil, tmp_path):
     elif spoil == "format":
         said.write_text(json.dumps({**json.loads(said.read_text()), "format": 99}))
     message = {
-        "missing": "weights.safetensors is missing", "truncated": "truncated or changed",
+        "missing": "safetensors is missing", "truncated": "truncated or changed",
         "tampered": "truncated or changed", "no json": "expected JSON", "format": "expected a checkpoint of format 1",
         "family": "a policy for lotsizing, not for jobshop", "encoder": "expected a network that reads candidates",
     }[spoil]  # fmt: skip

@@ -11,7 +11,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -305,17 +305,17 @@ class Trainer:
             raise InputError(f"{problem.name} draws no instances or has no features; ppo needs both.")
         self.problem, self.recipe, self.settings, self.folder = problem, recipe, settings, folder
         self.instance_settings: Any = params.make(problem.settings(), recipe.instance, "instance")
-        self.validation = [
-            (self._draw(generator(recipe.seed, Purpose.SELECT, row), size), row)
+        rows = range(recipe.validation_instances)
+        self.validation = [  # by size
+            [self._draw(generator(recipe.seed, Purpose.SELECT, row), size) for row in rows]
             for size in recipe.validation
-            for row in range(recipe.validation_instances)
         ]
         features: Features = problem.features()
         self.read = features.candidates if settings.encoder == "candidates" else features.flat
         if self.read is None:
             raise InputError(f"{problem.name} has no features of candidates; set encoder=plain.")
-        first, row = self.validation[0]
-        observation = problem.process([first], [self._scenario(first, Purpose.SELECT, row)]).observe()
+        first = self.validation[0][0]
+        observation = problem.process([first], [self._scenario(first, Purpose.SELECT, 0)]).observe()
         if observation.legal.dtype != bool or observation.legal.ndim != 2:
             raise InputError(f"{problem.name} decides something else than one choice; ppo does not do that yet.")
         width = observation.legal.shape[1] if settings.encoder == "plain" else 0
@@ -325,7 +325,8 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.form, self.network = form, make_network(form)
         self.optimiser = torch.optim.Adam(self.network.parameters(), settings.learning_rate, eps=1e-5)
-        self.done, self.best, self.seconds, self.log = 0, math.inf, 0.0, []  # type: ignore[var-annotated]
+        self.done, self.best, self.seconds = 0, math.inf, 0.0
+        self.log: list[dict[str, Any]] = []
         if resume:
             self._resume()
         elif (folder / "last").exists():
@@ -334,6 +335,7 @@ class Trainer:
     def run(self, control: Control) -> None:
         """Train until the recipe's end, or until `control` asks for a stop; what is done by then is kept."""
         settings = self.settings
+        is_kept = True
         with control.progress(settings.iterations, "iterations") as bar:
             bar.update(self.done)
             while self.done < settings.iterations and not control.should_stop:
@@ -348,18 +350,19 @@ class Trainer:
                 if is_due:
                     control.report(note=f"iteration {self.done}, validation {line['validation']:.4f}")
                     self._keep(line["validation"])
+                is_kept = is_due
                 bar.update(1)
                 bar.set_postfix(pace=f"{line['decisions_per_s']:.0f}/s", best=f"{self.best:.4f}")
+        if not is_kept:
+            self._keep(None)
 
     def validated(self) -> float:
         """Return the mean cost of greedy decisions over the bound, on the validation instances."""
         ratios = []
-        for size in self.recipe.validation:
-            chosen = [pair for pair, its in zip(self.validation, self._validation_sizes(), strict=True) if its == size]
-            scenarios = [self._scenario(one, Purpose.SELECT, row) for one, row in chosen]
-            played = play(self.problem, self.network, self.read, [one for one, _ in chosen], scenarios, None)
-            scale = self._scale([one for one, _ in chosen], scenarios)
-            ratios += (played.totals / scale).tolist()
+        for drawn in self.validation:
+            scenarios = [self._scenario(one, Purpose.SELECT, row) for row, one in enumerate(drawn)]
+            played = play(self.problem, self.network, self.read, drawn, scenarios, None)
+            ratios += (played.totals / self._scale(drawn, scenarios)).tolist()
         return float(np.mean(ratios))
 
     def _iterate(self, number: int) -> dict[str, float]:
@@ -398,13 +401,16 @@ class Trainer:
         bounds = [self.problem.bound(one, scenario) for one, scenario in zip(instances, scenarios, strict=True)]
         return np.array([bound if bound > 0 else 1.0 for bound in bounds])
 
-    def _validation_sizes(self) -> Iterator[Mapping[str, int]]:
-        return (size for size in self.recipe.validation for _ in range(self.recipe.validation_instances))
-
     # What lasts -----------------------------------------------------------------------------------------------------
 
-    def _keep(self, validation: float) -> None:
-        """Write the last checkpoint, the best one, and the log."""
+    def _keep(self, validation: float | None) -> None:
+        """Write the log, the best checkpoint if this is it, and the last one, from which a training is resumed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, LOG, lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows({key: _short(value) for key, value in line.items()} for line in self.log)
+        write_atomically(self.folder / "log.csv", text.getvalue())
         about = {
             "problem": self.problem.name,
             "network": asdict(self.form),
@@ -416,7 +422,7 @@ class Trainer:
             "validation": validation,
         }
         weights = {name: tensor.numpy() for name, tensor in self.network.state_dict().items()}
-        if validation < self.best:
+        if validation is not None and validation < self.best:
             self.best = validation
             checkpoint.save(self.folder / "best", weights, about)
         moments = {
@@ -425,11 +431,6 @@ class Trainer:
             for kind in MOMENTS
         }
         checkpoint.save(self.folder / "last", weights | moments, {**about, "best": self.best})
-        text = io.StringIO()
-        writer = csv.DictWriter(text, LOG, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows({key: _short(value) for key, value in line.items()} for line in self.log)
-        write_atomically(self.folder / "log.csv", text.getvalue())
 
     def _resume(self) -> None:
         arrays, about = checkpoint.load(self.folder / "last")
