@@ -22,8 +22,8 @@ FLAT_ARRAYS = (
     "down_since", "job_first", "due_dates", "weights", "op_machine", "op_duration", "op_remaining",
 )  # fmt: skip
 CANDIDATE_ARRAYS = (
-    "clock", "candidate", "machine", "status", "available", "remaining", "free_at", "down_since", "job_first",
-    "op_machine", "op_duration", "op_remaining",
+    "clock", "candidate", "machine", "available", "remaining", "free_at", "job_first", "op_machine", "op_duration",
+    "op_remaining",
 )  # fmt: skip
 OP_COLUMNS = 13
 MACHINE_COLUMNS = 7

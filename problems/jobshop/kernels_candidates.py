@@ -6,19 +6,14 @@ import numpy as np
 
 from orl.jit import kernel
 
+from .kernels_features import squash
+
 NUM_COLUMNS = 30
-TO_COME, WAITING, RUNNING, BLOCKED, DONE = range(5)
 FAR = np.int64(2**60)
 
 
 @kernel
-def _squash(time, scale):
-    """Map a time to (-1, 1), a half at `scale`: bounded, and never blind to what is longer."""
-    return time / (abs(time) + scale)
-
-
-@kernel
-def _look_at_machines(now, candidate, heads, job_first, op_machine, op_duration, op_remaining, num_jobs, machines):
+def _look_at_machines(candidate, heads, job_first, op_machine, op_duration, op_remaining, num_jobs, machines):
     """Fill `machines` (M, 4): work to come, least head and tail of its operations, earliest arrival of later ones.
 
     Heads and tails are those of the job alone, as if no machine were ever taken.
@@ -46,11 +41,9 @@ def candidates(
     clock,
     candidate,
     machine,
-    status,
     available,
     remaining,
     free_at,
-    down_since,
     job_first,
     op_machine,
     op_duration,
@@ -95,7 +88,6 @@ def candidates(
         if first_start == FAR:
             first_start, first_end = now, now
         _look_at_machines(
-            now,
             candidate[env],
             heads,
             job_first[env],
@@ -140,36 +132,36 @@ def candidates(
                 reaches = max(reaches, heads[other] + op_duration[env, its] + work)
             row[1] = legal[env, job]
             row[2] = 1
-            row[3] = _squash(np.float64(duration), mean_duration)
-            row[4] = _squash(np.float64(start - first_start), mean_duration)
-            row[5] = _squash(np.float64(end - first_end), mean_duration)
-            row[6] = _squash(np.float64(start - now), mean_duration)
-            row[7] = _squash(np.float64(start - free_at[env, m]), mean_duration)
-            row[8] = _squash(np.float64(start - ready), mean_duration)
-            row[9] = _squash(np.float64(work), mean_work)
+            row[3] = squash(np.float64(duration), mean_duration)
+            row[4] = squash(np.float64(start - first_start), mean_duration)
+            row[5] = squash(np.float64(end - first_end), mean_duration)
+            row[6] = squash(np.float64(start - now), mean_duration)
+            row[7] = squash(np.float64(start - free_at[env, m]), mean_duration)
+            row[8] = squash(np.float64(start - ready), mean_duration)
+            row[9] = squash(np.float64(work), mean_work)
             row[10] = work / most_work
             row[11] = (job_first[env, job + 1] - op) / (job_first[env, job + 1] - job_first[env, job])
-            row[12] = _squash(np.float64(machines[m, 0]), mean_work)
+            row[12] = squash(np.float64(machines[m, 0]), mean_work)
             row[13] = machines[m, 0] / busiest
-            row[14] = _squash(np.float64(bound - start - work), mean_work)
-            row[15] = _squash(np.float64(bound - machines[m, 1] - machines[m, 0] - machines[m, 2]), mean_work)
+            row[14] = squash(np.float64(bound - start - work), mean_work)
+            row[15] = squash(np.float64(bound - machines[m, 1] - machines[m, 0] - machines[m, 2]), mean_work)
             row[16] = rivals / num_jobs
-            row[17] = _squash(np.float64(their_work), mean_duration)
-            row[18] = _squash(np.float64(delay), mean_duration)
-            row[19] = _squash(np.float64(pushed - bound), mean_duration)
-            row[20] = _squash(np.float64(pushed - bound), mean_work)
-            row[21] = _squash(np.float64(work - their_tail), mean_work)
-            row[22] = _squash(np.float64(duration - their_shortest), mean_duration) if rivals > 0 else -1.0
-            row[23] = _squash(np.float64(reaches - bound), mean_duration)
+            row[17] = squash(np.float64(their_work), mean_duration)
+            row[18] = squash(np.float64(delay), mean_duration)
+            row[19] = squash(np.float64(pushed - bound), mean_duration)
+            row[20] = squash(np.float64(pushed - bound), mean_work)
+            row[21] = squash(np.float64(work - their_tail), mean_work)
+            row[22] = squash(np.float64(duration - their_shortest), mean_duration) if rivals > 0 else -1.0
+            row[23] = squash(np.float64(reaches - bound), mean_duration)
             if machines[m, 3] < FAR:
-                row[24] = _squash(np.float64(machines[m, 3] - end), mean_duration)
+                row[24] = squash(np.float64(machines[m, 3] - end), mean_duration)
             else:
                 row[24] = 1.0
             if op + 1 < job_first[env, job + 1]:
                 following = op_machine[env, op + 1]
                 row[25] = 1
-                row[26] = _squash(np.float64(op_duration[env, op + 1]), mean_duration)
-                row[27] = _squash(np.float64(free_at[env, following] - end), mean_duration)
+                row[26] = squash(np.float64(op_duration[env, op + 1]), mean_duration)
+                row[27] = squash(np.float64(free_at[env, following] - end), mean_duration)
                 row[28] = machines[following, 0] / busiest
                 waiting = 0
                 for other in range(num_jobs):

@@ -12,9 +12,9 @@ TO_COME, WAITING, RUNNING, BLOCKED, DONE = range(5)
 
 
 @kernel
-def _squash(time, scale):
-    """Map a time >= 0 to [0, 1), a half at `scale`: bounded, and never blind to what is longer."""
-    return time / (time + scale)
+def squash(time, scale):
+    """Map a time to (-1, 1), a half at `scale`: bounded, and never blind to what is longer."""
+    return time / (abs(time) + scale)
 
 
 @kernel
@@ -61,7 +61,7 @@ def flat(
         row[width] = is_post
         row[width + 1] = num_started[env] / num_ops
         row[width + 2] = num_done / num_jobs
-        row[width + 3] = _squash(np.float64(now), mean_work)
+        row[width + 3] = squash(np.float64(now), mean_work)
 
         # Work and jobs by machine: sums first, put to scale below.
         for m in range(num_machines):
@@ -71,8 +71,8 @@ def flat(
             row[at + 1] = is_up
             row[at + 2] = occupant[env, m] >= 0
             free = free_at[env, m]
-            row[at + 3] = 1 if free < 0 else _squash(np.float64(max(free - now, 0)), mean_duration)
-            row[at + 4] = 0 if is_up else _squash(np.float64(now - down_since[env, m]), mean_duration)
+            row[at + 3] = 1 if free < 0 else squash(np.float64(max(free - now, 0)), mean_duration)
+            row[at + 4] = 0 if is_up else squash(np.float64(now - down_since[env, m]), mean_duration)
         machine_of, duration_of = op_machine[env], op_duration[env]
         for m in range(num_machines):
             to_come[m] = 0
@@ -88,9 +88,9 @@ def flat(
                 to_come[machine_of[later]] += duration_of[later]
         for m in range(num_machines):
             at = first_machine + m * NUM_BY_MACHINE
-            row[at + 5] = _squash(np.float64(row[at + 5]), mean_work)
+            row[at + 5] = squash(np.float64(row[at + 5]), mean_work)
             row[at + 6] /= num_jobs
-            row[at + 7] = _squash(np.float64(to_come[m]), mean_work)
+            row[at + 7] = squash(np.float64(to_come[m]), mean_work)
 
         for job in range(num_jobs):
             at = first_job + job * NUM_BY_JOB
@@ -101,18 +101,18 @@ def flat(
             if ready < 0:
                 row[at + 5] = 1
                 row[at + 6] = 1
-                row[at + 7] = _squash(np.float64(remaining[env, job]), mean_duration)
+                row[at + 7] = squash(np.float64(remaining[env, job]), mean_duration)
             elif ready > now:
-                row[at + 5] = _squash(np.float64(ready - now), mean_duration)
+                row[at + 5] = squash(np.float64(ready - now), mean_duration)
             op, work = candidate[env, job], 0.0
             if op >= 0:
                 first, end, m = job_first[env, job], job_first[env, job + 1], machine[env, job]
                 work = np.float64(op_remaining[env, op])
                 if 0 <= ready < now:
-                    row[at + 8] = _squash(np.float64(now - ready), mean_duration)
+                    row[at + 8] = squash(np.float64(now - ready), mean_duration)
                 row[at + 9] = (end - op) / (end - first)
-                row[at + 10] = _squash(work, mean_work)
-                row[at + 11] = _squash(np.float64(op_duration[env, op]), mean_duration)
+                row[at + 10] = squash(work, mean_work)
+                row[at + 11] = squash(np.float64(op_duration[env, op]), mean_duration)
                 row[at + 12] = row[first_machine + m * NUM_BY_MACHINE + 3]
                 if op + 1 < end:
                     row[at + 13] = row[first_machine + op_machine[env, op + 1] * NUM_BY_MACHINE + 5]
