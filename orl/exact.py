@@ -70,8 +70,10 @@ def solve_model(
     highs = QuietHighs()
     highs.setOptionValue("mip_rel_gap", relative_gap)
     highs.setOptionValue("mip_abs_gap", 1e-9 if relative_gap == 0 else 0.0)
-    # With it HiGHS 1.14 has called 0.5 the optimum of a program whose origin is feasible and costs 0 (tests: "origin").
-    highs.setOptionValue("presolve_rule_off", AGGREGATOR)
+    if is_milp := any(not variable.is_continuous() for variable in form.columns):
+        # With it HiGHS 1.14 has called 0.5 the optimum of a program whose origin is feasible and costs 0 (tests:
+        # "origin"). Linear programs keep it: without it one that is infeasible was not done in a minute.
+        highs.setOptionValue("presolve_rule_off", AGGREGATOR)
     highs.setOptionValue("threads", threads)
     highs.setOptionValue("parallel", "off" if threads == 1 else "on")
     highs.setOptionValue("random_seed", seed % 2**31)
@@ -84,7 +86,6 @@ def solve_model(
         highs.setSolution(len(start), np.array(columns, dtype=np.int32), np.array(numbers, dtype=np.float64))
     _listen(highs, control)
     _run(highs, control)
-    is_milp = any(not variable.is_continuous() for variable in form.columns)
     return _read(highs, control, column_of, is_milp, float(form.c_offset[0]))
 
 
