@@ -17,6 +17,7 @@ import numpy as np
 import record
 
 import orl
+from orl.learn.training import Recipe, Training
 from orl.problems.jobshop.instance import JobShopSettings
 from orl.problems.jobshop.scenario import draw
 from orl.registry import find_problem
@@ -24,7 +25,7 @@ from orl.scenario import Scenarios, generator
 from orl.solver import Control, Task
 from orl.solvers.ppo import LearnedSettings
 from orl.solvers.ppo.policy import policy_of
-from orl.solvers.ppo.train import PpoSettings, Recipe, Trainer
+from orl.solvers.ppo.train import PpoLearner, PpoSettings
 
 GROUPS = ("15x15", "20x15", "20x20", "30x15", "30x20", "50x15", "50x20", "100x20")
 RACE = ("ta21", "ta41", "ta51", "ta71")
@@ -111,12 +112,13 @@ def ours(envs: int, seconds: float) -> float:
     """Return decisions a second of training with the plain network, updates included."""
     settings = PpoSettings(
         encoder="plain", width=64, layers=2, baseline="critic", instances=envs // 2, samples=2, epochs=EPOCHS,
-        minibatch=MINIBATCH, iterations=10**6, validate_every=10**6,
+        minibatch=MINIBATCH, iterations=10**6,
     )  # fmt: skip
     size = {"jobs": 10, "machines": 10}
-    recipe = Recipe("jobshop", [size], [size], validation_instances=1)
+    recipe = Recipe("jobshop", [size], [size], validation_instances=1, validate_every=10**6)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(find_problem("jobshop"), recipe, settings, Path(folder))
+        learner = PpoLearner(find_problem("jobshop"), recipe, settings)
+        trainer = Training(learner, recipe, 10**6, Path(folder))
         trainer.run(Control(seconds / 4))  # compiles
         done, started = trainer.done, time.perf_counter()
         trainer.run(Control(seconds))

@@ -39,11 +39,14 @@ class Features:
     candidates : callable (observation) -> float32 ndarray (num_envs, width, c), or None
         One row a choice, within [-1, 1], for decisions of the kind 'choice': what is known of each candidate, in
         comparison with the others, too. Column 1 is the mask; rows of what is no candidate now are 0.
+    choice_nodes : callable (observation) -> int64 ndarray (num_envs, width), or None
+        What `graph` says under this name, without the rest, for networks that read the graph once an episode.
     """
 
     flat: Callable[[Observation], np.ndarray]
     graph: Callable[[Observation], Mapping[str, np.ndarray]]
     candidates: Callable[[Observation], np.ndarray] | None = None
+    choice_nodes: Callable[[Observation], np.ndarray] | None = None
 
 
 def squash(amount: np.ndarray, scale: np.ndarray | float) -> np.ndarray:

@@ -1,6 +1,9 @@
 """Proximal policy optimisation: advantages by hand, one update, a problem with a known optimum, checkpoints."""
 
+import csv
 import json
+import math
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,21 +17,27 @@ from orl import api, cli
 from orl.errors import InputError
 from orl.learn import checkpoint, forward
 from orl.learn.advantages import advantages
+from orl.learn.heads import NARROWEST, WIDEST, make_head
 from orl.learn.networks import NetworkSettings, make_network
+from orl.learn.readers import make_reader
+from orl.learn.training import Recipe, Training
 from orl.problems.jobshop.instance import JobShopSettings
 from orl.problems.jobshop.scenario import draw
+from orl.process import Decision
 from orl.registry import find_problem
 from orl.scenario import Purpose, Scenarios, generator
+from orl.simulate import run_episodes
 from orl.solver import Control
-from orl.solvers.ppo.policy import LearnedPolicy
-from orl.solvers.ppo.train import PpoSettings, Recipe, Trainer, judged, play, update
+from orl.solvers.ppo.policy import LearnedPolicy, load
+from orl.solvers.ppo.train import PpoLearner, PpoSettings, decisions_of, judged, play, update
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBSHOP = find_problem("jobshop")
 ACTIVE = JobShopSettings(dispatch="active")
 SMALL = Recipe("jobshop", [{"jobs": 4, "machines": 3}, {"jobs": 5, "machines": 3}], [{"jobs": 4, "machines": 4}],
-               validation_instances=4, instance={"dispatch": "active"})  # fmt: skip
-QUICK = PpoSettings(width=8, layers=2, iterations=4, instances=2, samples=4, minibatch=64, validate_every=2)
+               validation_instances=4, validate_every=2, instance={"dispatch": "active"})  # fmt: skip
+QUICK = {"width": 8, "layers": 2, "iterations": 4, "instances": 2, "samples": 4, "minibatch": 64}
+CANDIDATES = make_reader(JOBSHOP, "candidates")
 
 
 # Advantages ---------------------------------------------------------------------------------------------------------
@@ -55,7 +64,7 @@ def test_advantages_by_hand():
 
 def test_a_group_is_compared_with_its_mean():
     """Two instances, two environments each: the cheaper one is better by one spread, whatever the size."""
-    played = play(JOBSHOP, make_network(NetworkSettings(inputs=30, width=4)), JOBSHOP.features().candidates,
+    played = play(JOBSHOP, make_network(NetworkSettings(inputs=30, width=4)), CANDIDATES,
                   [draw(np.random.default_rng(k), 3, 3, settings=ACTIVE) for k in (0, 0, 1, 1)],
                   [Scenarios.deterministic()] * 4, torch.Generator().manual_seed(0))  # fmt: skip
     played = played._replace(totals=np.array([10.0, 20.0, 500.0, 300.0]))
@@ -73,16 +82,17 @@ def test_the_first_pass_begins_at_ratio_one():
     network = make_network(NetworkSettings(inputs=30, width=8))
     torch.nn.init.normal_(network.score.weight)
     shops = [draw(np.random.default_rng(k), 4 + k, 3, settings=ACTIVE) for k in range(3)]
-    played = play(JOBSHOP, network, JOBSHOP.features().candidates, shops, [Scenarios.deterministic()] * 3,
+    played = play(JOBSHOP, network, CANDIDATES, shops, [Scenarios.deterministic()] * 3,
                   torch.Generator().manual_seed(0), has_critic=True)  # fmt: skip
-    score, value = network(torch.from_numpy(played.seen), torch.from_numpy(played.legal))
+    score, value = network({"rows": torch.from_numpy(played.seen["rows"])}, torch.from_numpy(played.legal))
     logs = score.log_softmax(1).gather(1, torch.from_numpy(played.actions)[:, None])[:, 0]
     assert logs.detach().numpy() == pytest.approx(played.log_probabilities, abs=1e-5)
     assert value.detach().numpy() == pytest.approx(played.values, abs=1e-5)
     settings = PpoSettings(minibatch=10**6, learning_rate=1e-9)
     optimiser = torch.optim.SGD(network.parameters(), 0.0)
     judgement = judged(played, replace(settings, instances=1, samples=3), np.ones(3))
-    notes = update(network, optimiser, played, judgement, settings, np.random.default_rng(0))
+    head = make_head(JOBSHOP.process(shops, [Scenarios.deterministic()] * 3).decision)
+    notes = update(network, head, optimiser, played, judgement, settings, np.random.default_rng(0))
     assert notes["kl"] == pytest.approx(0, abs=1e-6) and notes["clipped"] == 0
 
 
@@ -90,40 +100,47 @@ def test_the_first_pass_begins_at_ratio_one():
 def test_a_problem_of_two_states_is_solved(baseline, tmp_path):
     """Pay 2 now and 0 later, or 1 now and 3 later: patience costs 2, greed 4."""
     settings = PpoSettings(encoder="plain", width=8, layers=1, iterations=60, instances=4, samples=8, minibatch=64,
-                           baseline=baseline, learning_rate=3e-2, entropy=0.0, validate_every=60)  # fmt: skip
-    recipe = Recipe("toy", [{}], [{}], validation_instances=1)
-    trainer = Trainer(toy_choice.PROBLEM, recipe, settings, tmp_path)
-    trainer.run(Control())
-    assert trainer.validated() == 2.0
+                           baseline=baseline, learning_rate=3e-2, entropy=0.0)  # fmt: skip
+    recipe = Recipe("toy", [{}], [{}], validation_instances=1, validate_every=60)
+    learner = PpoLearner(toy_choice.PROBLEM, recipe, settings)
+    Training(learner, recipe, 60, tmp_path).run(Control())
+    assert learner.validated() == 2.0
 
 
 # Runs ---------------------------------------------------------------------------------------------------------------
 
 
-def trained(folder, resume=False, stop_at=None, seed=0, settings=QUICK):
-    trainer = Trainer(JOBSHOP, replace(SMALL, seed=seed), settings, folder, resume)
+def trained(folder, resume=False, stop_at=None, seed=0, **changed):
+    settings = {**QUICK, **changed}
+    recipe = replace(SMALL, seed=seed, training=settings)
+    learner = PpoLearner(JOBSHOP, recipe, PpoSettings(**settings))
+    training = Training(learner, recipe, settings["iterations"], folder, resume)
 
     class Stop(Control):
         @property
         def should_stop(self):
-            return trainer.done == stop_at
+            return training.done == stop_at
 
-    trainer.run(Stop())
+    training.run(Stop())
     return checkpoint.load(folder / "last")
 
 
-@pytest.mark.parametrize("baseline", ["group", "critic"])
-def test_equal_seeds_give_equal_weights_and_a_resumed_run_those_of_an_uninterrupted_one(baseline, tmp_path):
-    settings = replace(QUICK, baseline=baseline)
-    whole, about = trained(tmp_path / "whole", settings=settings)
-    trained(tmp_path / "part", stop_at=2, settings=settings)
-    again, about_again = trained(tmp_path / "part", resume=True, settings=settings)
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"baseline": "critic"}, {"self_labelling": 3}, {"extremes": 1}, {"encoder": "plain"}, {"encoder": "graph"},
+     {"encoder": "graph-once"}],
+    ids=str,
+)  # fmt: skip
+def test_equal_seeds_give_equal_weights_and_a_resumed_run_those_of_an_uninterrupted_one(changed, tmp_path):
+    whole, about = trained(tmp_path / "whole", **changed)
+    trained(tmp_path / "part", stop_at=2, **changed)
+    again, about_again = trained(tmp_path / "part", resume=True, **changed)
     assert whole.keys() == again.keys() and all((whole[name] == again[name]).all() for name in whole)
     assert (about["validation"], about["best"]) == (about_again["validation"], about_again["best"])
     lines = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "part")]
     columns_kept = [[line.split(",")[3:] for line in text] for text in lines]  # not the times
     assert columns_kept[0] == columns_kept[1] and len(lines[0]) == 5
-    other, _ = trained(tmp_path / "other", seed=1, settings=settings)
+    other, _ = trained(tmp_path / "other", seed=1, **changed)
     assert any((whole[name] != other[name]).any() for name in whole)
 
 
@@ -167,13 +184,14 @@ def test_train_from_the_command_line(tmp_path, capsys):
     recipe = tmp_path / "small.toml"
     recipe.write_text(
         'method = "ppo"\nproblem = "jobshop"\nsizes = [{jobs = 4, machines = 3}]\n'
-        'validation = [{jobs = 4, machines = 3}]\nvalidation_instances = 2\n[instance]\ndispatch = "active"\n'
-        "[ppo]\nwidth = 8\niterations = 2\ninstances = 2\nsamples = 2\nvalidate_every = 1\n"
+        "validation = [{jobs = 4, machines = 3}]\nvalidation_instances = 2\nvalidate_every = 1\n"
+        '[instance]\ndispatch = "active"\n'
+        "[training]\nwidth = 8\niterations = 2\ninstances = 2\nsamples = 2\n"
     )
     out = str(tmp_path / "run")
     assert cli.main(["train", str(recipe), "--out", out]) == 0
     assert "best policy" in capsys.readouterr().out
-    assert cli.main(["train", str(recipe), "--out", out, "--set", "ppo.iterations=3", "--resume"]) == 2
+    assert cli.main(["train", str(recipe), "--out", out, "--set", "training.iterations=3", "--resume"]) == 2
     assert cli.main(["solve", "jobshop/ft06", "--solver", "ppo", "--set", f"checkpoint={out}/best", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["verified"] and result["value"] >= 55
@@ -182,7 +200,11 @@ def test_train_from_the_command_line(tmp_path, capsys):
         ('method = "spt"\nproblem = "jobshop"\n', "spt is not trained by recipes"),
         ('method = "ppo"\nproblem = "jobshop"\nsizes = []\nvalidation = []\n', "must each name one size or more"),
         ('method = "ppo"\nproblem = "jobshop"\nsise = []\nsizes=[]\nvalidation=[]\n', "sise"),
-        ('method = "ppo"\nproblem = "hydrothermal"\n', "does not fit hydrothermal"),
+        (
+            'method = "ppo"\nproblem = "jobshop"\nsizes=[{jobs=3,machines=3}]\nvalidation=[{jobs=3,machines=3}]\n'
+            '[training]\nencoder = "plane"\n',
+            "encoder",
+        ),
     ]:
         recipe.write_text(text)
         assert cli.main(["train", str(recipe), "--out", str(tmp_path / "no")]) == 2
@@ -199,6 +221,10 @@ def network(seed=0, width=16):
     return made, {name: tensor.numpy().copy() for name, tensor in made.state_dict().items()}
 
 
+def scores_of(weights, rows, legal):
+    return forward.output("candidates", weights, {"rows": rows}, legal)
+
+
 def observed(count=6, steps=4):
     """Observations in the middle of episodes of shops of several sizes."""
     shops = [draw(np.random.default_rng(k), 3 + k % 4, 4, settings=ACTIVE) for k in range(count)]
@@ -209,29 +235,116 @@ def observed(count=6, steps=4):
     return process.observe()
 
 
-def test_numpy_and_torch_say_the_same():
-    made, weights = network()
-    observation = observed()
-    rows, legal = JOBSHOP.features().candidates(observation), np.array(observation.legal)
-    ours = forward.scores(weights, rows, legal)
-    theirs = made.scores(torch.from_numpy(rows), torch.from_numpy(legal)).detach().numpy()
-    assert (np.isinf(ours) == np.isinf(theirs)).all()
-    assert ours[legal] == pytest.approx(theirs[legal], rel=1e-4, abs=1e-4)
-    assert (ours.argmax(1) == theirs.argmax(1)).all()
+SIZES = {
+    "jobshop": {"jobs": 4, "machines": 3},
+    "lotsizing": {"items": 3, "machines": 2, "periods": 5},
+    "hydrothermal": {"instance": "hydrothermal/case3"},
+    "llmserving": {"requests": 12},
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "encoder"),
+    [("jobshop", "candidates"), ("jobshop", "graph"), ("jobshop", "graph-once"), ("jobshop", "plain"),
+     ("lotsizing", "plain"), ("hydrothermal", "plain"), ("llmserving", "plain"), ("llmserving", "graph")],
+)  # fmt: skip
+def test_every_family_is_learned_and_numpy_decides_as_torch_does(family, encoder, tmp_path):
+    """Two iterations, then greedy episodes: torch's and NumPy's cost the same, on padded instances of two sizes."""
+    problem = find_problem(family)
+    size = SIZES[family]
+    larger = {key: count + 1 if key in ("jobs", "requests") else count for key, count in size.items()}
+    training = {**QUICK, "encoder": encoder, "iterations": 2, "learning_rate": 0.1}
+    recipe = Recipe(family, [size, larger], [size, larger], validation_instances=3, training=training)
+    learner = PpoLearner(problem, recipe, PpoSettings(**training))
+    Training(learner, recipe, 2, tmp_path).run(Control())
+    policy, about = load(problem, str(tmp_path / "last"))
+    assert about["validation"] == learner.validated()
+    for drawn in learner.source.validation:
+        played = learner._play(drawn.instances, drawn.scenarios, None)
+        process = problem.process(drawn.instances, drawn.scenarios, learner.fit)
+        costs, is_over = run_episodes(process, pickle.loads(pickle.dumps(policy)), np.random.default_rng(0), None)
+        assert is_over.all() and costs == pytest.approx(played.totals, rel=1e-4)
+
+
+def test_targets_are_drawn_and_judged_as_a_normal_distribution_says():
+    head, legal = make_head(Decision("targets", 2)), torch.tensor([[[0.0, 1.0], [4.0, 1.0]]])  # the second is fixed
+    said = torch.tensor([[[0.3, 0.1], [0.5, 0.2]]])
+    output, wide = said.expand(20000, 2, 2), legal.expand(20000, 2, 2)
+    drawn = head.draw(output, wide, torch.Generator().manual_seed(0))[:, 0].numpy()
+    deviation = math.exp(NARROWEST + (WIDEST - NARROWEST) / (1 + math.exp(-1.5)))
+    assert drawn.mean() == pytest.approx(0.3, abs=0.02) and drawn.std() == pytest.approx(deviation, rel=0.02)
+    right = torch.distributions.Normal(0.3, deviation)
+    logs, entropy = head.judge(said, legal, torch.tensor([[0.7, 5.0]]))
+    assert logs.item() == pytest.approx(right.log_prob(torch.tensor(0.7)).item(), abs=1e-5)
+    assert entropy.item() == pytest.approx(right.entropy().item(), abs=1e-5)
+    assert head.mode(said, legal).tolist() == [pytest.approx([0.3, 0.1])]
+
+
+def test_machines_choose_independently_and_those_of_the_padding_do_not_count():
+    legal = torch.tensor([[[True, True, False], [True, True, True], [False, False, False]]])
+    output = torch.tensor([[[1.0, 2.0, 9.0], [0.0, 0.0, 0.0], [3.0, 3.0, 3.0]]]).masked_fill(~legal, -math.inf)
+    head = make_head(Decision("per_machine", 3, 3))
+    logs, entropy = head.judge(output, legal, torch.tensor([[1, 2, 0]]))
+    first = 1 / (1 + math.exp(-1))
+    assert logs.item() == pytest.approx(math.log(first / 3), abs=1e-6)
+    right = -first * math.log(first) - (1 - first) * math.log(1 - first) + math.log(3)
+    assert entropy.item() == pytest.approx(right, abs=1e-6)
+    drawn = head.draw(output.expand(9000, 3, 3), legal, torch.Generator().manual_seed(0)).numpy()
+    assert np.bincount(drawn[:, 0], minlength=3) / 9000 == pytest.approx([1 - first, first, 0], abs=0.02)
+    assert np.bincount(drawn[:, 1], minlength=3) / 9000 == pytest.approx([1 / 3] * 3, abs=0.02)
+
+
+def test_what_is_imitated_becomes_likelier_and_sizes_join_by_the_curriculum():
+    recipe = replace(SMALL, curriculum=10, training={**QUICK, "learning_rate": 0.03})
+    learner = PpoLearner(JOBSHOP, recipe, PpoSettings(**recipe.training))
+    sizes = [{len(one.job_first) - 1 for k in range(20)
+              for one in learner.source.draw(np.random.default_rng(k), number, 1).instances}
+             for number in (0, 9, 10)]  # fmt: skip
+    assert sizes == [{4}, {4}, {4, 5}]
+    drawn = learner.source.draw(np.random.default_rng(0), 0, 2)
+    envs, streams = ([one for one in many for _ in range(4)] for many in (drawn.instances, drawn.scenarios))
+    played = learner._play(envs, streams, torch.Generator().manual_seed(0), 4)
+    best = decisions_of(played, 4, [0])
+    assert set(played.place[best] % 8) == {played.totals[:4].argmin(), 4 + played.totals[4:].argmin()}
+    judgement = judged(played, learner.settings, np.ones(8))
+
+    def likelihood():
+        legal = torch.from_numpy(played.legal[best])
+        output = learner.network.scores({"rows": torch.from_numpy(played.seen["rows"][best])}, legal)
+        return learner.head.judge(output, legal, torch.from_numpy(played.actions[best]))[0].mean().item()
+
+    before = likelihood()
+    for _ in range(10):
+        update(learner.network, learner.head, learner.optimiser, played, judgement, learner.settings,
+               np.random.default_rng(0), best, imitates=True)  # fmt: skip
+    assert likelihood() > before + 0.05
+
+
+def test_tensorboard_has_what_the_log_has(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = replace(SMALL, training=QUICK, tensorboard=True)
+    Training(PpoLearner(JOBSHOP, recipe, PpoSettings(**QUICK)), recipe, 4, tmp_path).run(Control())
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    lines = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
+    for name in ("cost", "entropy", "validation"):
+        there = [(event.step, event.value) for event in events.Scalars(name)]
+        assert there == [(int(x["iteration"]), pytest.approx(float(x[name]), rel=1e-4)) for x in lines if x[name]]
 
 
 def test_neither_padding_nor_company_nor_order_changes_a_score():
     _, weights = network()
     observation = observed()
-    rows, legal = JOBSHOP.features().candidates(observation), np.array(observation.legal)
-    together = forward.scores(weights, rows, legal)
-    wide = forward.scores(weights, np.pad(rows, ((0, 0), (0, 5), (0, 0))), np.pad(legal, ((0, 0), (0, 5))))
+    rows, legal = CANDIDATES.read(observation, np.arange(6))["rows"], np.array(observation.legal)
+    together = scores_of(weights, rows, legal)
+    wide = scores_of(weights, np.pad(rows, ((0, 0), (0, 5), (0, 0))), np.pad(legal, ((0, 0), (0, 5))))
     assert wide[:, : legal.shape[1]][legal] == pytest.approx(together[legal], abs=1e-4)
     order = np.random.default_rng(0).permutation(legal.shape[1])
     for env in range(len(rows)):
-        alone = forward.scores(weights, rows[env : env + 1], legal[env : env + 1])[0]
+        alone = scores_of(weights, rows[env : env + 1], legal[env : env + 1])[0]
         assert alone[legal[env]] == pytest.approx(together[env][legal[env]], abs=1e-4)
-    mixed = forward.scores(weights, rows[:, order], legal[:, order])
+    mixed = scores_of(weights, rows[:, order], legal[:, order])
     assert mixed[legal[:, order]] == pytest.approx(together[:, order][legal[:, order]], abs=1e-4)
 
 
@@ -261,7 +374,7 @@ def test_a_spoiled_checkpoint_gives_a_message(spoil, tmp_path):
     if spoil == "family":
         about["problem"] = "lotsizing"
     if spoil == "encoder":
-        about["network"] = {"encoder": "plain"}
+        about["network"] = {"encoder": "plane"}
     checkpoint.save(tmp_path / "c", weights, about)
     data, said = next((tmp_path / "c").glob("*.safetensors")), tmp_path / "c" / checkpoint.ABOUT
     if spoil == "missing":
@@ -277,7 +390,7 @@ def test_a_spoiled_checkpoint_gives_a_message(spoil, tmp_path):
     message = {
         "missing": "safetensors is missing", "truncated": "truncated or changed",
         "tampered": "truncated or changed", "no json": "expected JSON", "format": "expected a checkpoint of format 1",
-        "family": "a policy for lotsizing, not for jobshop", "encoder": "expected a network that reads candidates",
+        "family": "a policy for lotsizing, not for jobshop", "encoder": "expected a network whose encoder is",
     }[spoil]  # fmt: skip
     with pytest.raises(InputError, match=message):
         orl.solve("jobshop/ft06", "ppo", settings={"checkpoint": str(tmp_path / "c")})
@@ -314,14 +427,15 @@ def test_the_policy_draws_by_its_scores():
     """At temperature 1 choices come as often as the softmax says, at 0 always the likeliest."""
     _, weights = network()
     observation = observed(count=1, steps=0)
-    policy = LearnedPolicy(weights, JOBSHOP.features().candidates, 1.0)
-    scores = policy.scores(observation, np.array([0]))[0]
+    policy = LearnedPolicy(JOBSHOP, "candidates", weights, 1.0)
+    scores = policy.output(observation, np.array([0]), policy.start([None], np.random.default_rng(0)))[0]
     right = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
     rng = np.random.default_rng(0)
-    drawn = np.bincount([policy.decide(observation, rng)[0][0] for _ in range(3000)], minlength=len(right)) / 3000
+    memory = policy.start([None], rng)
+    drawn = np.bincount([policy.decide(observation, memory)[0][0] for _ in range(3000)], minlength=len(right)) / 3000
     assert drawn == pytest.approx(right, abs=0.04)
     greedy = replace(policy, temperature=0.0)
-    assert greedy.decide(observation, rng)[0][0] == scores.argmax()
+    assert greedy.decide(observation, memory)[0][0] == scores.argmax()
 
 
 def test_the_policy_that_is_shipped_is_as_good_as_it_says():

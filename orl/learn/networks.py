@@ -1,21 +1,31 @@
-"""Networks that read `orl.features` and answer a decision: an encoder, a head, a critic. `forward` needs torch alone.
+"""Networks that read `orl.learn.readers` and answer a decision: an encoder, a score for each choice, a critic.
 
 `CandidateNet` reads a row a choice. It is a stack of permutation-equivariant layers (Zaheer et al. 2017, Deep Sets,
 arXiv 1703.06114): every choice is told its own row, mean and maximum over all candidates, and the mean over the legal
 ones, so it may be trained on few choices and asked about many, in any order.
 
-`PlainNet` reads one vector: two hidden layers, for clients whose shapes never change.
+`GraphNet` reads a graph with relational graph convolutions (Schlichtkrull et al. 2017, arXiv 1703.06103), either anew
+at every decision or once an episode; what it knows of a choice's node goes to a `CandidateNet`.
+
+`PlainNet` reads one vector: hidden layers of tanh, for clients whose shapes never change.
+
+All are asked in the same way: `embed` what an episode begins with, then `scores`, or `forward` for the critic, too.
+`orl.learn.forward` says the same in NumPy.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from .readers import Encoder
+
+Seen = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -24,25 +34,32 @@ class NetworkSettings:
 
     Parameters
     ----------
-    encoder : 'candidates' or 'plain'
-        Reads `Features.candidates` or `Features.flat`.
+    encoder : 'candidates', 'plain', 'graph' or 'graph-once'
+        See `orl.learn.readers`.
     inputs : int
         Features a candidate, or of the vector.
-    choices : int
-        Of a plain network, whose outputs are counted; 0 with candidates, of which there may be any number.
-    width, layers : int
+    nodes, relations : int
+        Features a node and kinds of edges of a graph.
+    outputs : sequence of int
+        Shape of one environment's mask, for a plain network, whose outputs are counted.
+    width, layers, graph_layers : int
     """
 
-    encoder: Literal["candidates", "plain"] = "candidates"
-    inputs: int = 1
-    choices: int = 0
+    encoder: Encoder = "candidates"
+    inputs: int = 0
+    nodes: int = 0
+    relations: int = 0
+    outputs: tuple[int, ...] = ()
     width: int = 64
     layers: int = 3
+    graph_layers: int = 2
 
 
 def make_network(settings: NetworkSettings) -> nn.Module:
     """Return a network with fresh weights, drawn by torch's generator."""
-    return CandidateNet(settings) if settings.encoder == "candidates" else PlainNet(settings)
+    if settings.encoder == "plain":
+        return PlainNet(settings)
+    return CandidateNet(settings) if settings.encoder == "candidates" else GraphNet(settings)
 
 
 class CandidateNet(nn.Module):
@@ -59,20 +76,23 @@ class CandidateNet(nn.Module):
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
 
-    def forward(self, rows: Tensor, legal: Tensor) -> tuple[Tensor, Tensor]:
+    def embed(self, begun: Seen) -> None:
+        """Remember nothing of how an episode began."""
+
+    def forward(self, seen: Seen, legal: Tensor, embedded: None = None) -> tuple[Tensor, Tensor]:
         """Return scores (n, K), minus infinity where illegal, and values (n,).
 
         Parameters
         ----------
-        rows : float Tensor (n, K, inputs)
+        seen : 'rows' -> float Tensor (n, K, inputs)
         legal : bool Tensor (n, K)
         """
-        hidden, means = self._encoded(rows, legal)
+        hidden, means = self._encoded(seen["rows"], legal)
         return self._scored(hidden, legal), self.critic(_context(hidden, means)).squeeze(-1)
 
-    def scores(self, rows: Tensor, legal: Tensor) -> Tensor:
+    def scores(self, seen: Seen, legal: Tensor, embedded: None = None) -> Tensor:
         """Return the scores alone, which are cheaper."""
-        return self._scored(self._encoded(rows, legal)[0], legal)
+        return self._scored(self._encoded(seen["rows"], legal)[0], legal)
 
     def _encoded(self, rows: Tensor, legal: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is known of each candidate (n, K, width), 0 where there is none, and the weights of the means."""
@@ -95,23 +115,89 @@ def _context(hidden: Tensor, means: Tensor) -> Tensor:
     return torch.cat([hidden.amax(1), torch.bmm(means, hidden).flatten(1)], dim=1)
 
 
-class PlainNet(nn.Module):
-    """Scores of choices from one vector, and the value of the state; actor and critic share nothing."""
+class GraphNet(nn.Module):
+    """A `CandidateNet` that is told, of each choice, what graph convolutions know of its node."""
 
     def __init__(self, settings: NetworkSettings):
         super().__init__()
-        self.actor = _layers(settings.inputs, settings.width, settings.layers, settings.choices)
+        from torch_geometric.nn import RGCNConv  # slow to load
+
+        self.is_once, width = settings.encoder == "graph-once", settings.width
+        sizes = [settings.nodes, *([width] * settings.graph_layers)]
+        self.convolutions = nn.ModuleList(
+            RGCNConv(here, there, settings.relations, aggr="mean") for here, there in pairwise(sizes)
+        )
+        told = settings.inputs if self.is_once else 1  # or whether it is legal
+        form = NetworkSettings(inputs=width + told, width=width, layers=settings.layers)
+        self.head = CandidateNet(form)
+
+    def embed(self, begun: Seen) -> Tensor | None:
+        """Return what is known of each node when an episode begins, (num_envs, V, width)."""
+        return self._convolved(begun) if self.is_once else None
+
+    def forward(self, seen: Seen, legal: Tensor, embedded: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return scores (n, K), minus infinity where illegal, and values (n,).
+
+        Parameters
+        ----------
+        seen : name -> Tensor (n, ...)
+            A graph, or else 'rows', 'choice_nodes' and, in 'episode', the place of each decision in `embedded`.
+        legal : bool Tensor (n, K)
+        """
+        return self.head({"rows": self._rows(seen, legal, embedded)}, legal)
+
+    def scores(self, seen: Seen, legal: Tensor, embedded: Tensor | None = None) -> Tensor:
+        """Return the scores alone."""
+        return self.head.scores({"rows": self._rows(seen, legal, embedded)}, legal)
+
+    def _rows(self, seen: Seen, legal: Tensor, embedded: Tensor | None) -> Tensor:
+        if embedded is None:
+            nodes, episode = self._convolved(seen), torch.arange(len(legal))
+            told = legal.unsqueeze(-1).to(nodes.dtype)
+        else:
+            nodes, episode, told = embedded, seen["episode"], seen["rows"]
+        about = seen["choice_nodes"]
+        known = nodes[episode[:, None], about.clamp(min=0)] * (about >= 0).unsqueeze(-1)
+        return torch.cat([told, known], dim=-1)
+
+    def _convolved(self, graph: Seen) -> Tensor:
+        """Return the nodes of padded graphs, (n, V, width), 0 in the padding."""
+        is_node, edges = graph["is_node"], graph["edges"]
+        place = is_node.flatten().cumsum(0) - 1  # of a node among all graphs' nodes
+        which, edge = (edges[:, 0] >= 0).nonzero(as_tuple=True)
+        index = place[which * is_node.shape[1] + edges[which, :, edge].T]
+        kind = graph["edge_features"][which, edge].argmax(-1)
+        hidden = graph["nodes"][is_node]
+        for number, convolution in enumerate(self.convolutions):
+            new = torch.relu(convolution(hidden, index, kind))
+            hidden = new if number == 0 else hidden + new
+        result = hidden.new_zeros((*is_node.shape, hidden.shape[-1]))
+        result[is_node] = hidden
+        return result
+
+
+class PlainNet(nn.Module):
+    """Scores of choices, or means and deviations of targets, from one vector; actor and critic share nothing."""
+
+    def __init__(self, settings: NetworkSettings):
+        super().__init__()
+        self.outputs = settings.outputs
+        self.actor = _layers(settings.inputs, settings.width, settings.layers, math.prod(settings.outputs))
         self.critic = _layers(settings.inputs, settings.width, settings.layers, 1)
         for last in self.actor[-1].parameters():
             nn.init.zeros_(last)
 
-    def forward(self, vector: Tensor, legal: Tensor) -> tuple[Tensor, Tensor]:
-        """Return scores (n, choices), minus infinity where illegal, and values (n,)."""
-        return self.scores(vector, legal), self.critic(vector).squeeze(-1)
+    def embed(self, begun: Seen) -> None:
+        """Remember nothing of how an episode began."""
 
-    def scores(self, vector: Tensor, legal: Tensor) -> Tensor:
+    def forward(self, seen: Seen, legal: Tensor, embedded: None = None) -> tuple[Tensor, Tensor]:
+        """Return scores (n, *mask), minus infinity where illegal, and values (n,)."""
+        return self.scores(seen, legal), self.critic(seen["vector"]).squeeze(-1)
+
+    def scores(self, seen: Seen, legal: Tensor, embedded: None = None) -> Tensor:
         """Return the scores alone."""
-        return self.actor(vector).masked_fill(~legal, -math.inf)
+        said = self.actor(seen["vector"]).unflatten(-1, self.outputs)
+        return said.masked_fill(~legal, -math.inf) if legal.dtype == torch.bool else said
 
 
 def _layers(inputs: int, width: int, layers: int, outputs: int) -> nn.Sequential:

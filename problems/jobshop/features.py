@@ -139,11 +139,16 @@ def graph(observation: Observation) -> Mapping[str, np.ndarray]:
         "edges": np.where(is_edge[:, None], np.stack(ends, axis=1), -1),
         "edge_features": is_edge[:, :, None] * kinds,
         "legal": observation.legal.copy(),
-        "choice_nodes": view["candidate"].copy(),  # an operation's node has its number
+        "choice_nodes": choice_nodes(observation),
     }
 
 
-FEATURES = Features(flat=flat, graph=graph, candidates=candidates)
+def choice_nodes(observation: Observation) -> np.ndarray:
+    """Return the node of each job's next operation, which has the operation's number, (num_envs, J + 1); -1: none."""
+    return observation.arrays["candidate"].copy()
+
+
+FEATURES = Features(flat=flat, graph=graph, candidates=candidates, choice_nodes=choice_nodes)
 
 
 def _job_of_op(job_first: np.ndarray, ops: int) -> np.ndarray:

@@ -40,7 +40,7 @@ class LearnedSettings:
 
 
 def _fits(problem: Problem) -> bool:
-    return problem.features is not None and problem.features().candidates is not None
+    return problem.features is not None
 
 
 def _train(data: Mapping[str, Any], path: Path, folder: Path, resume: bool, control: Control) -> None:

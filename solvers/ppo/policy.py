@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from orl.errors import InputError
 from orl.learn import checkpoint, forward
+from orl.learn.readers import Encoder, Reader, make_reader
 from orl.problem import Problem
 from orl.process import Observation
+from orl.registry import find_problem
 from orl.result import Status
 from orl.simulate import run_episodes
 from orl.solver import Outcome, Task
@@ -22,80 +25,103 @@ from orl.solver import Outcome, Task
 BATCH = 32  # samples that are made side by side
 
 
+class Memory(NamedTuple):
+    """What a policy carries through an episode: its draws, and what the network knows since the beginning."""
+
+    rng: np.random.Generator
+    embedded: np.ndarray | None = None
+    has_begun: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class LearnedPolicy:
-    """Takes the choice with the highest score, or draws one by the scores.
+    """Takes the likeliest decision, or draws one by the probabilities.
 
     Parameters
     ----------
+    problem : Problem
+    encoder : str
+        What the network reads, see `orl.learn.readers`.
     weights : name -> ndarray
-    read : callable (observation) -> float32 ndarray (num_envs, width, c)
     temperature : float
-        0: the highest score.
+        0: the likeliest.
     """
 
+    problem: Problem
+    encoder: Encoder
     weights: Mapping[str, np.ndarray]
-    read: Callable[[Observation], np.ndarray]
     temperature: float = 0.0
     clairvoyant = False
 
-    def start(self, instances: Sequence[Any], rng: np.random.Generator) -> np.random.Generator:
-        return rng
+    @cached_property
+    def reader(self) -> Reader:
+        return make_reader(self.problem, self.encoder)
 
-    def decide(self, observation: Observation, memory: np.random.Generator) -> tuple[np.ndarray, np.random.Generator]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.problem.name, self.encoder, self.weights, self.temperature)
+
+    def start(self, instances: Sequence[Any], rng: np.random.Generator) -> Memory:
+        return Memory(rng)
+
+    def decide(self, observation: Observation, memory: Memory) -> tuple[np.ndarray, Memory]:
         legal = np.asarray(observation.legal)
-        actions = legal.argmax(axis=1)
-        is_open = np.flatnonzero(legal.sum(axis=1) > 1)
-        if len(is_open):
-            scores = self.scores(observation, is_open)
+        if not memory.has_begun:
+            embedded = forward.embed(self.encoder, self.weights, self.reader.begin(observation))
+            memory = Memory(memory.rng, embedded, True)
+        if legal.dtype != bool:
+            mean = self.output(observation, np.arange(len(legal)), memory)[:, 0]
+            low, high = legal[:, 0], legal[:, 1]
+            return low + (np.clip(mean, -1, 1) + 1) / 2 * (high - low), memory
+        actions = legal.argmax(axis=-1)
+        free = np.flatnonzero((legal.sum(axis=-1) > 1).reshape(len(legal), -1).any(axis=1))
+        if len(free):
+            scores = self.output(observation, free, memory)
             if self.temperature > 0:
-                scores = scores / self.temperature + memory.gumbel(size=scores.shape)
-            actions[is_open] = scores.argmax(axis=1)
+                scores = scores / self.temperature + memory.rng.gumbel(size=scores.shape)
+            actions[free] = scores.argmax(axis=-1)
         return actions, memory
 
-    def scores(self, observation: Observation, envs: np.ndarray) -> np.ndarray:
-        """Return the scores of choices in some environments, minus infinity where illegal."""
-        rows, legal = self.read(observation)[envs], np.asarray(observation.legal)[envs]
-        return forward.scores(self.weights, rows, legal)
+    def output(self, observation: Observation, envs: np.ndarray, memory: Memory) -> np.ndarray:
+        """Return what the network says in some environments: scores of choices, minus infinity where illegal."""
+        seen, legal = self.reader.read(observation, envs), np.asarray(observation.legal)[envs]
+        embedded = None if memory.embedded is None else memory.embedded[envs]
+        return forward.output(self.encoder, self.weights, seen, legal, embedded)
+
+
+def _unpickled(family: str, *told: Any) -> LearnedPolicy:
+    return LearnedPolicy(find_problem(family), *told)
 
 
 def policy_of(task: Task) -> LearnedPolicy:
     """Return the greedy policy of a task's checkpoint."""
-    weights, _ = _load(task.problem, task.settings.checkpoint)
-    return _policy(task.problem, weights)
+    return load(task.problem, task.settings.checkpoint)[0]
 
 
-def _policy(problem: Problem, weights: Mapping[str, np.ndarray], temperature: float = 0.0) -> LearnedPolicy:
-    assert problem.features is not None
-    read = problem.features().candidates
-    assert read is not None
-    return LearnedPolicy(weights, read, temperature)
-
-
-def _load(problem: Problem, folder: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load(problem: Problem, folder: str) -> tuple[LearnedPolicy, dict[str, Any]]:
+    """Return a checkpoint's greedy policy, and what else it tells; '' is the one that comes with the family."""
     path = Path(folder) if folder else Path(str(package_files("orl.solvers.ppo"))) / "checkpoints" / problem.name
     if not folder and not path.is_dir():
         raise InputError(f"no policy comes with {problem.name} yet; train one and name it with checkpoint=.")
     weights, about = checkpoint.load(path)
     if about.get("problem") != problem.name:
         raise InputError(f"{path}: a policy for {about.get('problem')}, not for {problem.name}.")
-    network = about.get("network", {})
-    if network.get("encoder") != "candidates":
-        raise InputError(f"{path}: expected a network that reads candidates, got {network.get('encoder')!r}.")
-    return weights, about
+    encoder = about.get("network", {}).get("encoder")
+    if encoder not in forward.ANSWERS:
+        raise InputError(f"{path}: expected a network whose encoder is {', '.join(forward.ANSWERS)}, got {encoder!r}.")
+    return LearnedPolicy(problem, encoder, weights), about
 
 
 def sample(task: Task) -> Outcome:
     """Make one greedy solution, then drawn ones, and keep the best; the first is made whatever the time limit."""
     problem, settings, control = task.problem, task.settings, task.control
-    weights, about = _load(problem, settings.checkpoint)
+    greedy, about = load(problem, settings.checkpoint)
     instance = _as_trained(task.instance, about.get("instance", {}))
     rng = np.random.default_rng([task.seed, 0])
     best, solution, made = np.inf, None, 0
     with control.progress(settings.samples, "samples") as bar:
         while made < settings.samples and not (made and control.should_stop):
             count = 1 if made == 0 else min(BATCH, settings.samples - made)
-            policy = _policy(problem, weights, settings.temperature if made else 0.0)
+            policy = dataclasses.replace(greedy, temperature=settings.temperature) if made else greedy
             process = problem.process([instance] * count, [task.scenarios[0]] * count)
             costs, is_over = run_episodes(process, policy, rng, control if made else None)
             costs[~is_over] = np.inf  # the time was over before

@@ -1,18 +1,15 @@
 """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347), read from top to bottom.
 
-Settings, recipe, network, storage, rollout, advantage, update, log. Episodes are played to their ends by the batched
-processes of a family, in this process; torch has one thread. All randomness of an iteration follows from the seed and
-its number, so a run that was killed goes on to the same weights.
+Settings, storage, rollout, advantage, update, loop. Episodes are played to their ends by the batched processes of a
+family, in this process; torch has one thread. Networks, heads, recipes, logs and checkpoints are those of `orl.learn`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,11 +19,12 @@ from torch import Tensor
 
 from orl import params
 from orl.errors import InputError
-from orl.features import Features
-from orl.files import read_text, write_atomically
-from orl.learn import checkpoint
+from orl.gym.actions import to_process
 from orl.learn.advantages import advantages
+from orl.learn.heads import Head, is_open, make_head
 from orl.learn.networks import NetworkSettings, make_network
+from orl.learn.readers import Encoder, Reader, make_reader
+from orl.learn.training import Recipe, Source, Training
 from orl.problem import Problem
 from orl.registry import find_problem
 from orl.scenario import Purpose, generator
@@ -41,14 +39,20 @@ class PpoSettings:
 
     Parameters
     ----------
-    encoder : 'candidates' or 'plain'
-        What the network reads, `Features.candidates` or `Features.flat`.
-    width, layers : int
+    encoder : 'candidates', 'plain', 'graph' or 'graph-once'
+        What the network reads, see `orl.learn.readers`.
+    width, layers, graph_layers : int
         Of the network.
     iterations : int
         Of playing and updating.
+    self_labelling : int
+        So many iterations at first imitate the best of the environments that play the same instance (Corsini et al.
+        2024, arXiv 2401.11849), instead of the clipped objective.
     instances, samples : int
         Of an iteration: drawn instances with a scenario each, and environments that play each of them.
+    extremes : int
+        Learn from so many of the best and as many of the worst environments of an instance alone, which tell most for
+        the time of an update (Xu et al. 2025, arXiv 2504.13818); 0: from all of them.
     baseline : 'group' or 'critic'
         What costs are compared with: the mean of the environments that play the same instance and scenario, divided by
         their spread (as Kwon et al. 2020, POMO, arXiv 2010.16011); or a critic, by generalised advantage estimation.
@@ -64,16 +68,17 @@ class PpoSettings:
         Weight of the entropy, which keeps samples different.
     value_weight, max_gradient : float
         Weight of the critic's squared error; the norm that gradients are cut to.
-    validate_every : int
-        Iterations between two looks at the validation instances and two checkpoints.
     """
 
-    encoder: Literal["candidates", "plain"] = "candidates"
+    encoder: Encoder = "candidates"
     width: int = 64
     layers: int = 3
+    graph_layers: int = 2
     iterations: int = 1000
+    self_labelling: int = 0
     instances: int = 8
     samples: int = 32
+    extremes: int = 0
     baseline: Literal["group", "critic"] = "group"
     gae_decay: float = 0.95
     epochs: int = 1
@@ -83,10 +88,9 @@ class PpoSettings:
     entropy: float = 0.01
     value_weight: float = 0.5
     max_gradient: float = 1.0
-    validate_every: int = 20
 
     def __post_init__(self) -> None:
-        for key in ("width", "layers", "iterations", "instances", "samples", "epochs", "minibatch", "validate_every"):
+        for key in ("width", "layers", "iterations", "instances", "samples", "epochs", "minibatch"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be >= 1, got {getattr(self, key)}.")
         for key in ("clip", "learning_rate", "max_gradient"):
@@ -94,34 +98,10 @@ class PpoSettings:
                 raise ValueError(f"{key} must be > 0, got {getattr(self, key)}.")
         if self.baseline == "group" and self.samples < 2:
             raise ValueError("baseline=group compares environments of the same instance: samples must be >= 2.")
+        if not 0 <= 2 * self.extremes <= self.samples:
+            raise ValueError(f"extremes must be in 0..samples / 2, got {self.extremes}.")
         if not 0 <= self.gae_decay <= 1:
             raise ValueError(f"gae_decay must be in 0..1, got {self.gae_decay}.")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is trained on what.
-
-    Parameters
-    ----------
-    problem : str
-        A family that draws instances.
-    sizes : sequence of mappings
-        What `Problem.draw` is given; an iteration draws one of them.
-    validation : sequence of mappings
-        Likewise, all of them drawn on the `select` stream, `validation_instances` each.
-    instance : mapping
-        Settings of all instances.
-    """
-
-    problem: str
-    sizes: list[dict[str, int]]
-    validation: list[dict[str, int]]
-    description: str = ""
-    seed: int = 0
-    validation_instances: int = 24
-    instance: dict[str, Any] = field(default_factory=dict)
-    ppo: dict[str, Any] = field(default_factory=dict)
 
 
 # Storage ------------------------------------------------------------------------------------------------------------
@@ -132,10 +112,12 @@ class Played(NamedTuple):
 
     Parameters
     ----------
-    seen : ndarray (n, ...)
-        Features.
-    legal : bool ndarray (n, width)
-    actions : int ndarray (n,)
+    begun : name -> ndarray (N, ...)
+        What the network was shown when the episodes began.
+    seen : name -> ndarray (n, ...)
+        What it was shown at each decision; 'episode' is the episode's place in `begun`.
+    legal, actions : ndarray (n, ...)
+        As the head takes them.
     log_probabilities, values : ndarray (n,)
     place : int ndarray (n,)
         Step times environments plus environment.
@@ -147,7 +129,8 @@ class Played(NamedTuple):
         Discounted cost of each episode.
     """
 
-    seen: np.ndarray
+    begun: Mapping[str, np.ndarray]
+    seen: Mapping[str, np.ndarray]
     legal: np.ndarray
     actions: np.ndarray
     log_probabilities: np.ndarray
@@ -167,32 +150,42 @@ class Played(NamedTuple):
 def play(
     problem: Problem,
     network: Any,
-    read: Any,
+    reader: Reader,
     envs: Sequence[Any],
     scenarios: Sequence[Any],
     rng: torch.Generator | None,
+    copies: int = 1,
     has_critic: bool = False,
+    fit: Sequence[Any] = (),
 ) -> Played:
-    """Play episodes to their ends, drawing choices; without `rng` the likeliest one is taken."""
-    process = problem.process(envs, scenarios)
-    asked: list[tuple[np.ndarray, ...]] = []  # as `Played` begins
+    """Play episodes to their ends, drawing choices; without `rng` the likeliest one is taken.
+
+    So many `copies` of every environment stand side by side and begin alike; `fit` is what the padding has room for.
+    """
+    process = problem.process(envs, scenarios, fit)
+    head = make_head(process.decision)
+    begun = {name: array[::copies] for name, array in reader.begin(process.observe()).items()}
+    with torch.no_grad():
+        embedded = network.embed(_tensors(begun))
+    asked: list[tuple[Any, ...]] = []  # as `Played` goes on after `begun`
     steps: list[tuple[np.ndarray, ...]] = []
     is_over, weight, totals = np.zeros(len(envs), dtype=bool), np.ones(len(envs)), np.zeros(len(envs))
     while not is_over.all():
         observation = process.observe()
         legal = np.array(observation.legal)
-        chosen = legal.argmax(axis=1)
-        is_open = np.flatnonzero(legal.sum(axis=1) > 1)
-        if len(is_open):
-            rows, mask = read(observation)[is_open], legal[is_open]
+        chosen = legal[:, 0].copy() if legal.dtype != bool else legal.argmax(axis=-1)
+        free = np.flatnonzero(is_open(process.decision, legal) & ~is_over)
+        if len(free):
+            seen = {**reader.read(observation, free), "episode": free // copies}
+            mask = legal[free] if legal.dtype == bool else legal[free].astype(np.float32)
             with torch.no_grad():
-                score, value = answered(network, torch.from_numpy(rows), torch.from_numpy(mask), has_critic)
-                choice = score.argmax(1) if rng is None else (score + gumbel(score.shape, rng)).argmax(1)
-                likely = score.log_softmax(1).gather(1, choice[:, None])[:, 0]
-            chosen[is_open] = choice.numpy()
-            told = (choice.numpy(), likely.numpy(), value.numpy())
-            asked.append((rows, mask, *told, len(steps) * len(envs) + is_open))
-        cost = process.decide(chosen)
+                told = torch.from_numpy(mask)
+                output, value = answered(network, _tensors(seen), told, embedded, has_critic)
+                action = head.mode(output, told) if rng is None else head.draw(output, told, rng)
+                likely, _ = head.judge(output, told, action)
+            chosen[free] = to_process(process.decision, action.numpy(), legal[free])[0]
+            asked.append((seen, mask, action.numpy(), likely.numpy(), value.numpy(), len(steps) * len(envs) + free))
+        cost = process.decide(chosen)  # the state is now post-decision: a critic of its own would read it here
         revealed = process.reveal()
         cost = cost + revealed.cost
         totals += weight * cost
@@ -201,26 +194,30 @@ def play(
         cut = np.zeros(len(envs))
         if (lost := np.flatnonzero(ends & revealed.truncated)).size:
             last = process.observe()
+            seen = {**reader.read(last, lost), "episode": lost // copies}
             with torch.no_grad():
-                anything = torch.ones((len(lost), last.legal.shape[1]), dtype=torch.bool)
-                cut[lost] = network(torch.from_numpy(read(last)[lost]), anything)[1].numpy()
+                anything = torch.from_numpy(np.ones_like(legal[lost]))
+                cut[lost] = network(_tensors(seen), anything, embedded)[1].numpy()
         steps.append((cost, revealed.discount, ends & revealed.terminated, ends & revealed.truncated, cut))
         is_over = is_over | ends
     if not asked:
         raise InputError(f"{envs[0].name}: there is nothing to decide.")
-    decisions = [np.concatenate(column) for column in zip(*asked, strict=True)]
+    seen_by_step, *others = zip(*asked, strict=True)
+    seen = {name: np.concatenate([one[name] for one in seen_by_step]) for name in seen_by_step[0]}
+    decisions = [np.concatenate(column) for column in others]
     by_step = [np.stack(column) for column in zip(*steps, strict=True)]
-    return Played._make([*decisions, *by_step, totals])
+    return Played._make([begun, seen, *decisions, *by_step, totals])
 
 
-def answered(network: Any, seen: Tensor, legal: Tensor, has_critic: bool) -> tuple[Tensor, Tensor]:
+def answered(network: Any, seen: Any, legal: Tensor, embedded: Any, has_critic: bool) -> tuple[Tensor, Tensor]:
     """Return scores and values; values of 0 without a critic, which is then not computed."""
-    return network(seen, legal) if has_critic else (network.scores(seen, legal), torch.zeros(len(seen)))
+    if has_critic:
+        return network(seen, legal, embedded)
+    return network.scores(seen, legal, embedded), torch.zeros(len(legal))
 
 
-def gumbel(shape: Any, rng: torch.Generator) -> Tensor:
-    """Return noise whose sum with scores is largest at a choice drawn by their softmax."""
-    return -torch.log(-torch.log(torch.rand(shape, generator=rng).clamp(min=1e-20, max=1 - 1e-7)))
+def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
 # Advantage ----------------------------------------------------------------------------------------------------------
@@ -240,10 +237,10 @@ def judged(played: Played, settings: PpoSettings, scale: np.ndarray) -> tuple[np
         advantage = better.ravel()[played.place % len(scale)]
         return advantage.astype(np.float32), np.zeros(len(advantage), dtype=np.float32)
     shape = played.costs.shape
-    values, is_open = np.zeros(shape), np.zeros(shape, dtype=bool)
-    values.ravel()[played.place], is_open.ravel()[played.place] = played.values, True
+    values, is_asked = np.zeros(shape), np.zeros(shape, dtype=bool)
+    values.ravel()[played.place], is_asked.ravel()[played.place] = played.values, True
     by_step = advantages(
-        played.costs / scale, played.discounts, values, is_open, played.terminated, played.truncated,
+        played.costs / scale, played.discounts, values, is_asked, played.terminated, played.truncated,
         played.cut_values, settings.gae_decay,
     )  # fmt: skip
     advantage = by_step.ravel()[played.place]
@@ -251,33 +248,53 @@ def judged(played: Played, settings: PpoSettings, scale: np.ndarray) -> tuple[np
     return ((advantage - advantage.mean()) / (advantage.std() + 1e-8)).astype(np.float32), target.astype(np.float32)
 
 
+def decisions_of(played: Played, samples: int, ranks: Sequence[int]) -> np.ndarray:
+    """Return the decisions of some of the environments that play the same instance, by rank, the cheapest first."""
+    order = played.totals.reshape(-1, samples).argsort(axis=1, kind="stable")
+    wanted = order[:, ranks] + np.arange(0, len(played.totals), samples)[:, None]
+    return np.flatnonzero(np.isin(played.place % len(played.totals), wanted))
+
+
 # Update -------------------------------------------------------------------------------------------------------------
 
 
 def update(
-    network: Any, optimiser: Any, played: Played, judgement: Any, settings: PpoSettings, rng: np.random.Generator
+    network: Any,
+    head: Head,
+    optimiser: Any,
+    played: Played,
+    judgement: Any,
+    settings: PpoSettings,
+    rng: np.random.Generator,
+    decisions: np.ndarray | None = None,
+    imitates: bool = False,
 ) -> dict[str, float]:
-    """Improve the network on what was played, and return how it went, means over the updates."""
-    advantage, target = (torch.from_numpy(array) for array in judgement)
-    seen, legal, actions, before = (
-        torch.from_numpy(array) for array in (played.seen, played.legal, played.actions, played.log_probabilities)
-    )
+    """Improve the network on what was played, and return how it went, means over the updates.
+
+    `decisions`, by number, are those to learn from, None: all; one that imitates makes them likelier, whatever the
+    judgement.
+    """
+    arrays = (played.legal, played.actions, played.log_probabilities, *judgement)
+    legal, actions, before, advantage, target = (torch.from_numpy(array) for array in arrays)
+    seen, begun = _tensors(played.seen), _tensors(played.begun)
+    has_critic = settings.baseline == "critic"
     notes: list[tuple[float, ...]] = []
     for _ in range(settings.epochs):
-        order = rng.permutation(len(actions))
+        order = rng.permutation(len(actions) if decisions is None else decisions)
         for part in np.array_split(order, max(1, round(len(order) / settings.minibatch))):
             at = torch.from_numpy(part)
-            score, value = answered(network, seen[at], legal[at], settings.baseline == "critic")
-            logs = score.log_softmax(1)
-            now = logs.gather(1, actions[at][:, None])[:, 0]
-            ratio = (now - before[at]).exp()
-            clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
-            gain = torch.minimum(ratio * advantage[at], clipped * advantage[at]).mean()
-            entropy = -(logs.exp() * logs.masked_fill(~legal[at], 0.0)).sum(1).mean()
-            loss = -gain - settings.entropy * entropy
-            error = torch.zeros(())
-            if settings.baseline == "critic":
-                error = (value - target[at]).square().mean()
+            some = {name: tensor[at] for name, tensor in seen.items()}
+            output, value = answered(network, some, legal[at], network.embed(begun), has_critic)
+            now, entropies = head.judge(output, legal[at], actions[at])
+            entropy, error = entropies.mean(), (value - target[at]).square().mean()
+            if not imitates:
+                ratio = (now - before[at]).exp()
+                clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
+                gain = torch.minimum(ratio * advantage[at], clipped * advantage[at]).mean()
+                loss = -gain - settings.entropy * entropy
+            else:
+                ratio, loss = torch.ones(1), -now.mean()
+            if has_critic:
                 loss = loss + settings.value_weight * error
             optimiser.zero_grad()
             loss.backward()
@@ -289,176 +306,105 @@ def update(
     return dict(zip(("entropy", "value_error", "kl", "clipped"), np.mean(notes, axis=0).tolist(), strict=True))
 
 
-# Log and loop -------------------------------------------------------------------------------------------------------
+# Loop ---------------------------------------------------------------------------------------------------------------
 
 
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of Adam
-LOG = ("iteration", "seconds", "decisions_per_s", "cost", "entropy", "value_error", "kl", "clipped", "validation")
+class PpoLearner:
+    """A network that improves iteration by iteration; `orl.learn.training` keeps the books."""
 
+    columns: Sequence[str] = ("pace", "cost", "entropy", "value_error", "kl", "clipped")
 
-class Trainer:
-    """A training that can be stopped and resumed: `folder` holds the last and the best checkpoint, and the log."""
-
-    def __init__(self, problem: Problem, recipe: Recipe, settings: PpoSettings, folder: Path, resume: bool = False):
+    def __init__(self, problem: Problem, recipe: Recipe, settings: PpoSettings):
         torch.set_num_threads(1)
-        if problem.draw is None or problem.features is None:
-            raise InputError(f"{problem.name} draws no instances or has no features; ppo needs both.")
-        self.problem, self.recipe, self.settings, self.folder = problem, recipe, settings, folder
-        self.instance_settings: Any = params.make(problem.settings(), recipe.instance, "instance")
-        rows = range(recipe.validation_instances)
-        self.validation = [  # by size
-            [self._draw(generator(recipe.seed, Purpose.SELECT, row), size) for row in rows]
-            for size in recipe.validation
-        ]
-        features: Features = problem.features()
-        self.read = features.candidates if settings.encoder == "candidates" else features.flat
-        if self.read is None:
-            raise InputError(f"{problem.name} has no features of candidates; set encoder=plain.")
-        first = self.validation[0][0]
-        observation = problem.process([first], [self._scenario(first, Purpose.SELECT, 0)]).observe()
-        if observation.legal.dtype != bool or observation.legal.ndim != 2:
-            raise InputError(f"{problem.name} decides something else than one choice; ppo does not do that yet.")
-        width = observation.legal.shape[1] if settings.encoder == "plain" else 0
-        form = NetworkSettings(
-            settings.encoder, self.read(observation).shape[-1], width, settings.width, settings.layers
-        )
+        self.problem, self.recipe, self.settings = problem, recipe, settings
+        self.source = Source(problem, recipe)
+        self.reader = make_reader(problem, settings.encoder)
+        self.fit = self.source.one_of_each_size() if settings.encoder == "plain" else []
+        first = self.source.validation[0]
+        process = problem.process(first.instances[:1], first.scenarios[:1], self.fit)
+        if settings.encoder != "plain" and process.decision.kind != "choice":
+            raise InputError(f"{problem.name} decides more than one choice at a time; set encoder=plain.")
+        form = _form(self.reader, process, settings)
+        self.about: Mapping[str, Any] = {"network": asdict(form)}
+        self.head = make_head(process.decision)
         torch.manual_seed(recipe.seed)
-        self.form, self.network = form, make_network(form)
+        self.network = make_network(form)
         self.optimiser = torch.optim.Adam(self.network.parameters(), settings.learning_rate, eps=1e-5)
-        self.done, self.best, self.seconds = 0, math.inf, 0.0
-        self.log: list[dict[str, Any]] = []
-        if resume:
-            self._resume()
-        elif (folder / "last").exists():
-            raise InputError(f"{folder}: holds a training already; go on with --resume, or choose another folder.")
 
-    def run(self, control: Control) -> None:
-        """Train until the recipe's end, or until `control` asks for a stop; what is done by then is kept."""
+    def iterate(self, number: int) -> dict[str, float]:
         settings = self.settings
-        is_kept = True
-        with control.progress(settings.iterations, "iterations") as bar:
-            bar.update(self.done)
-            while self.done < settings.iterations and not control.should_stop:
-                started = time.perf_counter()
-                line = self._iterate(self.done)
-                self.done += 1
-                is_due = self.done % settings.validate_every == 0 or self.done == settings.iterations
-                if is_due:
-                    line["validation"] = self.validated()
-                self.seconds += time.perf_counter() - started
-                self.log.append({"iteration": self.done, "seconds": round(self.seconds, 1), **line})
-                if is_due:
-                    control.report(note=f"iteration {self.done}, validation {line['validation']:.4f}")
-                    self._keep(line["validation"])
-                is_kept = is_due
-                bar.update(1)
-                bar.set_postfix(pace=f"{line['decisions_per_s']:.0f}/s", best=f"{self.best:.4f}")
-        if not is_kept:
-            self._keep(None)
-
-    def validated(self) -> float:
-        """Return the mean cost of greedy decisions over the bound, on the validation instances."""
-        ratios = []
-        for drawn in self.validation:
-            scenarios = [self._scenario(one, Purpose.SELECT, row) for row, one in enumerate(drawn)]
-            played = play(self.problem, self.network, self.read, drawn, scenarios, None)
-            ratios += (played.totals / self._scale(drawn, scenarios)).tolist()
-        return float(np.mean(ratios))
-
-    def _iterate(self, number: int) -> dict[str, float]:
-        settings, recipe = self.settings, self.recipe
-        rng = generator(recipe.seed, Purpose.TRAIN, number)
+        rng = generator(self.recipe.seed, Purpose.TRAIN, number)
         for group in self.optimiser.param_groups:
             left = 0.5 * (1 + math.cos(math.pi * number / settings.iterations))
             group["lr"] = settings.learning_rate * (0.05 + 0.95 * left)
-        size = recipe.sizes[int(rng.integers(len(recipe.sizes)))]
-        drawn = [self._draw(rng, size) for _ in range(settings.instances)]
-        rows = [number * settings.instances + place for place in range(len(drawn))]
-        scenarios = [self._scenario(one, Purpose.TRAIN, row) for one, row in zip(drawn, rows, strict=True)]
-        envs = [one for one in drawn for _ in range(settings.samples)]
-        streams = [scenario for scenario in scenarios for _ in range(settings.samples)]
+        drawn = self.source.draw(rng, number, settings.instances)
+        envs = [one for one in drawn.instances for _ in range(settings.samples)]
+        streams = [scenario for scenario in drawn.scenarios for _ in range(settings.samples)]
+        scale = np.repeat(drawn.scale, settings.samples)
         draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        started = time.perf_counter()
         has_critic = settings.baseline == "critic"
-        played = play(self.problem, self.network, self.read, envs, streams, draws, has_critic)
-        scale = np.repeat(self._scale(drawn, scenarios), settings.samples)
-        notes = update(self.network, self.optimiser, played, judged(played, settings, scale), settings, rng)
+        started = time.perf_counter()
+        played = self._play(envs, streams, draws, settings.samples, has_critic)
+        judgement = judged(played, settings, scale)
+        imitates, few, decisions = number < settings.self_labelling, settings.extremes, None
+        if imitates or few:
+            ranks = [0] if imitates else [*range(few), *range(settings.samples - few, settings.samples)]
+            decisions = decisions_of(played, settings.samples, ranks)
+        notes = update(self.network, self.head, self.optimiser, played, judgement, settings, rng, decisions, imitates)
         pace = played.costs.size / (time.perf_counter() - started)
-        return {"decisions_per_s": round(pace), "cost": float((played.totals / scale).mean()), **notes}
+        return {"pace": round(pace), "cost": float((played.totals / scale).mean()), **notes}
 
-    def _draw(self, rng: np.random.Generator, size: Mapping[str, int]) -> Any:
-        assert self.problem.draw is not None
-        return self.problem.draw(rng, **size, settings=self.instance_settings)
+    def validated(self) -> float:
+        ratios = []
+        for drawn in self.source.validation:
+            played = self._play(drawn.instances, drawn.scenarios)
+            ratios += (played.totals / drawn.scale).tolist()
+        return float(np.mean(ratios))
 
-    def _scenario(self, instance: Any, purpose: Purpose, row: int) -> Any:
-        stream = self.problem.sample(instance, self.recipe.seed, purpose, 1)
-        return stream.row(row) if stream.is_random else stream[0]
+    def _play(self, envs: Any, scenarios: Any, rng: Any = None, copies: int = 1, has_critic: bool = False) -> Played:
+        return play(self.problem, self.network, self.reader, envs, scenarios, rng, copies, has_critic, self.fit)
 
-    def _scale(self, instances: Sequence[Any], scenarios: Sequence[Any]) -> np.ndarray:
-        """Return what costs are divided by: the family's bound, which knows the size; 1 where there is none."""
-        if self.problem.bound is None:
-            return np.ones(len(instances))
-        bounds = [self.problem.bound(one, scenario) for one, scenario in zip(instances, scenarios, strict=True)]
-        return np.array([bound if bound > 0 else 1.0 for bound in bounds])
+    def weights(self) -> dict[str, np.ndarray]:
+        return {name: tensor.numpy() for name, tensor in self.network.state_dict().items()}
 
-    # What lasts -----------------------------------------------------------------------------------------------------
-
-    def _keep(self, validation: float | None) -> None:
-        """Write the log, the best checkpoint if this is it, and the last one, from which a training is resumed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, LOG, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows({key: _short(value) for key, value in line.items()} for line in self.log)
-        write_atomically(self.folder / "log.csv", text.getvalue())
-        about = {
-            "problem": self.problem.name,
-            "network": asdict(self.form),
-            "instance": self.recipe.instance,
-            "recipe": asdict(self.recipe),
-            "settings": asdict(self.settings),
-            "iteration": self.done,
-            "seconds": round(self.seconds, 1),
-            "validation": validation,
-        }
-        weights = {name: tensor.numpy() for name, tensor in self.network.state_dict().items()}
-        if validation is not None and validation < self.best:
-            self.best = validation
-            checkpoint.save(self.folder / "best", weights, about)
-        moments = {
-            f"{kind}.{place}": state[kind].numpy().reshape(state[kind].shape)
+    def momentum(self) -> dict[str, np.ndarray]:
+        return {
+            f"{kind}.{place}": tensor.numpy().reshape(tensor.shape)
             for place, state in self.optimiser.state_dict()["state"].items()
-            for kind in MOMENTS
+            for kind, tensor in state.items()
         }
-        checkpoint.save(self.folder / "last", weights | moments, {**about, "best": self.best})
 
-    def _resume(self) -> None:
-        arrays, about = checkpoint.load(self.folder / "last")
-        if about["recipe"] != asdict(self.recipe) or about["settings"] != asdict(self.settings):
-            raise InputError(f"{self.folder}: was trained by another recipe; resume with the same one.")
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         names = self.network.state_dict()
         self.network.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in names})
         whole = self.optimiser.state_dict()
-        count = len(whole["param_groups"][0]["params"])
-        whole["state"] = {
-            place: {kind: torch.from_numpy(arrays[f"{kind}.{place}"].copy()) for kind in MOMENTS}
-            for place in range(count)
-            if f"step.{place}" in arrays
-        }
+        for name in arrays.keys() - names.keys():
+            kind, place = name.split(".")
+            whole["state"].setdefault(int(place), {})[kind] = torch.from_numpy(arrays[name].copy())
         self.optimiser.load_state_dict(whole)
-        self.done, self.best, self.seconds = about["iteration"], about["best"], about["seconds"]
-        rows = csv.DictReader(io.StringIO(read_text(self.folder / "log.csv")))
-        self.log = [row for row in rows if int(row["iteration"]) <= self.done]
+
+
+def _form(reader: Reader, process: Any, settings: PpoSettings) -> NetworkSettings:
+    """Return the form of a network that fits what is shown and what is decided."""
+    observation = process.observe()
+    begun, seen = reader.begin(observation), reader.read(observation, np.arange(1))
+    graph = begun or seen
+    rows = seen.get("rows", seen.get("vector"))
+    return NetworkSettings(
+        encoder=settings.encoder,
+        inputs=0 if rows is None else rows.shape[-1],
+        nodes=graph["nodes"].shape[-1] if "nodes" in graph else 0,
+        relations=graph["edge_features"].shape[-1] if "nodes" in graph else 0,
+        outputs=process.decision.mask_shape if settings.encoder == "plain" else (),
+        width=settings.width,
+        layers=settings.layers,
+        graph_layers=settings.graph_layers,
+    )
 
 
 def train(data: Mapping[str, Any], path: Path, folder: Path, resume: bool, control: Control) -> None:
     """Train by a recipe; see `Solver.train`."""
     recipe = params.make(Recipe, data, str(path))
-    settings = params.make(PpoSettings, recipe.ppo, f"{path}: ppo")
-    if not recipe.sizes or not recipe.validation:
-        raise InputError(f"{path}: sizes and validation must each name one size or more.")
-    Trainer(find_problem(recipe.problem), recipe, settings, folder, resume).run(control)
-
-
-def _short(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
+    settings = params.make(PpoSettings, recipe.training, f"{path}: training")
+    learner = PpoLearner(find_problem(recipe.problem), recipe, settings)
+    Training(learner, recipe, settings.iterations, folder, resume).run(control)

@@ -1,0 +1,77 @@
+"""What each kind of network is shown of an observation. NumPy alone, for those who train and those who decide.
+
+| encoder | once an episode | at every decision |
+|---|---|---|
+| `candidates` | | `rows`: a row of features a candidate |
+| `plain` | | `vector`: all features, flat |
+| `graph` | | the graph as it is now |
+| `graph-once` | the graph as it is at first | `rows`, and `choice_nodes`: the node that each candidate is about |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from orl.errors import InputError
+from orl.features import Features
+from orl.problem import Problem
+from orl.process import Observation
+
+Encoder = Literal["candidates", "plain", "graph", "graph-once"]
+Seen = Mapping[str, np.ndarray]
+GRAPH = ("nodes", "is_node", "edges", "edge_features")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What one kind of network is shown.
+
+    Parameters
+    ----------
+    begin : callable (observation) -> name -> ndarray (num_envs, ...)
+        Once, when an episode begins; nothing if the network remembers nothing.
+    read : callable (observation, envs) -> name -> ndarray (len(envs), ...)
+        At a decision, of some environments.
+    """
+
+    begin: Callable[[Observation], Seen]
+    read: Callable[[Observation, np.ndarray], Seen]
+
+
+def make_reader(problem: Problem, encoder: Encoder) -> Reader:
+    """Return what a network with this encoder reads of a family.
+
+    Raises
+    ------
+    InputError
+        If the family has no such features.
+    """
+    if problem.features is None:
+        raise InputError(f"{problem.name} has no features; nothing can be learned there yet.")
+    features: Features = problem.features()
+    flat, candidates, choice_nodes, graph = features.flat, features.candidates, features.choice_nodes, features.graph
+    if encoder == "plain":
+        return Reader(_nothing, lambda observation, envs: {"vector": flat(observation)[envs]})
+    if encoder == "graph":
+        return Reader(_nothing, lambda observation, envs: {name: x[envs] for name, x in graph(observation).items()})
+    if candidates is None:
+        raise InputError(f"{problem.name} has no features of candidates; set encoder=plain.")
+    if encoder == "candidates":
+        return Reader(_nothing, lambda observation, envs: {"rows": candidates(observation)[envs]})
+    if choice_nodes is None:
+        raise InputError(f"{problem.name} does not tell which nodes its choices are about; set encoder=candidates.")
+    return Reader(
+        lambda observation: {name: array for name, array in graph(observation).items() if name in GRAPH},
+        lambda observation, envs: {
+            "rows": candidates(observation)[envs],
+            "choice_nodes": choice_nodes(observation)[envs],
+        },
+    )
+
+
+def _nothing(observation: Observation) -> Seen:
+    return {}

@@ -1,0 +1,268 @@
+"""A training run, whatever learns: recipe, iterations, validation, log, checkpoints, and how a run is resumed.
+
+All randomness of an iteration follows from the seed and its number, so a run that was killed goes on to the weights of
+one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from orl import params
+from orl.api import load
+from orl.errors import InputError
+from orl.files import read_text, write_atomically
+from orl.problem import Problem
+from orl.scenario import Purpose, generator
+from orl.solver import Control
+
+from . import checkpoint
+
+# Recipe -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained on what.
+
+    Parameters
+    ----------
+    problem : str
+    sizes : sequence of mappings
+        What `Problem.draw` is given; an iteration draws one of them. Or {instance = NAME}: an instance as it is, of
+        which only the scenarios are drawn.
+    validation : sequence of mappings
+        Likewise, all of them drawn on the `select` stream, `validation_instances` each.
+    curriculum : int
+        The iteration at which the last of `sizes` joins the others; the first is there from the beginning.
+    validate_every : int
+        Iterations between two looks at the validation instances, and two checkpoints.
+    instance : mapping
+        Settings of all instances.
+    training : mapping
+        Settings of the method.
+    tensorboard : bool
+        Whether to log for TensorBoard, too.
+    """
+
+    problem: str
+    sizes: list[dict[str, int | str]]
+    validation: list[dict[str, int | str]]
+    description: str = ""
+    seed: int = 0
+    validation_instances: int = 24
+    validate_every: int = 20
+    curriculum: int = 0
+    instance: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Instances of one size with a scenario each.
+
+    Parameters
+    ----------
+    instances : list
+    scenarios : list of Scenarios
+    scale : ndarray (n,)
+        What costs are divided by, so that large and small instances look alike: the family's bound; 1 without one.
+    """
+
+    instances: list[Any]
+    scenarios: list[Any]
+    scale: np.ndarray
+
+
+class Source:
+    """Instances and scenarios by a recipe; those of validation and those of training never meet."""
+
+    def __init__(self, problem: Problem, recipe: Recipe):
+        if not recipe.sizes or not recipe.validation:
+            raise InputError("sizes and validation must each name one size or more.")
+        for key in ("validation_instances", "validate_every"):
+            if getattr(recipe, key) < 1:
+                raise InputError(f"{key} must be >= 1, got {getattr(recipe, key)}.")
+        self.problem, self.recipe = problem, recipe
+        self._named: dict[Any, Any] = {}
+        self.settings: Any = params.make(problem.settings(), recipe.instance, "instance")
+        rows = range(recipe.validation_instances)
+        self.validation = [
+            self._with_scenarios(
+                [self._draw(generator(recipe.seed, Purpose.SELECT, row), size) for row in rows], Purpose.SELECT, rows
+            )
+            for size in recipe.validation
+        ]
+
+    def one_of_each_size(self) -> list[Any]:
+        """Return instances that whatever is drawn is padded to, for networks whose shapes never change."""
+        rng = generator(self.recipe.seed, Purpose.TRAIN, 0)
+        return [self._draw(rng, size) for size in (*self.recipe.sizes, *self.recipe.validation)]
+
+    def draw(self, rng: np.random.Generator, number: int, count: int) -> Drawn:
+        """Return the instances of an iteration."""
+        sizes, curriculum = self.recipe.sizes, self.recipe.curriculum
+        share = 1.0 if curriculum == 0 else min(1.0, number / curriculum)
+        size = sizes[int(rng.integers(1 + int(share * (len(sizes) - 1))))]
+        instances = [self._draw(rng, size) for _ in range(count)]
+        return self._with_scenarios(instances, Purpose.TRAIN, range(number * count, (number + 1) * count))
+
+    def _draw(self, rng: np.random.Generator, size: Mapping[str, int | str]) -> Any:
+        if "instance" in size:
+            if size["instance"] not in self._named:
+                self._named[size["instance"]] = load(str(size["instance"]), self.problem.name, self.recipe.instance)
+            return self._named[size["instance"]]
+        if self.problem.draw is None:
+            raise InputError(f"{self.problem.name} draws no instances: name one in sizes, {{instance = NAME}}.")
+        try:
+            return self.problem.draw(rng, **size, settings=self.settings)
+        except TypeError as error:  # a key that is none
+            raise InputError(f"sizes: {dict(size)} is nothing that {self.problem.name} can draw: {error}.") from None
+
+    def _with_scenarios(self, instances: list[Any], purpose: Purpose, rows: Sequence[int]) -> Drawn:
+        scenarios = []
+        for instance, row in zip(instances, rows, strict=True):
+            stream = self.problem.sample(instance, self.recipe.seed, purpose, 1)
+            scenarios.append(stream.row(row) if stream.is_random else stream[0])
+        scale = np.ones(len(instances))
+        if self.problem.bound is not None:
+            bounds = [self.problem.bound(one, told) for one, told in zip(instances, scenarios, strict=True)]
+            scale = np.array([bound if bound > 0 else 1.0 for bound in bounds])
+        return Drawn(instances, scenarios, scale)
+
+
+# Run ----------------------------------------------------------------------------------------------------------------
+
+
+class Learner(Protocol):
+    """What is trained, iteration by iteration.
+
+    Parameters
+    ----------
+    about : mapping
+        What a checkpoint tells of the network, besides recipe and progress.
+    columns : sequence of str
+        What `iterate` tells, `pace` (decisions a second) among it.
+    """
+
+    about: Mapping[str, Any]
+    columns: Sequence[str]
+
+    def iterate(self, number: int) -> dict[str, float]:
+        """Learn, and return how it went."""
+
+    def validated(self) -> float:
+        """Return the mean cost on the validation instances over their bounds."""
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return what decides."""
+
+    def momentum(self) -> dict[str, np.ndarray]:
+        """Return what else is needed to go on."""
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take over weights and momentum."""
+
+
+class Training:
+    """A run in a folder: `last` and `best` are checkpoints, `log.csv` has a line an iteration.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a training that is not to be resumed, or one by another recipe.
+    """
+
+    def __init__(self, learner: Learner, recipe: Recipe, iterations: int, folder: Path, resume: bool = False):
+        self.learner, self.recipe, self.iterations, self.folder = learner, recipe, iterations, folder
+        self.done, self.best, self.seconds = 0, math.inf, 0.0
+        self.log: list[dict[str, Any]] = []
+        if resume:
+            self._resume()
+        elif (folder / "last").exists():
+            raise InputError(f"{folder}: holds a training already; go on with --resume, or choose another folder.")
+
+    def run(self, control: Control) -> None:
+        """Train until the recipe's end, or until `control` asks for a stop; what is done by then is kept."""
+        is_kept = True
+        with control.progress(self.iterations, "iterations") as bar, self._board() as board:
+            bar.update(self.done)
+            while self.done < self.iterations and not control.should_stop:
+                started = time.perf_counter()
+                line = self.learner.iterate(self.done)
+                self.done += 1
+                is_due = self.done % self.recipe.validate_every == 0 or self.done == self.iterations
+                if is_due:
+                    line["validation"] = self.learner.validated()
+                self.seconds += time.perf_counter() - started
+                self.log.append({"iteration": self.done, "seconds": round(self.seconds, 1), **line})
+                for name, value in line.items() if board else ():
+                    board.add_scalar(name, value, self.done)
+                if is_due:
+                    self._keep(line["validation"])
+                    control.report(note=f"iteration {self.done}, validation {line['validation']:.4f}")
+                is_kept = is_due
+                bar.update(1)
+                bar.set_postfix(pace=f"{line['pace']:.0f}/s", best=f"{self.best:.4f}")
+        if not is_kept:
+            self._keep(None)
+
+    @contextmanager
+    def _board(self) -> Iterator[Any]:
+        if not self.recipe.tensorboard:
+            yield None
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise InputError("tensorboard=true needs the package: pip install tensorboard.") from None
+        with SummaryWriter(str(self.folder), purge_step=self.done + 1) as board:
+            yield board
+
+    def _keep(self, validation: float | None) -> None:
+        """Write the log, the best checkpoint if this is it, and the last one, from which a training is resumed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = io.StringIO()
+        columns = ("iteration", "seconds", *self.learner.columns, "validation")
+        writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows({key: _short(value) for key, value in line.items()} for line in self.log)
+        write_atomically(self.folder / "log.csv", text.getvalue())
+        about = {
+            "problem": self.recipe.problem,
+            **self.learner.about,
+            "instance": self.recipe.instance,
+            "recipe": asdict(self.recipe),
+            "iteration": self.done,
+            "seconds": round(self.seconds, 1),
+            "validation": validation,
+        }
+        weights = self.learner.weights()
+        if validation is not None and validation < self.best:
+            self.best = validation
+            checkpoint.save(self.folder / "best", weights, about)
+        checkpoint.save(self.folder / "last", weights | self.learner.momentum(), {**about, "best": self.best})
+
+    def _resume(self) -> None:
+        arrays, about = checkpoint.load(self.folder / "last")
+        if about["recipe"] != asdict(self.recipe):
+            raise InputError(f"{self.folder}: was trained by another recipe; resume with the same one.")
+        self.learner.load(arrays)
+        self.done, self.best, self.seconds = about["iteration"], about["best"], about["seconds"]
+        rows = csv.DictReader(io.StringIO(read_text(self.folder / "log.csv")))
+        self.log = [row for row in rows if int(row["iteration"]) <= self.done]
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
