@@ -8,7 +8,6 @@ holds at the end, less what it holds with its libraries loaded and its kernels c
 
 from __future__ import annotations
 
-import os
 import resource
 import statistics
 import subprocess
@@ -123,8 +122,7 @@ def resident() -> float:
 
 
 def main() -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core, whatever libraries would do
+    record.one_core()
     by_rule = [[rule, *(pace(asked(20 * running, running=running), rule) for running in RUNNING)] for rule in SHOWN]
     growth = []
     for size in SIZES:

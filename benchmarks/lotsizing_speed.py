@@ -5,7 +5,6 @@ python benchmarks/lotsizing_speed.py
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 
@@ -91,8 +90,7 @@ def whole_episodes(name):
 
 
 if __name__ == "__main__":
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core, whatever libraries would do
+    record.one_core()
     batches = [
         [n, *(f"{pace / 1e6:.2f}" for decision in ("joint", "machine") for pace in episodes("15x5", n, decision))]
         for n in BATCHES

@@ -51,6 +51,12 @@ def _arguments() -> list[str]:
     return [Path(word).name if "/" in word and Path(word).exists() else word for word in sys.argv[1:]]
 
 
+def one_core() -> None:
+    """Keep this process on one core, whatever libraries would do."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def seconds(work: Callable[[], Any], repeats: int) -> list[float]:
     """Return the wall times of `repeats` calls, after one that does not count."""
     work()

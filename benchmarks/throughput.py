@@ -9,7 +9,6 @@ another. Seconds are of processor time, all threads together: on an idle core th
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 
@@ -108,8 +107,7 @@ def single_pace(shop):
 
 def main():
     """Measure and write the table."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core, whatever libraries would do
+    record.one_core()
     shop = orl.load(INSTANCE)
     vector = [
         [n, vector_pace(n, instance=shop, post_decision=False), vector_pace(n, instance=shop)] for n in BATCHES[1:]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from orl.errors import InputError
-from orl.policy import Policy, RulePolicy
+from orl.policy import Policy, RulePolicy, ScoringPolicy
 from orl.problem import Problem
 from orl.scenario import Purpose
 
@@ -191,7 +191,7 @@ class LivePolicy:
             return Chosen(None, None)
         actions, _ = policy.decide(observation, memory)
         decision, labels = self._live.answer(instance, observation, actions[0])
-        if decision is None or not with_scores or not isinstance(policy, RulePolicy):
+        if decision is None or not with_scores or not isinstance(policy, ScoringPolicy):
             return Chosen(decision, None)
         scores, among = policy.scores(observation, memory)[0].ravel(), policy.choices(observation)[0]
         return Chosen(decision, {labels[i]: float(scores[i]) for i in np.flatnonzero(among).tolist()})

@@ -36,16 +36,17 @@ class Features:
         Targets have bounds in place of a mask. `legal` then holds floats (num_envs, 2, width), lowest and highest as
         shares of the environment's largest, and `choice_nodes` in either row the node whose target it is. `flat`
         leaves them out: in [-1, 1], as `orl.gym` takes actions, every target is legal.
-    candidates : callable (observation) -> float32 ndarray (num_envs, width, c), or None
-        One row a choice, within [-1, 1], for decisions of the kind 'choice': what is known of each candidate, in
-        comparison with the others, too. Column 1 is the mask; rows of what is no candidate now are 0.
+    candidates : callable (observation, envs=None) -> float32 ndarray (len(envs), width, c), or None
+        Of some environments, None: of all. One row a choice, within [-1, 1], for decisions of the kind 'choice': what
+        is known of each candidate, in comparison with the others, too. Column 1 is the mask; rows of what is no
+        candidate now are 0.
     choice_nodes : callable (observation) -> int64 ndarray (num_envs, width), or None
         What `graph` says under this name, without the rest, for networks that read the graph once an episode.
     """
 
     flat: Callable[[Observation], np.ndarray]
     graph: Callable[[Observation], Mapping[str, np.ndarray]]
-    candidates: Callable[[Observation], np.ndarray] | None = None
+    candidates: Callable[..., np.ndarray] | None = None
     choice_nodes: Callable[[Observation], np.ndarray] | None = None
 
 

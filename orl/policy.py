@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,6 +32,18 @@ class Policy(Protocol):
 
     def decide(self, observation: Observation, memory: Memory) -> tuple[np.ndarray, Memory]:
         """Return actions (num_envs, ...) and the memory for the next decision."""
+
+
+@runtime_checkable
+class ScoringPolicy(Policy, Protocol):
+    """A policy that tells what it thinks of each choice, the largest score goes first."""
+
+    def scores(self, observation: Observation, memory: Memory) -> np.ndarray:
+        """Return the score of each choice, of the shape of `legal`; those of what is no choice mean nothing."""
+
+    @property
+    def choices(self) -> Callable[[Observation], np.ndarray]:
+        """What tells among which it chooses, bool (num_envs, ...)."""
 
 
 class RuleMemory(NamedTuple):

@@ -93,6 +93,8 @@ class Problem:
     local_search : callable (instance, solution, seed, **settings) -> LocalSearch, or None
         A search that improves a solution move by move, see `orl.local_search`; raises `InputError` for an instance that
         it is not meant for. Settings are those of `orl.solvers.tabu`. Deterministic instances only.
+    mirrored : callable (instance) -> (instance, callable (solution) -> solution) or None, or None
+        The instance with time turned round and what turns its solutions back, of equal cost; None where there is none.
     draw : callable (rng, **sizes) -> instance, or None
     in_motion : callable (instance, observation, env) -> instance, or None
         The instance as it goes on from what an observation between two decisions shows of one environment. Its
@@ -155,6 +157,7 @@ class Problem:
     metrics: Callable[..., Mapping[str, float]] | None = None
     randomise: Callable[..., tuple[float, Solution]] | None = None
     local_search: Callable[..., LocalSearch] | None = None
+    mirrored: Callable[[Any], tuple[Any, Callable[[Solution], Solution]] | None] | None = None
     draw: Callable[..., Any] | None = None
     in_motion: Callable[..., Any] | None = None
     shortened: Callable[..., Any] | None = None

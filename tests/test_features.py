@@ -126,6 +126,7 @@ def test_rows_of_candidates_are_bounded_and_about_the_right_job(shop, steps, see
         if not observation.legal.any():
             break
         rows = family.features().candidates(observation)[0]
+        assert (family.features().candidates(observation, np.array([0, 0])) == rows).all()
         assert np.abs(rows).max() <= 1 and np.isfinite(rows).all()
         assert (rows[:, 1] == observation.legal[0]).all()
         has_next = observation.arrays["candidate"][0] >= 0
@@ -154,3 +155,11 @@ def test_rows_of_candidates_on_paper():
     assert second[19] == pytest.approx(squash(1, 2.75)) and first[23] == pytest.approx(squash(5 + 5 - 9, 2.75))
     assert first[21] == pytest.approx(squash(-1, 5.5)) and second[22] == pytest.approx(squash(2, 2.75))
     assert first[24] == 1 and first[25] == 1 and first[28] == pytest.approx(3 / 8) and first[29] == 0
+    # From the end machine 1 has the second, then the first; machine 0 the second, whose head is later, then the first:
+    # the first's operation has a tail of 6, the second's one of 1, and the outlook is 3 + 6 = 9.
+    assert first[30:32].tolist() == [0, 0] and second[30] == pytest.approx(squash(6 - 9, 2.75))
+    assert first[32] == pytest.approx(squash(5, 2.75)) and second[32] == pytest.approx(squash(-5, 2.75))
+    assert first[33] == 0 and second[33] == pytest.approx(squash(14 - 9, 2.75))
+    assert first[34] == pytest.approx(squash(14 - 9, 2.75)) and second[34] == 0
+    assert first[35:].tolist() == [0, 0]
+    assert second[35:] == pytest.approx([squash(14 - 9, 2.75), squash(14 - 9, 5.5)])

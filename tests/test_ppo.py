@@ -36,7 +36,15 @@ JOBSHOP = find_problem("jobshop")
 ACTIVE = JobShopSettings(dispatch="active")
 SMALL = Recipe("jobshop", [{"jobs": 4, "machines": 3}, {"jobs": 5, "machines": 3}], [{"jobs": 4, "machines": 4}],
                validation_instances=4, validate_every=2, instance={"dispatch": "active"})  # fmt: skip
-QUICK = {"width": 8, "layers": 2, "iterations": 4, "instances": 2, "samples": 4, "minibatch": 64}
+QUICK = {
+    "teacher_settings": {"iterations": 300},
+    "width": 8,
+    "layers": 2,
+    "iterations": 4,
+    "instances": 2,
+    "samples": 4,
+    "minibatch": 64,
+}
 CANDIDATES = make_reader(JOBSHOP, "candidates")
 
 
@@ -64,7 +72,7 @@ def test_advantages_by_hand():
 
 def test_a_group_is_compared_with_its_mean():
     """Two instances, two environments each: the cheaper one is better by one spread, whatever the size."""
-    played = play(JOBSHOP, make_network(NetworkSettings(inputs=30, width=4)), CANDIDATES,
+    played = play(JOBSHOP, make_network(NetworkSettings(inputs=37, width=4)), CANDIDATES,
                   [draw(np.random.default_rng(k), 3, 3, settings=ACTIVE) for k in (0, 0, 1, 1)],
                   [Scenarios.deterministic()] * 4, torch.Generator().manual_seed(0))  # fmt: skip
     played = played._replace(totals=np.array([10.0, 20.0, 500.0, 300.0]))
@@ -79,7 +87,7 @@ def test_a_group_is_compared_with_its_mean():
 def test_the_first_pass_begins_at_ratio_one():
     """What is stored as the probability of a choice is what the network says of it before any update."""
     torch.manual_seed(0)
-    network = make_network(NetworkSettings(inputs=30, width=8))
+    network = make_network(NetworkSettings(inputs=37, width=8))
     torch.nn.init.normal_(network.score.weight)
     shops = [draw(np.random.default_rng(k), 4 + k, 3, settings=ACTIVE) for k in range(3)]
     played = play(JOBSHOP, network, CANDIDATES, shops, [Scenarios.deterministic()] * 3,
@@ -127,8 +135,8 @@ def trained(folder, resume=False, stop_at=None, seed=0, **changed):
 
 @pytest.mark.parametrize(
     "changed",
-    [{}, {"baseline": "critic"}, {"self_labelling": 3}, {"extremes": 1}, {"encoder": "plain"}, {"encoder": "graph"},
-     {"encoder": "graph-once"}],
+    [{}, {"baseline": "critic"}, {"self_labelling": 3}, {"extremes": 1}, {"taught": 3}, {"encoder": "plain"},
+     {"encoder": "graph"}, {"encoder": "graph-once"}],
     ids=str,
 )  # fmt: skip
 def test_equal_seeds_give_equal_weights_and_a_resumed_run_those_of_an_uninterrupted_one(changed, tmp_path):
@@ -216,7 +224,7 @@ def test_train_from_the_command_line(tmp_path, capsys):
 
 def network(seed=0, width=16):
     torch.manual_seed(seed)
-    made = make_network(NetworkSettings(inputs=30, width=width))
+    made = make_network(NetworkSettings(inputs=37, width=width))
     torch.nn.init.normal_(made.score.weight)
     return made, {name: tensor.numpy().copy() for name, tensor in made.state_dict().items()}
 
@@ -320,6 +328,35 @@ def test_what_is_imitated_becomes_likelier_and_sizes_join_by_the_curriculum():
     assert likelihood() > before + 0.05
 
 
+def test_a_teacher_is_followed_and_imitated(tmp_path):
+    """What is played is what the teacher planned, at its cost; ten iterations make the teacher's choices likelier."""
+    told = {**QUICK, "taught": 10, "teacher_settings": {"iterations": 500}, "learning_rate": 0.03, "iterations": 10}
+    learner = PpoLearner(JOBSHOP, replace(SMALL, training=told), PpoSettings(**told))
+    drawn = learner.source.draw(np.random.default_rng(0), 0, 4)
+    plans = [learner._plan(shop, 0) for shop in drawn.instances]
+    played = learner._play(drawn.instances, drawn.scenarios, plans=plans)
+    assert (played.totals <= [plan.makespan for plan in plans]).all()  # its order kept, nothing is later
+    kl = [learner.iterate(number)["kl"] for number in range(10)]  # of one update: before it less after it
+    assert all(np.isfinite(kl))
+    legal = torch.from_numpy(played.legal)
+    output = learner.network.scores({"rows": torch.from_numpy(played.seen["rows"])}, legal)
+    logs = learner.head.judge(output, legal, torch.from_numpy(played.actions))[0].mean().item()
+    assert logs > played.log_probabilities.mean() + 0.02
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [({"teacher": "spt-of-nobody"}, "spt-of-nobody"), ({"teacher_settings": {"iteration": 5}}, "iteration")],
+)
+def test_a_wrong_teacher_gives_a_message(told, message):
+    told = {**QUICK, "taught": 1, **told}
+    instance = {"breakdowns": {"probability": 0.1}}
+    with pytest.raises(InputError, match="where nothing is random"):
+        PpoLearner(JOBSHOP, replace(SMALL, instance=instance), PpoSettings(**QUICK, taught=1))
+    with pytest.raises(InputError, match=message):
+        PpoLearner(JOBSHOP, replace(SMALL, training=told), PpoSettings(**told)).iterate(0)
+
+
 def test_tensorboard_has_what_the_log_has(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -396,6 +433,16 @@ def test_a_spoiled_checkpoint_gives_a_message(spoil, tmp_path):
         orl.solve("jobshop/ft06", "ppo", settings={"checkpoint": str(tmp_path / "c")})
 
 
+def test_a_network_of_other_features_or_sizes_gives_a_message(tmp_path):
+    torch.manual_seed(0)
+    for encoder, count in (("candidates", 12), ("plain", 99)):
+        form = NetworkSettings(encoder=encoder, inputs=count, outputs=(7,), width=8)
+        weights = {name: tensor.numpy() for name, tensor in make_network(form).state_dict().items()}
+        checkpoint.save(tmp_path, weights, {"problem": "jobshop", "network": {"encoder": encoder}, "instance": {}})
+        with pytest.raises(InputError, match=f"reads {count} features and is shown"):
+            orl.solve("jobshop/ft06", "ppo", settings={"checkpoint": str(tmp_path)})
+
+
 def test_samples_are_never_worse_than_the_first_and_equal_seeds_are_equal(tmp_path):
     _, weights = network()
     checkpoint.save(
@@ -419,8 +466,9 @@ def test_a_policy_for_classic_shops_plays_others_too(tmp_path):
         shop = orl.load("jobshop/ft06", settings=changed)
         result = orl.solve(shop, "ppo", settings=given, scenarios=3 if "breakdowns" in changed else None)
         assert result.verified and not result.clairvoyant
-    live = api.make_policy("jobshop", "ppo", given)
-    assert live is not None
+    live = api.make_policy("jobshop/ft06", "ppo", given)
+    answer = live.decide({"clock": 0}, with_scores=True)
+    assert answer.decision["job"] == max(answer.scores, key=answer.scores.get) and len(answer.scores) == 6
 
 
 def test_the_policy_draws_by_its_scores():

@@ -61,8 +61,7 @@ def _graph(weights: Weights, seen: Seen, legal: np.ndarray, embedded: np.ndarray
 def _plain(weights: Weights, seen: Seen, legal: np.ndarray, embedded: np.ndarray | None) -> np.ndarray:
     hidden, places = seen["vector"], [int(name.split(".")[1]) for name in weights if name.startswith("actor")]
     last = max(places)
-    if hidden.shape[1] != weights["actor.0.weight"].shape[1]:
-        raise InputError("a plain network decides for instances of the size that it was trained on, no others.")
+    _check(hidden, weights["actor.0.weight"])
     for place in range(0, last + 1, 2):  # a layer, a function, a layer, ...
         hidden = hidden @ weights[f"actor.{place}.weight"].T + weights[f"actor.{place}.bias"]
         if place < last:
@@ -85,6 +84,7 @@ def _scores(weights: Weights, rows: np.ndarray, legal: np.ndarray, name: str) ->
     masks = np.stack([there, legal], axis=1).astype(np.float32)
     means = masks / np.maximum(masks.sum(-1, keepdims=True), 1)  # (n, 2, K)
     kept = masks[:, 0, :, None]
+    _check(rows, weights[name + "first.weight"])
     hidden = np.maximum(rows @ weights[name + "first.weight"].T + weights[name + "first.bias"], 0) * kept
     layer = 0
     while f"{name}own.{layer}.weight" in weights:
@@ -95,6 +95,14 @@ def _scores(weights: Weights, rows: np.ndarray, legal: np.ndarray, name: str) ->
         layer += 1
     result = (hidden @ weights[name + "score.weight"].T + weights[name + "score.bias"])[..., 0]
     return np.where(legal, result, -np.inf)
+
+
+def _check(told: np.ndarray, weight: np.ndarray) -> None:
+    if told.shape[-1] != weight.shape[1]:
+        raise InputError(
+            f"the network reads {weight.shape[1]} features and is shown {told.shape[-1]}: it was trained by another "
+            "version, or, with encoder=plain, on other sizes; train it again."
+        )
 
 
 def _told(nodes: np.ndarray, about: np.ndarray, told: np.ndarray) -> np.ndarray:
@@ -125,8 +133,6 @@ def _convolved(weights: Weights, graph: Seen) -> np.ndarray:
         new = np.maximum(new, 0)
         hidden = new if layer == 0 else hidden + new
         layer += 1
-    if layer == 0:
-        raise InputError("expected a network with graph convolutions.")
     result = np.zeros((*is_node.shape, hidden.shape[-1]), dtype=np.float32)
     result[is_node] = hidden
     return result

@@ -61,13 +61,13 @@ def make_reader(problem: Problem, encoder: Encoder) -> Reader:
     if candidates is None:
         raise InputError(f"{problem.name} has no features of candidates; set encoder=plain.")
     if encoder == "candidates":
-        return Reader(_nothing, lambda observation, envs: {"rows": candidates(observation)[envs]})
+        return Reader(_nothing, lambda observation, envs: {"rows": candidates(observation, envs)})
     if choice_nodes is None:
         raise InputError(f"{problem.name} does not tell which nodes its choices are about; set encoder=candidates.")
     return Reader(
         lambda observation: {name: array for name, array in graph(observation).items() if name in GRAPH},
         lambda observation, envs: {
-            "rows": candidates(observation)[envs],
+            "rows": candidates(observation, envs),
             "choice_nodes": choice_nodes(observation)[envs],
         },
     )

@@ -54,6 +54,7 @@ PROBLEM = Problem(
     metrics=lazy(f"{_HERE}.metrics:metrics"),
     randomise=lazy(f"{_HERE}.process:randomise"),
     local_search=lazy(f"{_HERE}.local_search:TabuSearch"),
+    mirrored=lazy(f"{_HERE}.mirror:mirrored"),
     draw=lazy(f"{_HERE}.scenario:draw"),
     in_motion=lazy(f"{_HERE}.state:in_motion"),
     nominal=lazy(f"{_HERE}.scenario:nominal"),

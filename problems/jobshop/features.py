@@ -63,8 +63,8 @@ def flat(observation: Observation) -> np.ndarray:
     return out
 
 
-def candidates(observation: Observation) -> np.ndarray:
-    """Return a row a choice, float32 (num_envs, J + 1, 30), within [-1, 1]; 0 where a job has no next operation.
+def candidates(observation: Observation, envs: np.ndarray | None = None) -> np.ndarray:
+    """Return a row a choice, float32 (len(envs), J + 1, 37), within [-1, 1]; 0 where a job has no next operation.
 
     Examples
     --------
@@ -80,13 +80,18 @@ def candidates(observation: Observation) -> np.ndarray:
 
     view = observation.arrays
     num_envs, width = observation.legal.shape
-    out = np.empty((num_envs, width, kernels.NUM_COLUMNS), dtype=np.float32)
+    envs = np.arange(num_envs) if envs is None else envs
+    out = np.empty((len(envs), width, kernels.NUM_COLUMNS), dtype=np.float32)
     kernels.candidates(
+        envs,
         *(view[name] for name in CANDIDATE_ARRAYS),
         observation.sizes,
         observation.legal,
         np.empty(width - 1, dtype=np.int64),
         np.empty((view["free_at"].shape[1], 4), dtype=np.int64),
+        np.empty((7, max(width, view["free_at"].shape[1])), dtype=np.int64),
+        np.empty(view["op_machine"].shape[1], dtype=np.int64),
+        np.empty((5, view["op_machine"].shape[1]), dtype=np.int64),
         out,
     )
     return out

@@ -30,7 +30,7 @@ class LearnedSettings:
 
     checkpoint: str = ""
     samples: int = 1
-    temperature: float = 2.0
+    temperature: float = 0.2
 
     def __post_init__(self) -> None:
         if self.samples < 1:

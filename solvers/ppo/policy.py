@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,10 +65,7 @@ class LearnedPolicy:
         return Memory(rng)
 
     def decide(self, observation: Observation, memory: Memory) -> tuple[np.ndarray, Memory]:
-        legal = np.asarray(observation.legal)
-        if not memory.has_begun:
-            embedded = forward.embed(self.encoder, self.weights, self.reader.begin(observation))
-            memory = Memory(memory.rng, embedded, True)
+        legal, memory = np.asarray(observation.legal), self._begun(observation, memory)
         if legal.dtype != bool:
             mean = self.output(observation, np.arange(len(legal)), memory)[:, 0]
             low, high = legal[:, 0], legal[:, 1]
@@ -80,6 +78,20 @@ class LearnedPolicy:
                 scores = scores / self.temperature + memory.rng.gumbel(size=scores.shape)
             actions[free] = scores.argmax(axis=-1)
         return actions, memory
+
+    def scores(self, observation: Observation, memory: Memory) -> np.ndarray:
+        """Return the scores of all choices, minus infinity where illegal, in the shape of the mask."""
+        return self.output(observation, np.arange(len(observation.legal)), self._begun(observation, memory))
+
+    def choices(self, observation: Observation) -> np.ndarray:
+        """Return which of them it chooses among, in the shape of the mask; none if it decides on targets."""
+        legal = np.asarray(observation.legal)
+        return legal if legal.dtype == bool else np.zeros(legal.shape, dtype=bool)
+
+    def _begun(self, observation: Observation, memory: Memory) -> Memory:
+        if memory.has_begun:
+            return memory
+        return Memory(memory.rng, forward.embed(self.encoder, self.weights, self.reader.begin(observation)), True)
 
     def output(self, observation: Observation, envs: np.ndarray, memory: Memory) -> np.ndarray:
         """Return what the network says in some environments: scores of choices, minus infinity where illegal."""
@@ -112,21 +124,31 @@ def load(problem: Problem, folder: str) -> tuple[LearnedPolicy, dict[str, Any]]:
 
 
 def sample(task: Task) -> Outcome:
-    """Make one greedy solution, then drawn ones, and keep the best; the first is made whatever the time limit."""
+    """Make one greedy solution, then drawn ones, and keep the best; the first is made whatever the time limit.
+
+    Where the family can turn time round, every other batch is made from the end to the beginning.
+    """
     problem, settings, control = task.problem, task.settings, task.control
     greedy, about = load(problem, settings.checkpoint)
     instance = _as_trained(task.instance, about.get("instance", {}))
+    mirror = problem.mirrored(instance) if problem.mirrored is not None else None
+    sides = [(instance, None), mirror] if mirror else [(instance, None)]  # and what turns a solution back
     rng = np.random.default_rng([task.seed, 0])
     best, solution, made = np.inf, None, 0
+    drawing = dataclasses.replace(greedy, temperature=settings.temperature)
     with control.progress(settings.samples, "samples") as bar:
-        while made < settings.samples and not (made and control.should_stop):
-            count = 1 if made == 0 else min(BATCH, settings.samples - made)
-            policy = dataclasses.replace(greedy, temperature=settings.temperature) if made else greedy
-            process = problem.process([instance] * count, [task.scenarios[0]] * count)
+        for turn in itertools.count():
+            if made >= settings.samples or (made and control.should_stop):
+                break
+            is_greedy = turn < len(sides)
+            side, back = sides[turn % len(sides)]
+            policy, count = (greedy, 1) if is_greedy else (drawing, min(BATCH, settings.samples - made))
+            process = problem.process([side] * count, [task.scenarios[0]] * count)
             costs, is_over = run_episodes(process, policy, rng, control if made else None)
             costs[~is_over] = np.inf  # the time was over before
             if costs.min() < best:
                 best, solution = float(costs.min()), process.solution(int(costs.argmin()))
+                solution = back(solution) if back else solution
                 control.report(value=best)
             made += int(is_over.sum())
             bar.update(int(is_over.sum()))

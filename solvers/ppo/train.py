@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from orl import params
+from orl.api import solve
 from orl.errors import InputError
 from orl.gym.actions import to_process
 from orl.learn.advantages import advantages
@@ -45,9 +46,13 @@ class PpoSettings:
         Of the network.
     iterations : int
         Of playing and updating.
+    taught : int
+        So many iterations at first imitate a teacher's solutions of `instances` instances; where nothing is random.
+    teacher, teacher_settings : str, mapping
+        A method and its settings.
     self_labelling : int
-        So many iterations at first imitate the best of the environments that play the same instance (Corsini et al.
-        2024, arXiv 2401.11849), instead of the clipped objective.
+        So many iterations, after those, imitate the best of the environments that play the same instance (Corsini et
+        al. 2024, arXiv 2401.11849), instead of the clipped objective.
     instances, samples : int
         Of an iteration: drawn instances with a scenario each, and environments that play each of them.
     extremes : int
@@ -75,6 +80,9 @@ class PpoSettings:
     layers: int = 3
     graph_layers: int = 2
     iterations: int = 1000
+    taught: int = 0
+    teacher: str = "tabu"
+    teacher_settings: dict[str, Any] = field(default_factory=lambda: {"iterations": 100_000})
     self_labelling: int = 0
     instances: int = 8
     samples: int = 32
@@ -157,8 +165,9 @@ def play(
     copies: int = 1,
     has_critic: bool = False,
     fit: Sequence[Any] = (),
+    plans: Sequence[Any] = (),
 ) -> Played:
-    """Play episodes to their ends, drawing choices; without `rng` the likeliest one is taken.
+    """Play episodes to their ends, drawing choices; without `rng` the likeliest one is taken, with `plans` theirs.
 
     So many `copies` of every environment stand side by side and begin alike; `fit` is what the padding has room for.
     """
@@ -181,7 +190,12 @@ def play(
             with torch.no_grad():
                 told = torch.from_numpy(mask)
                 output, value = answered(network, _tensors(seen), told, embedded, has_critic)
-                action = head.mode(output, told) if rng is None else head.draw(output, told, rng)
+                if plans:
+                    assert problem.follow is not None
+                    planned = [problem.follow(envs[env], plans[env], observation, env) for env in free.tolist()]
+                    action = torch.tensor(planned)
+                else:
+                    action = head.mode(output, told) if rng is None else head.draw(output, told, rng)
                 likely, _ = head.judge(output, told, action)
             chosen[free] = to_process(process.decision, action.numpy(), legal[free])[0]
             asked.append((seen, mask, action.numpy(), likely.numpy(), value.numpy(), len(steps) * len(envs) + free))
@@ -324,6 +338,11 @@ class PpoLearner:
         process = problem.process(first.instances[:1], first.scenarios[:1], self.fit)
         if settings.encoder != "plain" and process.decision.kind != "choice":
             raise InputError(f"{problem.name} decides more than one choice at a time; set encoder=plain.")
+        is_random = problem.sample(first.instances[0], recipe.seed, Purpose.TRAIN, 1).is_random
+        if settings.taught and (problem.follow is None or is_random):
+            raise InputError(
+                f"{problem.name}: a teacher's solutions are followed where nothing is random; set taught=0."
+            )
         form = _form(self.reader, process, settings)
         self.about: Mapping[str, Any] = {"network": asdict(form)}
         self.head = make_head(process.decision)
@@ -338,21 +357,35 @@ class PpoLearner:
             left = 0.5 * (1 + math.cos(math.pi * number / settings.iterations))
             group["lr"] = settings.learning_rate * (0.05 + 0.95 * left)
         drawn = self.source.draw(rng, number, settings.instances)
+        started = time.perf_counter()
+        if number < settings.taught:
+            plans = [self._plan(instance, int(rng.integers(2**31))) for instance in drawn.instances]
+            played = self._play(drawn.instances, drawn.scenarios, plans=plans)
+            nothing = np.zeros((2, len(played.actions)), dtype=np.float32)
+            notes = update(self.network, self.head, self.optimiser, played, nothing, settings, rng, imitates=True)
+            return self._line(played, drawn.scale, started, notes)
         envs = [one for one in drawn.instances for _ in range(settings.samples)]
         streams = [scenario for scenario in drawn.scenarios for _ in range(settings.samples)]
         scale = np.repeat(drawn.scale, settings.samples)
         draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
         has_critic = settings.baseline == "critic"
-        started = time.perf_counter()
         played = self._play(envs, streams, draws, settings.samples, has_critic)
         judgement = judged(played, settings, scale)
-        imitates, few, decisions = number < settings.self_labelling, settings.extremes, None
+        imitates, few, decisions = number < settings.taught + settings.self_labelling, settings.extremes, None
         if imitates or few:
             ranks = [0] if imitates else [*range(few), *range(settings.samples - few, settings.samples)]
             decisions = decisions_of(played, settings.samples, ranks)
         notes = update(self.network, self.head, self.optimiser, played, judgement, settings, rng, decisions, imitates)
+        return self._line(played, scale, started, notes)
+
+    def _line(self, played: Played, scale: np.ndarray, started: float, notes: dict[str, float]) -> dict[str, float]:
         pace = played.costs.size / (time.perf_counter() - started)
         return {"pace": round(pace), "cost": float((played.totals / scale).mean()), **notes}
+
+    def _plan(self, instance: Any, seed: int) -> Any:
+        settings = self.settings
+        result = solve(instance, settings.teacher, settings=settings.teacher_settings, time_limit=None, seed=seed)
+        return result.solutions[0]
 
     def validated(self) -> float:
         ratios = []
@@ -361,8 +394,10 @@ class PpoLearner:
             ratios += (played.totals / drawn.scale).tolist()
         return float(np.mean(ratios))
 
-    def _play(self, envs: Any, scenarios: Any, rng: Any = None, copies: int = 1, has_critic: bool = False) -> Played:
-        return play(self.problem, self.network, self.reader, envs, scenarios, rng, copies, has_critic, self.fit)
+    def _play(
+        self, envs: Any, scenarios: Any, rng: Any = None, copies: int = 1, has_critic: bool = False, plans: Any = ()
+    ) -> Played:
+        return play(self.problem, self.network, self.reader, envs, scenarios, rng, copies, has_critic, self.fit, plans)
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: tensor.numpy() for name, tensor in self.network.state_dict().items()}
