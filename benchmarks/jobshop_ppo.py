@@ -43,7 +43,7 @@ def gaps(checkpoint: str, counts: Sequence[int], each: int = 10) -> list[list[ob
     The gap is that to the best known makespan, in percent; `each` is how many instances of a group are solved.
     """
     rows = []
-    _, about = load(find_problem("jobshop"), checkpoint)
+    _, about = load(find_problem("jobshop"), checkpoint, orl.load("jobshop/ta01"))
     for count in counts:
         found, started = [], time.perf_counter()
         for number in (10 * group + place for group in range(len(GROUPS)) for place in range(1, each + 1)):

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from shops import EVERY_MODE, scenario_of, shops
 
 from orl.problems.jobshop.features import flat, graph
-from orl.problems.jobshop.instance import JobShop
+from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings
 from orl.problems.jobshop.kernels_features import NUM_BY_JOB, NUM_BY_MACHINE, NUM_GLOBAL
 from orl.problems.jobshop.process import JobShopProcess
+from orl.problems.jobshop.state import ShopState
 from orl.registry import find_problem
 from orl.scenario import Scenarios
 from orl.testing import RandomPolicy
@@ -161,5 +162,53 @@ def test_rows_of_candidates_on_paper():
     assert first[32] == pytest.approx(squash(5, 2.75)) and second[32] == pytest.approx(squash(-5, 2.75))
     assert first[33] == 0 and second[33] == pytest.approx(squash(14 - 9, 2.75))
     assert first[34] == pytest.approx(squash(14 - 9, 2.75)) and second[34] == 0
-    assert first[35:].tolist() == [0, 0]
-    assert second[35:] == pytest.approx([squash(14 - 9, 2.75), squash(14 - 9, 5.5)])
+    assert first[35:37].tolist() == [0, 0]
+    assert second[35:37] == pytest.approx([squash(14 - 9, 2.75), squash(14 - 9, 5.5)])
+
+
+def test_rows_of_candidates_tell_of_the_floor():
+    """Job 0 runs on machine 0 until 3 and goes to 1, job 1 would go from 1 to 0, job 2 waits for 0."""
+    shop = JobShop(
+        "floor", machines=[[0, 1, 2], [1, 0], [0, 2]], durations=[[3, 2, 4], [5, 1], [2, 1]],
+        settings=JobShopSettings(buffers="swap"),
+    )  # fmt: skip
+    first, second, third, wait = floor_rows(shop, [0])
+    third_part, mean = 1 / 3, 18 / 7
+    assert first[37:42].tolist() == [1, 1, 0, 0, 0] and not second[37:42].any() and not third[37:42].any()
+    assert third[44:46].tolist() == [1, 0] and third[46:48] == pytest.approx([3 / (3 + mean), third_part])
+    assert second[44:48].tolist() == [0, 0, 0, 0] and first[48] == pytest.approx(third_part)  # job 2 waits
+    # Where job 1 goes next is held by job 0 until 3, before it would be done at 5, and job 0 wants to come here.
+    assert second[49:52].tolist() == [0, 1, 1] and second[54] == 1
+    assert second[52:54] == pytest.approx([-2 / (2 + mean), third_part])
+    assert second[55:59] == pytest.approx([1 / 4, 1 / 4, third_part, 1 / 4]) and third[55:57].tolist() == [0, 0]
+    assert wait[57:59] == pytest.approx([third_part, 1 / 4]) and wait[6] == pytest.approx(3 / (3 + mean))
+
+
+def test_rows_of_candidates_tell_of_blocked_jobs_and_machines_that_are_down():
+    """At 5 job 0 has been blocked on 0 since 1, by job 1 on 1, which may go on to 2."""
+    shop = JobShop(
+        "blocked", machines=[[0, 1], [1, 2], [0, 2]], durations=[[1, 2], [5, 1], [3, 2]],
+        settings=JobShopSettings(buffers="swap", breakdowns=Breakdowns(1e-6)),
+    )  # fmt: skip
+    first, second, *_ = floor_rows(shop, [0, 1])
+    mean = 14 / 6
+    assert first[38:41] == pytest.approx([0, 1, 4 / (4 + mean)]) and second[38:41].tolist() == [0, 1, 0]
+    assert first[44:48] == pytest.approx([0, 1, 0, 1 / 3]) and second[48] == pytest.approx(1 / 3)
+    state = {"clock": 9, "ops_done": [0, 1, 0], "work_left": [1, 0, 0], "down_since": [7, -1, -1]}
+    moving = shop.in_motion(ShopState(**state, started=[-1] * 3, ready_at=[-1] * 3))
+    family = find_problem("jobshop")
+    process = family.process([moving], [family.sample(moving, 0, "evaluate", 1)[0]])
+    first, second, third, _ = family.features().candidates(process.observe())[0]
+    assert first[41] == pytest.approx(1 / (1 + mean)) and third[42:44] == pytest.approx([1, 2 / (2 + mean)])
+    assert first[42] == 0 and second[49] == 0
+
+
+def floor_rows(shop, actions):
+    """Return the rows of candidates after some decisions, waits in between where nothing may start."""
+    family = find_problem("jobshop")
+    process = family.process([shop], [family.sample(shop, 0, "evaluate", 1)[0]])
+    for action in actions:
+        assert process.observe().legal[0, action]
+        process.decide(np.array([action]))
+        process.reveal()
+    return family.features().candidates(process.observe())[0]

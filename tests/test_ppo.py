@@ -22,6 +22,7 @@ from orl.learn.networks import NetworkSettings, make_network
 from orl.learn.readers import make_reader
 from orl.learn.training import Recipe, Training
 from orl.problems.jobshop.instance import JobShopSettings
+from orl.problems.jobshop.kernels_candidates import NUM_COLUMNS
 from orl.problems.jobshop.scenario import draw
 from orl.process import Decision
 from orl.registry import find_problem
@@ -72,7 +73,7 @@ def test_advantages_by_hand():
 
 def test_a_group_is_compared_with_its_mean():
     """Two instances, two environments each: the cheaper one is better by one spread, whatever the size."""
-    played = play(JOBSHOP, make_network(NetworkSettings(inputs=37, width=4)), CANDIDATES,
+    played = play(JOBSHOP, make_network(NetworkSettings(inputs=NUM_COLUMNS, width=4)), CANDIDATES,
                   [draw(np.random.default_rng(k), 3, 3, settings=ACTIVE) for k in (0, 0, 1, 1)],
                   [Scenarios.deterministic()] * 4, torch.Generator().manual_seed(0))  # fmt: skip
     played = played._replace(totals=np.array([10.0, 20.0, 500.0, 300.0]))
@@ -87,7 +88,7 @@ def test_a_group_is_compared_with_its_mean():
 def test_the_first_pass_begins_at_ratio_one():
     """What is stored as the probability of a choice is what the network says of it before any update."""
     torch.manual_seed(0)
-    network = make_network(NetworkSettings(inputs=37, width=8))
+    network = make_network(NetworkSettings(inputs=NUM_COLUMNS, width=8))
     torch.nn.init.normal_(network.score.weight)
     shops = [draw(np.random.default_rng(k), 4 + k, 3, settings=ACTIVE) for k in range(3)]
     played = play(JOBSHOP, network, CANDIDATES, shops, [Scenarios.deterministic()] * 3,
@@ -224,7 +225,7 @@ def test_train_from_the_command_line(tmp_path, capsys):
 
 def network(seed=0, width=16):
     torch.manual_seed(seed)
-    made = make_network(NetworkSettings(inputs=37, width=width))
+    made = make_network(NetworkSettings(inputs=NUM_COLUMNS, width=width))
     torch.nn.init.normal_(made.score.weight)
     return made, {name: tensor.numpy().copy() for name, tensor in made.state_dict().items()}
 
@@ -265,7 +266,7 @@ def test_every_family_is_learned_and_numpy_decides_as_torch_does(family, encoder
     recipe = Recipe(family, [size, larger], [size, larger], validation_instances=3, training=training)
     learner = PpoLearner(problem, recipe, PpoSettings(**training))
     Training(learner, recipe, 2, tmp_path).run(Control())
-    policy, about = load(problem, str(tmp_path / "last"))
+    policy, about = load(problem, str(tmp_path / "last"), learner.source.validation[0].instances[0])
     assert about["validation"] == learner.validated()
     for drawn in learner.source.validation:
         played = learner._play(drawn.instances, drawn.scenarios, None)
@@ -488,7 +489,7 @@ def test_the_policy_draws_by_its_scores():
 
 def test_the_policy_that_is_shipped_is_as_good_as_it_says():
     """On the validation shops of its recipe NumPy's greedy decisions cost what torch's did when it was saved."""
-    _, about = checkpoint.load(ROOT / "solvers" / "ppo" / "checkpoints" / "jobshop")
+    _, about = checkpoint.load(ROOT / "solvers" / "ppo" / "checkpoints" / "jobshop" / "classic")
     recipe = about["recipe"]
     ratios = []
     for size in recipe["validation"]:

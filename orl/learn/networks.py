@@ -37,7 +37,7 @@ class NetworkSettings:
     encoder : 'candidates', 'plain', 'graph' or 'graph-once'
         See `orl.learn.readers`.
     inputs : int
-        Features a candidate, or of the vector.
+        Features a candidate that are read, the first ones, or of the vector.
     nodes, relations : int
         Features a node and kinds of edges of a graph.
     outputs : sequence of int

@@ -42,8 +42,15 @@ class Reader:
     read: Callable[[Observation, np.ndarray], Seen]
 
 
-def make_reader(problem: Problem, encoder: Encoder) -> Reader:
+def make_reader(problem: Problem, encoder: Encoder, columns: int = 0) -> Reader:
     """Return what a network with this encoder reads of a family.
+
+    Parameters
+    ----------
+    problem : Problem
+    encoder : str
+    columns : int
+        Of the rows so many are read, the first ones; 0: all.
 
     Raises
     ------
@@ -53,21 +60,26 @@ def make_reader(problem: Problem, encoder: Encoder) -> Reader:
     if problem.features is None:
         raise InputError(f"{problem.name} has no features; nothing can be learned there yet.")
     features: Features = problem.features()
-    flat, candidates, choice_nodes, graph = features.flat, features.candidates, features.choice_nodes, features.graph
+    flat, choice_nodes, graph = features.flat, features.choice_nodes, features.graph
     if encoder == "plain":
         return Reader(_nothing, lambda observation, envs: {"vector": flat(observation)[envs]})
     if encoder == "graph":
         return Reader(_nothing, lambda observation, envs: {name: x[envs] for name, x in graph(observation).items()})
-    if candidates is None:
+    if features.candidates is None:
         raise InputError(f"{problem.name} has no features of candidates; set encoder=plain.")
+
+    def rows(observation: Observation, envs: np.ndarray) -> np.ndarray:
+        assert features.candidates is not None
+        return features.candidates(observation, envs)[..., : columns or None]
+
     if encoder == "candidates":
-        return Reader(_nothing, lambda observation, envs: {"rows": candidates(observation, envs)})
+        return Reader(_nothing, lambda observation, envs: {"rows": rows(observation, envs)})
     if choice_nodes is None:
         raise InputError(f"{problem.name} does not tell which nodes its choices are about; set encoder=candidates.")
     return Reader(
         lambda observation: {name: array for name, array in graph(observation).items() if name in GRAPH},
         lambda observation, envs: {
-            "rows": candidates(observation, envs),
+            "rows": rows(observation, envs),
             "choice_nodes": choice_nodes(observation)[envs],
         },
     )

@@ -49,6 +49,9 @@ class Recipe:
         Iterations between two looks at the validation instances, and two checkpoints.
     instance : mapping
         Settings of all instances.
+    variants : sequence of mappings
+        Further settings, one of which each drawn instance has beside those of `instance`: what one policy is to
+        manage, say breakdowns from rare to frequent. Validation instances have them in turn.
     training : mapping
         Settings of the method.
     tensorboard : bool
@@ -64,6 +67,7 @@ class Recipe:
     validate_every: int = 20
     curriculum: int = 0
     instance: dict[str, Any] = field(default_factory=dict)
+    variants: list[dict[str, Any]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     tensorboard: bool = False
 
@@ -96,11 +100,14 @@ class Source:
                 raise InputError(f"{key} must be >= 1, got {getattr(recipe, key)}.")
         self.problem, self.recipe = problem, recipe
         self._named: dict[Any, Any] = {}
-        self.settings: Any = params.make(problem.settings(), recipe.instance, "instance")
+        self._told = [{**recipe.instance, **variant} for variant in recipe.variants or [{}]]
+        self.settings: list[Any] = [params.make(problem.settings(), one, "instance") for one in self._told]
         rows = range(recipe.validation_instances)
         self.validation = [
             self._with_scenarios(
-                [self._draw(generator(recipe.seed, Purpose.SELECT, row), size) for row in rows], Purpose.SELECT, rows
+                [self._draw(generator(recipe.seed, Purpose.SELECT, row), size, row) for row in rows],
+                Purpose.SELECT,
+                rows,
             )
             for size in recipe.validation
         ]
@@ -108,25 +115,30 @@ class Source:
     def one_of_each_size(self) -> list[Any]:
         """Return instances that whatever is drawn is padded to, for networks whose shapes never change."""
         rng = generator(self.recipe.seed, Purpose.TRAIN, 0)
-        return [self._draw(rng, size) for size in (*self.recipe.sizes, *self.recipe.validation)]
+        return [self._draw(rng, size, 0) for size in (*self.recipe.sizes, *self.recipe.validation)]
 
     def draw(self, rng: np.random.Generator, number: int, count: int) -> Drawn:
         """Return the instances of an iteration."""
         sizes, curriculum = self.recipe.sizes, self.recipe.curriculum
         share = 1.0 if curriculum == 0 else min(1.0, number / curriculum)
         size = sizes[int(rng.integers(1 + int(share * (len(sizes) - 1))))]
-        instances = [self._draw(rng, size) for _ in range(count)]
+        variants = (
+            rng.integers(len(self.settings), size=count) if len(self.settings) > 1 else np.zeros(count, dtype=int)
+        )
+        instances = [self._draw(rng, size, variant) for variant in variants.tolist()]
         return self._with_scenarios(instances, Purpose.TRAIN, range(number * count, (number + 1) * count))
 
-    def _draw(self, rng: np.random.Generator, size: Mapping[str, int | str]) -> Any:
+    def _draw(self, rng: np.random.Generator, size: Mapping[str, int | str], variant: int) -> Any:
+        variant %= len(self.settings)
         if "instance" in size:
-            if size["instance"] not in self._named:
-                self._named[size["instance"]] = load(str(size["instance"]), self.problem.name, self.recipe.instance)
-            return self._named[size["instance"]]
+            name = (str(size["instance"]), variant)
+            if name not in self._named:
+                self._named[name] = load(name[0], self.problem.name, self._told[variant])
+            return self._named[name]
         if self.problem.draw is None:
             raise InputError(f"{self.problem.name} draws no instances: name one in sizes, {{instance = NAME}}.")
         try:
-            return self.problem.draw(rng, **size, settings=self.settings)
+            return self.problem.draw(rng, **size, settings=self.settings[variant])
         except TypeError as error:  # a key that is none
             raise InputError(f"sizes: {dict(size)} is nothing that {self.problem.name} can draw: {error}.") from None
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from orl.features import Features
     from orl.rule import Rule
 
+    from .instance import JobShop
+
 _HERE = "orl.problems.jobshop"
 
 
@@ -30,6 +32,11 @@ def _live() -> Live:
 
 def _features() -> Features:
     return resolve(f"{_HERE}.features:FEATURES")
+
+
+def _kind(instance: JobShop) -> str:
+    buffers = instance.settings.buffers
+    return "classic" if buffers == "unlimited" else buffers
 
 
 PROBLEM = Problem(
@@ -62,6 +69,8 @@ PROBLEM = Problem(
     is_disturbed=lazy(f"{_HERE}.replanning:is_disturbed"),
     live=_live,
     models={"exact": lazy(f"{_HERE}.exact:build"), "cp-sat": lazy(f"{_HERE}.cp_sat:build")},
+    kind=_kind,
+    choice_settings=("dispatch",),
     features=_features,
     plot=lazy(f"{_HERE}.plot:plot"),
     save=lazy(f"{_HERE}.formats:save"),

@@ -22,8 +22,8 @@ FLAT_ARRAYS = (
     "down_since", "job_first", "due_dates", "weights", "op_machine", "op_duration", "op_remaining",
 )  # fmt: skip
 CANDIDATE_ARRAYS = (
-    "clock", "candidate", "machine", "available", "remaining", "free_at", "job_first", "op_machine", "op_duration",
-    "op_remaining",
+    "clock", "candidate", "machine", "status", "place", "available", "remaining", "free_at", "occupant", "down_since",
+    "job_first", "op_machine", "op_duration", "op_remaining",
 )  # fmt: skip
 OP_COLUMNS = 13
 MACHINE_COLUMNS = 7
@@ -64,7 +64,7 @@ def flat(observation: Observation) -> np.ndarray:
 
 
 def candidates(observation: Observation, envs: np.ndarray | None = None) -> np.ndarray:
-    """Return a row a choice, float32 (len(envs), J + 1, 37), within [-1, 1]; 0 where a job has no next operation.
+    """Return a row a choice, float32 (len(envs), J + 1, 59), within [-1, 1]; 0 where a job has no next operation.
 
     Examples
     --------

@@ -6,9 +6,10 @@ import numpy as np
 
 from orl.jit import kernel
 
+from . import kernels_floor
 from .kernels_features import squash
 
-NUM_COLUMNS = 37
+NUM_COLUMNS = kernels_floor.FIRST_COLUMN + kernels_floor.NUM_COLUMNS
 FAR = np.int64(2**60)
 
 
@@ -157,9 +158,13 @@ def candidates(
     clock,
     candidate,
     machine,
+    status,
+    place,
     available,
     remaining,
     free_at,
+    occupant,
+    down_since,
     job_first,
     op_machine,
     op_duration,
@@ -179,8 +184,8 @@ def candidates(
     space.
     """
     wait = legal.shape[1] - 1
-    for place in range(len(envs)):
-        env, rows = envs[place], out[place]
+    for asked in range(len(envs)):
+        env, rows = envs[asked], out[asked]
         rows[:] = 0
         num_jobs, num_ops = sizes[env, 0], sizes[env, 2]
         now = clock[env]
@@ -335,3 +340,24 @@ def candidates(
                 for other in range(num_jobs):
                     waiting += other != job and candidate[env, other] >= 0 and machine[env, other] == following
                 row[29] = waiting / num_jobs
+        kernels_floor.floor(
+            now,
+            candidate[env],
+            machine[env],
+            status[env],
+            place[env],
+            available[env],
+            remaining[env],
+            occupant[env],
+            down_since[env],
+            job_first[env],
+            op_machine[env],
+            op_duration[env],
+            num_jobs,
+            sizes[env, 1],
+            mean_duration,
+            heads,
+            scratch[0],
+            scratch[1:3],
+            rows,
+        )

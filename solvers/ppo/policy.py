@@ -46,20 +46,23 @@ class LearnedPolicy:
     weights : name -> ndarray
     temperature : float
         0: the likeliest.
+    columns : int
+        Of a candidate's features so many are read, the first ones; 0: all.
     """
 
     problem: Problem
     encoder: Encoder
     weights: Mapping[str, np.ndarray]
     temperature: float = 0.0
+    columns: int = 0
     clairvoyant = False
 
     @cached_property
     def reader(self) -> Reader:
-        return make_reader(self.problem, self.encoder)
+        return make_reader(self.problem, self.encoder, self.columns)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (self.problem.name, self.encoder, self.weights, self.temperature)
+        return _unpickled, (self.problem.name, self.encoder, self.weights, self.temperature, self.columns)
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> Memory:
         return Memory(rng)
@@ -106,21 +109,25 @@ def _unpickled(family: str, *told: Any) -> LearnedPolicy:
 
 def policy_of(task: Task) -> LearnedPolicy:
     """Return the greedy policy of a task's checkpoint."""
-    return load(task.problem, task.settings.checkpoint)[0]
+    return load(task.problem, task.settings.checkpoint, task.instance)[0]
 
 
-def load(problem: Problem, folder: str) -> tuple[LearnedPolicy, dict[str, Any]]:
-    """Return a checkpoint's greedy policy, and what else it tells; '' is the one that comes with the family."""
-    path = Path(folder) if folder else Path(str(package_files("orl.solvers.ppo"))) / "checkpoints" / problem.name
-    if not folder and not path.is_dir():
-        raise InputError(f"no policy comes with {problem.name} yet; train one and name it with checkpoint=.")
+def load(problem: Problem, folder: str, instance: Any) -> tuple[LearnedPolicy, dict[str, Any]]:
+    """Return a checkpoint's greedy policy, and what else it tells; '' is the one that comes for such an instance."""
+    kind = problem.kind(instance)
+    shipped = Path(str(package_files("orl.solvers.ppo"))) / "checkpoints" / problem.name / kind
+    path = Path(folder) if folder else shipped
+    if not path.is_dir() and not folder:
+        called = f"{problem.name} ({kind})" if kind else problem.name
+        raise InputError(f"no policy comes with {called} yet; train one and name it with checkpoint=.")
     weights, about = checkpoint.load(path)
     if about.get("problem") != problem.name:
         raise InputError(f"{path}: a policy for {about.get('problem')}, not for {problem.name}.")
     encoder = about.get("network", {}).get("encoder")
     if encoder not in forward.ANSWERS:
         raise InputError(f"{path}: expected a network whose encoder is {', '.join(forward.ANSWERS)}, got {encoder!r}.")
-    return LearnedPolicy(problem, encoder, weights), about
+    columns = 0 if encoder in ("plain", "graph") else about["network"].get("inputs", 0)
+    return LearnedPolicy(problem, encoder, weights, columns=columns), about
 
 
 def sample(task: Task) -> Outcome:
@@ -129,8 +136,9 @@ def sample(task: Task) -> Outcome:
     Where the family can turn time round, every other batch is made from the end to the beginning.
     """
     problem, settings, control = task.problem, task.settings, task.control
-    greedy, about = load(problem, settings.checkpoint)
-    instance = _as_trained(task.instance, about.get("instance", {}))
+    greedy, about = load(problem, settings.checkpoint, task.instance)
+    chosen = {key: value for key, value in about.get("instance", {}).items() if key in problem.choice_settings}
+    instance = _as_trained(task.instance, chosen)
     mirror = problem.mirrored(instance) if problem.mirrored is not None else None
     sides = [(instance, None), mirror] if mirror else [(instance, None)]  # and what turns a solution back
     rng = np.random.default_rng([task.seed, 0])
@@ -157,7 +165,7 @@ def sample(task: Task) -> Outcome:
 
 
 def _as_trained(instance: Any, settings: Mapping[str, Any]) -> Any:
-    """Return the instance with the settings that the policy was trained with, where it can have them."""
+    """Return the instance with choices as the policy was trained to make, where it can have them."""
     try:
         return dataclasses.replace(instance, settings=dataclasses.replace(instance.settings, **settings))
     except (ValueError, InputError):  # active dispatch, for instance, is not for shops without buffers

@@ -42,6 +42,8 @@ class PpoSettings:
     ----------
     encoder : 'candidates', 'plain', 'graph' or 'graph-once'
         What the network reads, see `orl.learn.readers`.
+    columns : int
+        Of a candidate's features so many are read, the first ones; 0: all.
     width, layers, graph_layers : int
         Of the network.
     iterations : int
@@ -76,6 +78,7 @@ class PpoSettings:
     """
 
     encoder: Encoder = "candidates"
+    columns: int = 0
     width: int = 64
     layers: int = 3
     graph_layers: int = 2
@@ -332,7 +335,7 @@ class PpoLearner:
         torch.set_num_threads(1)
         self.problem, self.recipe, self.settings = problem, recipe, settings
         self.source = Source(problem, recipe)
-        self.reader = make_reader(problem, settings.encoder)
+        self.reader = make_reader(problem, settings.encoder, settings.columns)
         self.fit = self.source.one_of_each_size() if settings.encoder == "plain" else []
         first = self.source.validation[0]
         process = problem.process(first.instances[:1], first.scenarios[:1], self.fit)
