@@ -23,6 +23,7 @@ def solve_program(
     gap: float = 0.0,
     threads: int = 0,
     seed: int = 0,
+    work: float | None = None,
 ) -> Solved:
     """Minimise a constraint program within the limits that `control` sets, and report to it.
 
@@ -37,6 +38,8 @@ def solve_program(
     threads : int
         Workers; 0: all cores, but `MIN_THREADS` at least.
     seed : int
+    work : float or None
+        Stop after so much work, in CP-SAT's deterministic time.
     """
     for variable, number in start:
         program.add_hint(variable, int(number))
@@ -45,6 +48,8 @@ def solve_program(
     solver.parameters.relative_gap_limit = gap
     solver.parameters.random_seed = seed % 2**31
     solver.parameters.catch_sigint_signal = False
+    if work is not None:
+        solver.parameters.max_deterministic_time = work
     if math.isfinite(control.remaining):
         solver.parameters.max_time_in_seconds = control.remaining
     # CP-SAT calls its best bound 0 as long as it has none; what it tells the callback has been proven.

@@ -499,3 +499,28 @@ def test_the_policy_that_is_shipped_is_as_good_as_it_says():
             assert result.verified
             ratios.append(result.value / shop.makespan_bound())
     assert np.mean(ratios) == pytest.approx(about["validation"], abs=2e-3)
+
+
+def test_lessons_come_again_and_are_of_the_first_variant():
+    """Solved once each, however often they are learned from; what follows is drawn from all variants."""
+    training = {**QUICK, "taught": 4, "lessons": 2, "iterations": 5, "teacher": "mwr", "teacher_settings": {}}
+    variants = [{"buffers": "swap"}, {"breakdowns": {"probability": 0.01}}]
+    size = {"jobs": 3, "machines": 3}
+    recipe = Recipe("jobshop", [size], [size], validation_instances=2, variants=variants, training=training)
+    learner = PpoLearner(JOBSHOP, recipe, PpoSettings(**training))
+    solved = []
+    learner._plan = lambda shop, seed: (solved.append(shop), orl.solve(shop, "mwr").solutions[0])[1]
+    for number in range(5):
+        learner.iterate(number)
+    assert len(solved) == 2 * training["instances"] and all(shop.settings.buffers == "swap" for shop in solved)
+    drawn = learner.source.draw(np.random.default_rng(0), 9, 20)
+    assert {shop.settings.buffers for shop in drawn.instances} == {"swap", "unlimited"}
+
+
+def test_columns_leave_out_what_was_added_later():
+    """A policy that reads few columns decides by these alone."""
+    few = make_reader(JOBSHOP, "candidates", 5)
+    observation = observed(count=1, steps=2)
+    assert (
+        few.read(observation, np.arange(1))["rows"] == CANDIDATES.read(observation, np.arange(1))["rows"][..., :5]
+    ).all()

@@ -117,14 +117,13 @@ class Source:
         rng = generator(self.recipe.seed, Purpose.TRAIN, 0)
         return [self._draw(rng, size, 0) for size in (*self.recipe.sizes, *self.recipe.validation)]
 
-    def draw(self, rng: np.random.Generator, number: int, count: int) -> Drawn:
-        """Return the instances of an iteration."""
+    def draw(self, rng: np.random.Generator, number: int, count: int, is_first: bool = False) -> Drawn:
+        """Return the instances of an iteration, all of the first variant or each of any."""
         sizes, curriculum = self.recipe.sizes, self.recipe.curriculum
         share = 1.0 if curriculum == 0 else min(1.0, number / curriculum)
         size = sizes[int(rng.integers(1 + int(share * (len(sizes) - 1))))]
-        variants = (
-            rng.integers(len(self.settings), size=count) if len(self.settings) > 1 else np.zeros(count, dtype=int)
-        )
+        some = 1 if is_first else len(self.settings)
+        variants = rng.integers(some, size=count) if some > 1 else np.zeros(count, dtype=int)
         instances = [self._draw(rng, size, variant) for variant in variants.tolist()]
         return self._with_scenarios(instances, Purpose.TRAIN, range(number * count, (number + 1) * count))
 

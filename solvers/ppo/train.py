@@ -49,7 +49,10 @@ class PpoSettings:
     iterations : int
         Of playing and updating.
     taught : int
-        So many iterations at first imitate a teacher's solutions of `instances` instances; where nothing is random.
+        So many iterations at first imitate a teacher's solutions of `instances` instances, of the first variant, in
+        which nothing may be random.
+    lessons : int
+        After so many of these iterations the same instances come again, since solutions are dear; 0: always new ones.
     teacher, teacher_settings : str, mapping
         A method and its settings.
     self_labelling : int
@@ -86,6 +89,7 @@ class PpoSettings:
     taught: int = 0
     teacher: str = "tabu"
     teacher_settings: dict[str, Any] = field(default_factory=lambda: {"iterations": 100_000})
+    lessons: int = 0
     self_labelling: int = 0
     instances: int = 8
     samples: int = 32
@@ -335,6 +339,7 @@ class PpoLearner:
         torch.set_num_threads(1)
         self.problem, self.recipe, self.settings = problem, recipe, settings
         self.source = Source(problem, recipe)
+        self.lessons: dict[int, tuple[Played, np.ndarray]] = {}
         self.reader = make_reader(problem, settings.encoder, settings.columns)
         self.fit = self.source.one_of_each_size() if settings.encoder == "plain" else []
         first = self.source.validation[0]
@@ -359,14 +364,13 @@ class PpoLearner:
         for group in self.optimiser.param_groups:
             left = 0.5 * (1 + math.cos(math.pi * number / settings.iterations))
             group["lr"] = settings.learning_rate * (0.05 + 0.95 * left)
-        drawn = self.source.draw(rng, number, settings.instances)
         started = time.perf_counter()
         if number < settings.taught:
-            plans = [self._plan(instance, int(rng.integers(2**31))) for instance in drawn.instances]
-            played = self._play(drawn.instances, drawn.scenarios, plans=plans)
+            played, scale = self._lesson(number % settings.lessons if settings.lessons else number)
             nothing = np.zeros((2, len(played.actions)), dtype=np.float32)
             notes = update(self.network, self.head, self.optimiser, played, nothing, settings, rng, imitates=True)
-            return self._line(played, drawn.scale, started, notes)
+            return self._line(played, scale, started, notes)
+        drawn = self.source.draw(rng, number, settings.instances)
         envs = [one for one in drawn.instances for _ in range(settings.samples)]
         streams = [scenario for scenario in drawn.scenarios for _ in range(settings.samples)]
         scale = np.repeat(drawn.scale, settings.samples)
@@ -384,6 +388,18 @@ class PpoLearner:
     def _line(self, played: Played, scale: np.ndarray, started: float, notes: dict[str, float]) -> dict[str, float]:
         pace = played.costs.size / (time.perf_counter() - started)
         return {"pace": round(pace), "cost": float((played.totals / scale).mean()), **notes}
+
+    def _lesson(self, number: int) -> tuple[Played, np.ndarray]:
+        """Return what a teacher does on some instances, and their scale."""
+        if number not in self.lessons:
+            rng = generator(self.recipe.seed, Purpose.TRAIN, number)
+            drawn = self.source.draw(rng, number, self.settings.instances, is_first=True)
+            plans = [self._plan(instance, int(rng.integers(2**31))) for instance in drawn.instances]
+            played = self._play(drawn.instances, drawn.scenarios, plans=plans)
+            if not self.settings.lessons:
+                return played, drawn.scale
+            self.lessons[number] = played, drawn.scale
+        return self.lessons[number]
 
     def _plan(self, instance: Any, seed: int) -> Any:
         settings = self.settings
