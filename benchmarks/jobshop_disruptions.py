@@ -1,7 +1,7 @@
-"""Rules, `rollout` and `rolling` on blocking job shops whose machines break down, and how far hindsight could go.
+"""Rules, the learned policy, `rollout`, `rolling` on blocking job shops with breakdowns, and how far hindsight could go.
 
-python benchmarks/jobshop_disruptions.py rules rollout rolling hindsight      measure (each part goes on where it was)
-python benchmarks/jobshop_disruptions.py                                      write the tables from what is measured
+python benchmarks/jobshop_disruptions.py rules ppo rollout rolling hindsight    measure (each goes on where it was)
+python benchmarks/jobshop_disruptions.py                                        write the tables from what is measured
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ SEED = 0
 RAW = record.RESULTS / "jobshop_disruptions"  # a file a part; the rules' is large and soon measured again: not kept
 PARTS = {
     "rules": (LAWRENCE, None, {}),
+    "ppo": (LAWRENCE, SCENARIOS, {}),
     "rollout": (SOME, SCENARIOS, {"futures": 20}),
     "rolling": (SOME, FEW_SCENARIOS, {"replan_time": 1}),
     "hindsight": (FEW, FEW_SCENARIOS, {}),
@@ -167,7 +168,7 @@ def hindsight_table(rows, mode):
         line.append(f"{bounds[p]:.1f}")
         proven.append(f"{sum(row['proven'] for row in found):.0f} of {sum(len(row['costs']) for row in found)}")
     lines += [line, proven]
-    for method in ("mwr", "rollout", "rolling"):
+    for method in ("mwr", "ppo", "rollout", "rolling"):
         line = [f"{method}: excess over it, %"]
         for p in PROBABILITIES:
             costs = by_scenario(rows, method, FEW, mode, p, FEW_SCENARIOS)
@@ -178,7 +179,7 @@ def hindsight_table(rows, mode):
 
 def pace(rows):
     lines = []
-    for method in ("rollout", "rolling"):
+    for method in ("ppo", "rollout", "rolling"):
         for mode in MODES:
             line = [method, mode]
             for p in PROBABILITIES:
@@ -198,19 +199,19 @@ def write():
     sections = []
     for mode in MODES:
         name = {"swap": "with swaps", "none": "without swaps"}[mode]
-        means, differences = table(rows, rules, LAWRENCE, mode, SCENARIOS)
+        means, differences = table(rows, [*rules, "ppo"], LAWRENCE, mode, SCENARIOS)
         sections += [
             (f"la01-la40 {name}: mean makespan over instances and {SCENARIOS} scenarios, ± half a 95 % interval over "
              "scenarios (p = 0: one, no interval).", headers, means),
             (f"la01-la40 {name}: paired difference to the best rule.", headers, differences),
             (f"{some} {name}: the same with `rollout` (20 futures, base MWR).", headers,
-             table(rows, [*rules, "rollout"], SOME, mode, SCENARIOS)[0]),
+             table(rows, [*rules, "ppo", "rollout"], SOME, mode, SCENARIOS)[0]),
             (f"{some} {name}: paired difference to the best rule.", headers,
-             table(rows, [*rules, "rollout"], SOME, mode, SCENARIOS)[1]),
+             table(rows, [*rules, "ppo", "rollout"], SOME, mode, SCENARIOS)[1]),
             (f"{some} {name}, the first {FEW_SCENARIOS} of these scenarios, with `rolling` (1 s a plan).", headers,
-             table(rows, [*rules, "rollout", "rolling"], SOME, mode, FEW_SCENARIOS)[0]),
+             table(rows, [*rules, "ppo", "rollout", "rolling"], SOME, mode, FEW_SCENARIOS)[0]),
             (f"{few} {name}, the first {FEW_SCENARIOS} of these scenarios, with `rolling` (1 s a plan).", headers,
-             table(rows, [*rules, "rollout", "rolling"], FEW, mode, FEW_SCENARIOS)[0]),
+             table(rows, [*rules, "ppo", "rollout", "rolling"], FEW, mode, FEW_SCENARIOS)[0]),
             ("The same: mean proven bound in hindsight (CP-SAT, 20 s each; unproven ones enter by their bound), and "
              "the excess over it.", headers, hindsight_table(rows, mode)),
         ]  # fmt: skip
