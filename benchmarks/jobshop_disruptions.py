@@ -1,4 +1,4 @@
-"""Rules, the learned policy, `rollout`, `rolling` on blocking job shops with breakdowns, and how far hindsight could go.
+"""Rules, the learned policy, `rollout`, `rolling` on blocking job shops that break down, and what hindsight could do.
 
 python benchmarks/jobshop_disruptions.py rules ppo rollout rolling hindsight    measure (each goes on where it was)
 python benchmarks/jobshop_disruptions.py                                        write the tables from what is measured
