@@ -1,6 +1,7 @@
 """Proximal policy optimisation: advantages by hand, one update, a problem with a known optimum, checkpoints."""
 
 import csv
+import itertools
 import json
 import math
 import pickle
@@ -26,9 +27,11 @@ from orl.problems.jobshop.kernels_candidates import NUM_COLUMNS
 from orl.problems.jobshop.scenario import draw
 from orl.process import Decision
 from orl.registry import find_problem
+from orl.result import Status
 from orl.scenario import Purpose, Scenarios, generator
 from orl.simulate import run_episodes
 from orl.solver import Control
+from orl.solvers.ppo import train
 from orl.solvers.ppo.policy import LearnedPolicy, load
 from orl.solvers.ppo.train import PpoLearner, PpoSettings, decisions_of, judged, play, update
 
@@ -524,3 +527,29 @@ def test_columns_leave_out_what_was_added_later():
     assert (
         few.read(observation, np.arange(1))["rows"] == CANDIDATES.read(observation, np.arange(1))["rows"][..., :5]
     ).all()
+
+
+def test_an_interruption_that_reaches_the_teacher_ends_the_training(tmp_path, monkeypatch):
+    """The lesson is not learned from; the run goes on to the weights of one that was never stopped."""
+    training = {**QUICK, "taught": 3, "iterations": 3, "teacher": "tabu", "teacher_settings": {"iterations": 20}}
+    size = {"jobs": 3, "machines": 3}
+    recipe = Recipe("jobshop", [size], [size], validation_instances=2, training=training)
+
+    def run(folder, resume=False):
+        learner = PpoLearner(JOBSHOP, recipe, PpoSettings(**training))
+        made = Training(learner, recipe, 3, folder, resume)
+        made.run(control := Control())
+        return made.done, control.is_interrupted
+
+    calls, solve = itertools.count(), train.solve
+
+    def interrupted(*args, **settings):
+        result = solve(*args, **settings)
+        return replace(result, status=Status.INTERRUPTED) if next(calls) == 3 else result
+
+    assert run(tmp_path / "whole") == (3, False)
+    monkeypatch.setattr(train, "solve", interrupted)
+    assert run(tmp_path / "part") == (1, True)
+    assert run(tmp_path / "part", resume=True) == (3, False)
+    whole, part = (checkpoint.load(tmp_path / name / "last")[0] for name in ("whole", "part"))
+    assert all((whole[name] == part[name]).all() for name in whole)

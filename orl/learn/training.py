@@ -20,7 +20,7 @@ import numpy as np
 
 from orl import params
 from orl.api import load
-from orl.errors import InputError
+from orl.errors import InputError, Stopped
 from orl.files import read_text, write_atomically
 from orl.problem import Problem
 from orl.scenario import Purpose, generator
@@ -171,7 +171,7 @@ class Learner(Protocol):
     columns: Sequence[str]
 
     def iterate(self, number: int) -> dict[str, float]:
-        """Learn, and return how it went."""
+        """Learn, and return how it went; raise `Stopped` if it was interrupted before it had learned anything."""
 
     def validated(self) -> float:
         """Return the mean cost on the validation instances over their bounds."""
@@ -211,7 +211,11 @@ class Training:
             bar.update(self.done)
             while self.done < self.iterations and not control.should_stop:
                 started = time.perf_counter()
-                line = self.learner.iterate(self.done)
+                try:
+                    line = self.learner.iterate(self.done)
+                except Stopped:  # within the iteration, which will be made anew
+                    control.interrupt()
+                    break
                 self.done += 1
                 is_due = self.done % self.recipe.validate_every == 0 or self.done == self.iterations
                 if is_due:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from orl import params
 from orl.api import solve
-from orl.errors import InputError
+from orl.errors import InputError, Stopped
 from orl.gym.actions import to_process
 from orl.learn.advantages import advantages
 from orl.learn.heads import Head, is_open, make_head
@@ -28,6 +28,7 @@ from orl.learn.readers import Encoder, Reader, make_reader
 from orl.learn.training import Recipe, Source, Training
 from orl.problem import Problem
 from orl.registry import find_problem
+from orl.result import Status
 from orl.scenario import Purpose, generator
 from orl.solver import Control
 
@@ -404,6 +405,8 @@ class PpoLearner:
     def _plan(self, instance: Any, seed: int) -> Any:
         settings = self.settings
         result = solve(instance, settings.teacher, settings=settings.teacher_settings, time_limit=None, seed=seed)
+        if result.status is Status.INTERRUPTED:
+            raise Stopped  # what it has so far is no lesson
         return result.solutions[0]
 
     def validated(self) -> float:
