@@ -67,7 +67,7 @@ def policy_row(method, name, mode, probability, count, settings):
     count = count if probability else None
     result = orl.solve(shop, method, settings=settings, scenarios=count, seed=SEED, time_limit=None)
     assert result.verified, result.violations
-    return {"method": method, "costs": result.costs, "seconds_per_decision": result.metrics["seconds_per_decision"]}
+    return {"method": method, "costs": result.costs, "seconds_per_decision": result.metrics.get("seconds_per_decision")}
 
 
 def hindsight_row(name, mode, probability, count):
@@ -81,11 +81,11 @@ def hindsight_row(name, mode, probability, count):
     return {"method": "hindsight", "costs": result.costs, "bound": result.bound, "proven": proven}
 
 
-def measure(part):
+def measure(part, modes):
     """Append what is missing of a part to the raw rows."""
     names, count, settings = PARTS[part]
     done = {(row["part"], row["instance"], row["mode"], row["probability"]) for row in raw()}
-    cells = [(name, mode, p) for mode in MODES for p in PROBABILITIES for name in names]
+    cells = [(name, mode, p) for mode in modes for p in PROBABILITIES for name in names]
     for cell in tqdm([cell for cell in cells if (part, *cell) not in done], desc=part):
         if part == "rules":
             rows = list(rule_rows(*cell))
@@ -185,7 +185,7 @@ def pace(rows):
             for p in PROBABILITIES:
                 key = (method, mode, p)
                 found = [row for row in rows if (row["method"], row["mode"], row["probability"]) == key]
-                times = [1000 * row["seconds_per_decision"] for row in found]
+                times = [1000 * row["seconds_per_decision"] for row in found if row["seconds_per_decision"]]
                 line.append(f"{np.mean(times):.2f}" if times else "")
             lines.append(line)
     return lines
@@ -228,6 +228,8 @@ def write():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
-    for chosen in parser.parse_args().parts:
-        measure(chosen)
+    parser.add_argument("--modes", nargs="*", default=MODES, choices=MODES, help="of the shops that are measured")
+    options = parser.parse_args()
+    for chosen in options.parts:
+        measure(chosen, options.modes)
     write()

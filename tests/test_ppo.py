@@ -22,7 +22,7 @@ from orl.learn.heads import NARROWEST, WIDEST, make_head
 from orl.learn.networks import NetworkSettings, make_network
 from orl.learn.readers import make_reader
 from orl.learn.training import Recipe, Training
-from orl.problems.jobshop.instance import JobShopSettings
+from orl.problems.jobshop.instance import Breakdowns, JobShopSettings
 from orl.problems.jobshop.kernels_candidates import NUM_COLUMNS
 from orl.problems.jobshop.scenario import draw
 from orl.process import Decision
@@ -553,3 +553,18 @@ def test_an_interruption_that_reaches_the_teacher_ends_the_training(tmp_path, mo
     assert run(tmp_path / "part", resume=True) == (3, False)
     whole, part = (checkpoint.load(tmp_path / name / "last")[0] for name in ("whole", "part"))
     assert all((whole[name] == part[name]).all() for name in whole)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.01])
+def test_the_policy_for_swaps_beats_the_rules_on_drawn_shops(probability):
+    """On twelve drawn shops of the evaluation stream, a scenario each, its mean is below that of every rule."""
+    settings = JobShopSettings(buffers="swap", breakdowns=Breakdowns(probability))
+    shops = [draw(generator(0, Purpose.EVALUATE, row), 15, 10, settings=settings) for row in range(12)]
+    scenarios = [JOBSHOP.sample(shop, row, Purpose.EVALUATE, 1)[0] for row, shop in enumerate(shops)]
+    process = JOBSHOP.process(shops, scenarios)
+    policy, about = load(JOBSHOP, "", shops[0])
+    costs, _ = run_episodes(process, policy, np.random.default_rng(0), None)
+    assert about["instance"] == {"buffers": "swap"}
+    for name, rule in JOBSHOP.rules().items():
+        process.reset()
+        assert costs.mean() < process.run(rule, np.arange(12, dtype=np.uint64)).mean(), name
