@@ -664,3 +664,13 @@ def test_building_stops_when_asked_and_the_known_solution_stays():
     outcome = EXACT.solve(task)
     assert outcome.status == Status.INTERRUPTED
     assert verify(shop, None, outcome.solutions[0]).is_feasible
+
+
+def test_cp_sat_ends_repeatably_by_its_work():
+    """Cut off long before a proof, by work and not by the clock, one worker finds the same schedule again."""
+    settings = {"threads": 1, "work": 0.1}
+    first, again = (orl.solve("jobshop/la21", "cp-sat", settings=settings, time_limit=None, seed=1) for _ in range(2))
+    assert first.status == "feasible" and first.bound == again.bound
+    assert (first.solutions[0].start == again.solutions[0].start).all()
+    with pytest.raises(InputError, match="work must be > 0"):
+        orl.solve("jobshop/ft06", "cp-sat", settings={"work": 0.0})

@@ -21,7 +21,7 @@ from orl.learn.advantages import advantages
 from orl.learn.heads import NARROWEST, WIDEST, make_head
 from orl.learn.networks import NetworkSettings, make_network
 from orl.learn.readers import make_reader
-from orl.learn.training import Recipe, Training
+from orl.learn.training import Recipe, Source, Training
 from orl.problems.jobshop.instance import Breakdowns, JobShopSettings
 from orl.problems.jobshop.kernels_candidates import NUM_COLUMNS
 from orl.problems.jobshop.scenario import draw
@@ -140,6 +140,7 @@ def trained(folder, resume=False, stop_at=None, seed=0, **changed):
 @pytest.mark.parametrize(
     "changed",
     [{}, {"baseline": "critic"}, {"self_labelling": 3}, {"extremes": 1}, {"taught": 3}, {"encoder": "plain"},
+     {"taught": 4, "lessons": 2},
      {"encoder": "graph"}, {"encoder": "graph-once"}],
     ids=str,
 )  # fmt: skip
@@ -490,17 +491,21 @@ def test_the_policy_draws_by_its_scores():
     assert greedy.decide(observation, memory)[0][0] == scores.argmax()
 
 
-def test_the_policy_that_is_shipped_is_as_good_as_it_says():
+@pytest.mark.parametrize("kind", ["classic", "swap"])
+def test_a_policy_that_is_shipped_is_as_good_as_it_says(kind):
     """On the validation shops of its recipe NumPy's greedy decisions cost what torch's did when it was saved."""
-    _, about = checkpoint.load(ROOT / "solvers" / "ppo" / "checkpoints" / "jobshop" / "classic")
-    recipe = about["recipe"]
+    folder = ROOT / "solvers" / "ppo" / "checkpoints" / "jobshop" / kind
+    source = Source(JOBSHOP, Recipe(**checkpoint.load(folder)[1]["recipe"]))
     ratios = []
-    for size in recipe["validation"]:
-        for row in range(recipe["validation_instances"]):
-            shop = draw(generator(recipe["seed"], Purpose.SELECT, row), **size)
-            result = orl.solve(shop, "ppo")
-            assert result.verified
-            ratios.append(result.value / shop.makespan_bound())
+    for drawn in source.validation:
+        policy, about = load(JOBSHOP, "", drawn.instances[0])
+        process = JOBSHOP.process(drawn.instances, drawn.scenarios)
+        costs, _ = run_episodes(process, policy, np.random.default_rng(0), None)
+        for env in range(0, len(costs), 6):
+            report = JOBSHOP.verify(drawn.instances[env], drawn.scenarios[env], process.solution(env))
+            assert report.is_feasible and report.cost == costs[env]
+        ratios += (costs / drawn.scale).tolist()
+    assert about["recipe"]["instance"] == source.recipe.instance
     assert np.mean(ratios) == pytest.approx(about["validation"], abs=2e-3)
 
 

@@ -105,7 +105,10 @@ class Source:
         rows = range(recipe.validation_instances)
         self.validation = [
             self._with_scenarios(
-                [self._draw(generator(recipe.seed, Purpose.SELECT, row), size, row) for row in rows],
+                [
+                    self._draw(generator(recipe.seed, Purpose.SELECT, row), size, row % len(self.settings))
+                    for row in rows
+                ],
                 Purpose.SELECT,
                 rows,
             )
@@ -128,7 +131,6 @@ class Source:
         return self._with_scenarios(instances, Purpose.TRAIN, range(number * count, (number + 1) * count))
 
     def _draw(self, rng: np.random.Generator, size: Mapping[str, int | str], variant: int) -> Any:
-        variant %= len(self.settings)
         if "instance" in size:
             name = (str(size["instance"]), variant)
             if name not in self._named:

@@ -358,6 +358,6 @@ def candidates(
             mean_duration,
             heads,
             scratch[0],
-            scratch[1:3],
+            scratch[1:4],
             rows,
         )

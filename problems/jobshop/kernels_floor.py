@@ -62,26 +62,27 @@ def floor(
     mean_duration,
     heads,
     is_last,
-    begun_on,
+    on,
     rows,
 ):
     """Fill the columns of one environment's rows (J + 1, ...), in which those of `candidates` are filled.
 
-    `heads` (J,) tells when each job's next operation can start; `is_last` (J,) and `begun_on` (2, M) are scratch space.
+    `heads` (J,) tells when each job's next operation can start; `is_last` (J,) and `on` (3, M) are scratch space.
     """
     wait = len(candidate) - 1
     num_begun, num_held = 0, 0
-    begun_on[:, :num_machines] = 0  # of jobs that have begun: visits to come to a machine, and those that come next
+    on[:, :num_machines] = 0  # jobs that come next to a machine; those that have begun, and all their visits to come
     soonest = np.int64(-1)
     for job in range(num_jobs):
         is_last[job] = candidate[job] < 0
         has_begun = status[job] != DONE and candidate[job] != job_first[job]
-        if has_begun:
-            num_begun += 1
-            if candidate[job] >= 0:
-                begun_on[1, machine[job]] += 1
-                for op in range(candidate[job], job_first[job + 1]):
-                    begun_on[0, op_machine[op]] += 1
+        num_begun += has_begun
+        if candidate[job] >= 0:
+            on[0, machine[job]] += 1
+        if has_begun and candidate[job] >= 0:
+            on[1, machine[job]] += 1
+            for op in range(candidate[job], job_first[job + 1]):
+                on[2, op_machine[op]] += 1
         if status[job] == RUNNING and available[job] > now and (soonest < 0 or available[job] < soonest):
             soonest = available[job]
     for m in range(num_machines):
@@ -109,10 +110,7 @@ def floor(
         row[base + 9] = squash(np.float64(free - now), mean_duration)
         row[base + 10] = length / num_machines
         if held >= 0:
-            waiting = 0
-            for other in range(num_jobs):
-                waiting += other != job and candidate[other] >= 0 and machine[other] == held
-            row[base + 11] = waiting / num_jobs
+            row[base + 11] = (on[0, held] - (m == held)) / num_jobs
         if op + 1 < job_first[job + 1]:
             following, end = op_machine[op + 1], heads[job] + op_duration[op]
             row[base + 12] = down_since[following] >= 0
@@ -123,8 +121,8 @@ def floor(
             row[base + 15] = squash(np.float64(free - end), mean_duration)
             row[base + 16] = length / num_machines
             row[base + 17] = last == m
-        row[base + 18] = squash(np.float64(begun_on[0, m]), num_machines)
-        row[base + 19] = squash(np.float64(begun_on[1, m]), num_machines)
+        row[base + 18] = squash(np.float64(on[2, m]), num_machines)
+        row[base + 19] = squash(np.float64(on[1, m]), num_machines)
     for job in range(num_jobs + 1):
         at = job if job < num_jobs else wait
         if at == wait or candidate[job] >= 0:

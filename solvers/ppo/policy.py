@@ -115,9 +115,8 @@ def policy_of(task: Task) -> LearnedPolicy:
 def load(problem: Problem, folder: str, instance: Any) -> tuple[LearnedPolicy, dict[str, Any]]:
     """Return a checkpoint's greedy policy, and what else it tells; '' is the one that comes for such an instance."""
     kind = problem.kind(instance)
-    shipped = Path(str(package_files("orl.solvers.ppo"))) / "checkpoints" / problem.name / kind
-    path = Path(folder) if folder else shipped
-    if not path.is_dir() and not folder:
+    path = Path(folder or str(package_files("orl.solvers.ppo") / "checkpoints" / problem.name / kind))
+    if not folder and not path.is_dir():
         called = f"{problem.name} ({kind})" if kind else problem.name
         raise InputError(f"no policy comes with {called} yet; train one and name it with checkpoint=.")
     weights, about = checkpoint.load(path)

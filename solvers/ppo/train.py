@@ -322,7 +322,7 @@ def update(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings.max_gradient)
             optimiser.step()
-            shift = (before[at] - now).mean()
+            shift = -ratio.log().mean()  # 0 while imitating: there is no ratio then
             share = ((ratio - 1).abs() > settings.clip).float().mean()
             notes.append(tuple(float(x.detach()) for x in (entropy, error, shift, share)))
     return dict(zip(("entropy", "value_error", "kl", "clipped"), np.mean(notes, axis=0).tolist(), strict=True))
@@ -367,7 +367,7 @@ class PpoLearner:
             group["lr"] = settings.learning_rate * (0.05 + 0.95 * left)
         started = time.perf_counter()
         if number < settings.taught:
-            played, scale = self._lesson(number % settings.lessons if settings.lessons else number)
+            played, scale = self._lesson(number, rng)
             nothing = np.zeros((2, len(played.actions)), dtype=np.float32)
             notes = update(self.network, self.head, self.optimiser, played, nothing, settings, rng, imitates=True)
             return self._line(played, scale, started, notes)
@@ -390,17 +390,19 @@ class PpoLearner:
         pace = played.costs.size / (time.perf_counter() - started)
         return {"pace": round(pace), "cost": float((played.totals / scale).mean()), **notes}
 
-    def _lesson(self, number: int) -> tuple[Played, np.ndarray]:
-        """Return what a teacher does on some instances, and their scale."""
+    def _lesson(self, number: int, rng: np.random.Generator) -> tuple[Played, np.ndarray]:
+        """Return what a teacher does on the instances of an iteration, and their scale."""
+        if not self.settings.lessons:
+            return self._taught(number, rng)
+        number %= self.settings.lessons
         if number not in self.lessons:
-            rng = generator(self.recipe.seed, Purpose.TRAIN, number)
-            drawn = self.source.draw(rng, number, self.settings.instances, is_first=True)
-            plans = [self._plan(instance, int(rng.integers(2**31))) for instance in drawn.instances]
-            played = self._play(drawn.instances, drawn.scenarios, plans=plans)
-            if not self.settings.lessons:
-                return played, drawn.scale
-            self.lessons[number] = played, drawn.scale
+            self.lessons[number] = self._taught(number, generator(self.recipe.seed, Purpose.TRAIN, number))
         return self.lessons[number]
+
+    def _taught(self, number: int, rng: np.random.Generator) -> tuple[Played, np.ndarray]:
+        drawn = self.source.draw(rng, number, self.settings.instances, is_first=True)
+        plans = [self._plan(instance, int(rng.integers(2**31))) for instance in drawn.instances]
+        return self._play(drawn.instances, drawn.scenarios, plans=plans), drawn.scale
 
     def _plan(self, instance: Any, seed: int) -> Any:
         settings = self.settings
