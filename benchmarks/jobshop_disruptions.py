@@ -1,7 +1,8 @@
 """Rules, the learned policy, `rollout`, `rolling` on blocking job shops that break down, and what hindsight could do.
 
-python benchmarks/jobshop_disruptions.py rules ppo rollout rolling hindsight    measure (each goes on where it was)
-python benchmarks/jobshop_disruptions.py                                        write the tables from what is measured
+python benchmarks/jobshop_disruptions.py rules rollout rolling hindsight    measure (each part goes on where it was)
+python benchmarks/jobshop_disruptions.py rules ppo --modes swap             no policy comes for shops without swaps yet
+python benchmarks/jobshop_disruptions.py                                    write the tables from what is measured
 """
 
 from __future__ import annotations
