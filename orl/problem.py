@@ -123,8 +123,8 @@ class Problem:
         An instance whose parts are solved alone once what they share has a price, see `orl.decomposition`.
     stages : callable (instance) -> Staged, or None
         The process as a graph of linear stages, see `orl.stages`.
-    kind : callable (instance) -> str
-        Which of the learned policies that come with the family is meant for an instance; '' if one does for all.
+    kind : callable (instance) -> str, or None
+        Which of the learned policies that come with the family is meant for an instance; None: one does for all.
     choice_settings : sequence of str
         Settings that say among what is chosen, not what a solution is worth: a learned policy chooses as it was trained
         to.
@@ -175,7 +175,7 @@ class Problem:
     tabular: Callable[[Any], Tabular] | None = None
     decomposition: Callable[[Any], Decomposition] | None = None
     stages: Callable[[Any], Staged] | None = None
-    kind: Callable[[Any], str] = lambda instance: ""
+    kind: Callable[[Any], str] | None = None
     choice_settings: Sequence[str] = ()
     features: Callable[[], Features] | None = None
     plot: Callable[..., None] | None = None

@@ -114,7 +114,7 @@ def policy_of(task: Task) -> LearnedPolicy:
 
 def load(problem: Problem, folder: str, instance: Any) -> tuple[LearnedPolicy, dict[str, Any]]:
     """Return a checkpoint's greedy policy, and what else it tells; '' is the one that comes for such an instance."""
-    kind = problem.kind(instance)
+    kind = problem.kind(instance) if problem.kind is not None else ""
     path = Path(folder or str(package_files("orl.solvers.ppo") / "checkpoints" / problem.name / kind))
     if not folder and not path.is_dir():
         called = f"{problem.name} ({kind})" if kind else problem.name
