@@ -178,10 +178,10 @@ def hindsight_table(rows, mode):
     return lines
 
 
-def pace(rows, modes):
+def pace(rows):
     lines = []
     for method in ("ppo", "rollout", "rolling"):
-        for mode in modes:
+        for mode in MODES:
             line = [method, mode]
             for p in PROBABILITIES:
                 key = (method, mode, p)
@@ -192,13 +192,13 @@ def pace(rows, modes):
     return lines
 
 
-def write(modes):
-    rows = [row for row in raw() if row["mode"] in modes]
+def write():
+    rows = raw()
     rules = list(dict.fromkeys(row["method"] for row in rows if row["part"] == "rules"))
     headers = ["method", *(f"p = {p:g}" for p in PROBABILITIES)]
     some, few = "la01-la05 and la16-la20", "la01-la05"
     sections = []
-    for mode in modes:
+    for mode in MODES:
         name = {"swap": "with swaps", "none": "without swaps"}[mode]
         means, differences = table(rows, [*rules, "ppo"], LAWRENCE, mode, SCENARIOS)
         sections += [
@@ -217,14 +217,17 @@ def write(modes):
              "the excess over it.", headers, hindsight_table(rows, mode)),
         ]  # fmt: skip
     sections.append(
-        ("Milliseconds a decision, mean over what was measured.", ["method", "mode", *headers[1:]], pace(rows, modes))
+        (
+            "Milliseconds a decision, mean over what was measured; scenarios are played side by side.",
+            ["method", "mode", *headers[1:]],
+            pace(rows),
+        )
     )
     commits = ", ".join(dict.fromkeys(str(row.get("commit")) for row in rows))
     title = "Blocking job shops whose machines break down"
     note = f"Repair times uniform 5..35, resumed; seed {SEED}, stream `evaluate`. Rows were measured at {commits}.\n\n"
     sections[0] = (note + sections[0][0], *sections[0][1:])
-    name = "jobshop_disruptions" if len(modes) == len(MODES) else f"jobshop_disruptions_{modes[0]}"
-    record.write(name, title, sections)
+    record.write("jobshop_disruptions", title, sections)
 
 
 if __name__ == "__main__":
@@ -234,4 +237,4 @@ if __name__ == "__main__":
     options = parser.parse_args()
     for chosen in options.parts:
         measure(chosen, options.modes)
-    write(options.modes)
+    write()
