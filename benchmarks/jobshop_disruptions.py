@@ -129,6 +129,8 @@ def table(rows, methods, names, mode, count):
     for p in PROBABILITIES:
         best[p] = min(rules, key=lambda rule, p=p: columns[rule, p].mean())
     for method in methods:
+        if all(columns[method, p] is None for p in PROBABILITIES):
+            continue
         line, line_of_differences = [method], [method]
         for p in PROBABILITIES:
             costs = columns[method, p]
@@ -174,7 +176,8 @@ def hindsight_table(rows, mode):
         for p in PROBABILITIES:
             costs = by_scenario(rows, method, FEW, mode, p, FEW_SCENARIOS)
             line.append("" if costs is None or p not in bounds else f"{100 * (costs.mean() / bounds[p] - 1):.1f}")
-        lines.append(line)
+        if any(line[1:]):
+            lines.append(line)
     return lines
 
 
@@ -188,7 +191,8 @@ def pace(rows):
                 found = [row for row in rows if (row["method"], row["mode"], row["probability"]) == key]
                 times = [1000 * row["seconds_per_decision"] for row in found if row["seconds_per_decision"]]
                 line.append(f"{np.mean(times):.2f}" if times else "")
-            lines.append(line)
+            if any(line[2:]):
+                lines.append(line)
     return lines
 
 

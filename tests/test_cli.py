@@ -268,7 +268,12 @@ def test_a_third_ctrl_c_is_fatal(tmp_path):
         "SOLVER = Solver('deaf', '', NoSettings, lambda problem: True, policy=make)\n"
     )
     command = [sys.executable, ROOT / "run.py", "solve", "jobshop/ft06", "--solver", "deaf:SOLVER"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as run:
+
+    def hears() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs inherit that Ctrl-C is ignored
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=hears, **pipes) as run:
         for word in ("making", "deciding", "ignoring"):  # each signal has been heard before the next is sent
             next(line for line in run.stderr if word in line)
             run.send_signal(signal.SIGINT)
