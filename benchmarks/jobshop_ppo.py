@@ -177,6 +177,11 @@ def training(seconds: float = 30) -> list[list[object]]:
     return rows
 
 
+def write(part: str, caption: str, headers: list[str], rows: list[list[object]]) -> None:
+    """Write the table of a part, a file of its own."""
+    record.write(f"jobshop_ppo_{part}", "The learned dispatcher of job shops", [(caption, headers, rows)], digits=4)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="", help="default: the policy that comes with job shops")
@@ -184,56 +189,44 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--each", type=int, default=10, help="instances of each of Taillard's groups, of the samples")
     parser.add_argument("--only", nargs="*", default=list(PARTS), choices=PARTS)
-    parser.add_argument("--name", default="jobshop_ppo", help="of the table under results/")
     options = parser.parse_args()
     record.one_core()
-    sections: list[tuple[str, list[str], list[list[object]]]] = []
     heads = ["training seed", "", *GROUPS, "all", "s"]
     if "gaps" in options.only:
         rows = [row for other in options.others for row in gaps(other, (1,))]
-        sections.append(
-            (
-                "Mean gap to the best known makespan on Taillard's eight groups of ten, %, and seconds an instance on "
-                "one core; best of 2: the better of a greedy schedule from either end of time. The first lines are the "
-                "policy that is shipped. For comparison: the rule FDD/MWR has 18.0, published constructive networks 25 "
-                "to 27 (L2D), 13.4 and 8.4 of 128 samples (SPN).",
-                heads,
-                gaps(options.checkpoint, (1, 2)) + rows,
-            )
+        caption = (
+            "Mean gap to the best known makespan on Taillard's eight groups of ten, %, and seconds an instance on one "
+            "core; best of 2: the better of a greedy schedule from either end of time. The first lines are the policy "
+            "that is shipped. For comparison: the rule FDD/MWR has 18.0, published constructive networks 25 to 27 "
+            "(L2D), 13.4 and 8.4 of 128 samples (SPN)."
         )
+        write("gaps", caption, heads, gaps(options.checkpoint, (1, 2)) + rows)
     if "samples" in options.only:
         counts = sorted({1, 32, options.samples})
-        sections.append(
-            (
-                f"The best of samples on the first {options.each} of each group, the policy that is shipped.",
-                heads,
-                gaps(options.checkpoint, counts, options.each),
-            )
-        )
+        caption = f"The best of samples on the first {options.each} of each group, the policy that is shipped."
+        write("samples", caption, heads, gaps(options.checkpoint, counts, options.each))
     if "temperature" in options.only:
-        sections.append(
-            (f"Choice of `temperature`: mean excess of the best of {options.samples} over the lower bound, %, on 20 "
-             "drawn shops (15x15, 20x15, stream `select`).", ["temperature", "excess"],
-             temperatures(options.checkpoint, options.samples))
-        )  # fmt: skip
+        caption = (
+            f"Choice of `temperature`: mean excess of the best of {options.samples} over the lower bound, %, on 20 "
+            "drawn shops (15x15, 20x15, stream `select`)."
+        )
+        write("temperature", caption, ["temperature", "excess"], temperatures(options.checkpoint, options.samples))
     if "race" in options.only:
         methods, rows = race(options.checkpoint)
-        sections.append(
-            ("Gap to the best known makespan, %, by what the same seconds buy on one core.",
-             ["instance", "s", *methods], rows)
-        )  # fmt: skip
+        caption = "Gap to the best known makespan, %, by what the same seconds buy on one core."
+        write("race", caption, ["instance", "s", *methods], rows)
     if "decision" in options.only:
-        sections.append(
-            ("A greedy decision where there is a choice, observation and features included, NumPy without torch: "
-             "milliseconds.", ["size", "median", "99 %"], decisions(options.checkpoint))
-        )  # fmt: skip
+        caption = (
+            "A greedy decision where there is a choice, observation and features included, NumPy without torch: "
+            "milliseconds."
+        )
+        write("decision", caption, ["size", "median", "99 %"], decisions(options.checkpoint))
     if "training" in options.only:
-        sections.append(
-            (f"Training on drawn 10x10 shops: thousands of decisions a second, updates included ({EPOCHS} epochs, "
-             f"minibatches of {MINIBATCH}, two hidden layers of 64), beside sb3-contrib's MaskablePPO.",
-             ["environments", "ours", "sb3", "ratio"], training())
-        )  # fmt: skip
-    record.write(options.name, "The learned dispatcher of job shops", sections, digits=4)
+        caption = (
+            f"Training on drawn 10x10 shops: thousands of decisions a second, updates included ({EPOCHS} epochs, "
+            f"minibatches of {MINIBATCH}, two hidden layers of 64), beside sb3-contrib's MaskablePPO."
+        )
+        write("training", caption, ["environments", "ours", "sb3", "ratio"], training())
 
 
 if __name__ == "__main__":

@@ -122,6 +122,21 @@ def test_a_problem_of_two_states_is_solved(baseline, tmp_path):
 # Runs ---------------------------------------------------------------------------------------------------------------
 
 
+def test_policies_of_several_seeds_are_judged_on_the_same_instances():
+    """Shops and breakdowns of validation are those of any seed, those of training are not."""
+    settings = {"buffers": "swap", "breakdowns": {"probability": 0.1}}
+    first, second = (Source(JOBSHOP, replace(SMALL, seed=seed, instance=settings)) for seed in (0, 1))
+
+    def told(drawn):
+        played = play(JOBSHOP, network, CANDIDATES, drawn.instances, drawn.scenarios, None)
+        return [shop.durations for shop in drawn.instances], played.totals.tolist()
+
+    network = make_network(NetworkSettings(inputs=NUM_COLUMNS, width=4))
+    assert told(first.validation[0]) == told(second.validation[0])
+    shops = [source.draw(generator(source.recipe.seed, Purpose.TRAIN, 0), 0, 2) for source in (first, second)]
+    assert told(shops[0]) != told(shops[1])
+
+
 def trained(folder, resume=False, stop_at=None, seed=0, **changed):
     settings = {**QUICK, **changed}
     recipe = replace(SMALL, seed=seed, training=settings)

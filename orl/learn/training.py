@@ -90,7 +90,12 @@ class Drawn:
 
 
 class Source:
-    """Instances and scenarios by a recipe; those of validation and those of training never meet."""
+    """Instances and scenarios by a recipe; those of validation and those of training never meet.
+
+    Validation does not depend on the recipe's seed: policies of several training seeds are judged on the same.
+    """
+
+    VALIDATION_SEED = 0
 
     def __init__(self, problem: Problem, recipe: Recipe):
         if not recipe.sizes or not recipe.validation:
@@ -106,7 +111,7 @@ class Source:
         self.validation = [
             self._with_scenarios(
                 [
-                    self._draw(generator(recipe.seed, Purpose.SELECT, row), size, row % len(self.settings))
+                    self._draw(generator(self.VALIDATION_SEED, Purpose.SELECT, row), size, row % len(self.settings))
                     for row in rows
                 ],
                 Purpose.SELECT,
@@ -146,7 +151,8 @@ class Source:
     def _with_scenarios(self, instances: list[Any], purpose: Purpose, rows: Sequence[int]) -> Drawn:
         scenarios = []
         for instance, row in zip(instances, rows, strict=True):
-            stream = self.problem.sample(instance, self.recipe.seed, purpose, 1)
+            seed = self.VALIDATION_SEED if purpose is Purpose.SELECT else self.recipe.seed
+            stream = self.problem.sample(instance, seed, purpose, 1)
             scenarios.append(stream.row(row) if stream.is_random else stream[0])
         scale = np.ones(len(instances))
         if self.problem.bound is not None:
