@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orl.benchmark import picture, tables
 from orl.benchmark.statistics import (
+    crossed_difference,
     holm,
     paired_difference_interval,
     performance_profile,
@@ -87,6 +88,20 @@ def test_p_values_are_uniform_where_there_is_no_difference():
     rng = np.random.default_rng(0)
     found = [sign_flip_p_value(rng.normal(size=12), resamples=500) for _ in range(300)]
     assert abs(np.mean(np.array(found) < 0.1) - 0.1) < 0.05
+
+
+@pytest.mark.parametrize(("of_instances", "of_seeds"), [(1.0, 0.0), (0.0, 1.0), (1.0, 0.3), (0.0, 0.0)])
+def test_an_interval_over_instances_and_training_seeds_covers_what_it_says(of_instances, of_seeds):
+    """Ten instances, three seeds, the truth 0: 95 % of intervals or more hold it, whichever of the two differs more."""
+    rng, is_held, p_values = np.random.default_rng(0), [], []
+    for _ in range(1000):
+        found = crossed_difference(
+            of_instances * rng.normal(size=(10, 1)) + of_seeds * rng.normal(size=3) + 0.5 * rng.normal(size=(10, 3))
+        )
+        is_held.append(found.low <= 0 <= found.high)
+        p_values.append(found.p_value)
+    assert np.mean(is_held) > 0.935
+    assert np.mean(np.array(p_values) < 0.05) == pytest.approx(1 - np.mean(is_held))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
