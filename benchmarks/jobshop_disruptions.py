@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import record
@@ -90,7 +91,7 @@ def measure(part, modes, folder):
     names, count, settings = PARTS[part]
     file_name = part
     if folder and part == "ppo":
-        part, settings = f"ppo, seed {checkpoint.load(folder)[1]['recipe']['seed']}", {"checkpoint": folder}
+        part, settings = f"ppo, seed {checkpoint.load(Path(folder))[1]['recipe']['seed']}", {"checkpoint": folder}
     done = {(row["part"], row["instance"], row["mode"], row["probability"]) for row in raw()}
     cells = [(name, mode, p) for mode in modes for p in PROBABILITIES for name in names]
     for cell in tqdm([cell for cell in cells if (part, *cell) not in done], desc=part):
