@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 import record
@@ -19,12 +18,12 @@ from tqdm import tqdm
 import orl
 from orl import registry
 from orl.benchmark.statistics import crossed_difference, holm
-from orl.learn import checkpoint
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import DUE_DATE_RULES, RULES
 from orl.problems.jobshop.scenario import sample
 from orl.result import mean_interval, paired_difference
 from orl.scenario import Purpose
+from orl.solvers.ppo.policy import load
 
 MODES = ("swap", "none")
 PROBABILITIES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02)
@@ -75,6 +74,12 @@ def policy_row(method, name, mode, probability, count, settings):
     return {"method": method, "costs": result.costs, "seconds_per_decision": result.metrics.get("seconds_per_decision")}
 
 
+def learned(folder=""):
+    """Return the training seed of a checkpoint, or of the policy that is shipped for swaps, as its rows name it."""
+    about = load(registry.find_problem("jobshop"), folder, shop_of("la01", "swap", 0.0))[1]
+    return f"ppo, seed {about['recipe']['seed']}"
+
+
 def hindsight_row(name, mode, probability, count):
     """Return proven bounds and best values of the hindsight problems, 20 s each."""
     shop = shop_of(name, mode, probability)
@@ -90,8 +95,8 @@ def measure(part, modes, folder):
     """Append what is missing of a part to the raw rows; a policy of another training seed is a part of its own."""
     names, count, settings = PARTS[part]
     file_name = part
-    if folder and part == "ppo":
-        part, settings = f"ppo, seed {checkpoint.load(Path(folder))[1]['recipe']['seed']}", {"checkpoint": folder}
+    if part == "ppo":
+        part, settings = learned(folder), {"checkpoint": folder}
     done = {(row["part"], row["instance"], row["mode"], row["probability"]) for row in raw()}
     cells = [(name, mode, p) for mode in modes for p in PROBABILITIES for name in names]
     for cell in tqdm([cell for cell in cells if (part, *cell) not in done], desc=part):
@@ -159,7 +164,7 @@ def table(rows, methods, names, mode, count):
 
 def seeds_table(rows, rules, mode):
     """Return a line a probability: the policies of all training seeds against its best rule, in percent."""
-    seeds = ["ppo", *dict.fromkeys(row["method"] for row in rows if row["method"].startswith("ppo, seed"))]
+    seeds = sorted({row["method"] for row in rows if row["method"].startswith("ppo, seed")})
     found = {}
     for p in PROBABILITIES:
         costs = {
@@ -182,7 +187,7 @@ def seeds_table(rows, rules, mode):
         worse = (np.mean(found[p], axis=1) > 0).sum()
         lines.append([f"p = {p:g}", *of_seeds, f"{one.mean:+.1f}", f"{one.low:+.1f} to {one.high:+.1f}",
                       f"{p_value:.1g}", f"{worse} of {len(LAWRENCE)}"])  # fmt: skip
-    return ["", "seed 0", *(seed.removeprefix("ppo, ") for seed in seeds[1:]), "mean", "interval", "p", "worse"], lines
+    return ["", *(seed.removeprefix("ppo, ") for seed in seeds), "mean", "interval", "p", "worse"], lines
 
 
 def with_interval(interval, value, sign=""):
@@ -233,6 +238,7 @@ def pace(rows):
 
 def write():
     rows = raw()
+    rows += [{**row, "method": "ppo"} for row in rows if row["method"] == learned()]  # the one that is shipped
     rules = list(dict.fromkeys(row["method"] for row in rows if row["part"] == "rules"))
     headers = ["method", *(f"p = {p:g}" for p in PROBABILITIES)]
     some, few = "la01-la05 and la16-la20", "la01-la05"
@@ -245,9 +251,9 @@ def write():
              "scenarios (p = 0: one, no interval).", headers, means),
             (f"la01-la40 {name}: paired difference to the best rule.", headers, differences),
             (f"la01-la40 {name}: makespans of the learned policies of all training seeds over those of the best rule "
-             "of each probability, %, means over scenarios; intervals over instances and training seeds that hold "
-             "together with 95 % (each 99.2 %), p-values after Holm; `worse`: instances on which the mean over seeds "
-             "is.", *seeds_table(rows, rules, mode)),
+             f"of each probability, %, means over scenarios; {learned()} is shipped. Intervals over instances and "
+             "training seeds that hold together with 95 % (each 99.2 %), p-values after Holm; `worse`: instances on "
+             "which the mean over seeds is.", *seeds_table(rows, rules, mode)),
             (f"{some} {name}: the same with `rollout` (20 futures, base MWR).", headers,
              table(rows, [*rules, "ppo", "rollout"], SOME, mode, SCENARIOS)[0]),
             (f"{some} {name}: paired difference to the best rule.", headers,
