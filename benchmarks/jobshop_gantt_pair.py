@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import record
-from jobshop_disruptions import LAWRENCE, SEED
+from jobshop_disruptions import LAWRENCE, SEED, shop_of
 
 import orl
 from orl.problems.jobshop.instance import Schedule
@@ -23,11 +23,6 @@ PROBABILITY = 0.005
 RULE = "lor"  # the best of these shops at this probability, benchmarks/results/jobshop_disruptions.md
 SCENARIOS = 10
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "swap_pair.png"
-
-
-def shop_of(name: str) -> object:
-    """Return the shop with swaps and breakdowns."""
-    return orl.load(f"jobshop/{name}", settings={"buffers": "swap", "breakdowns": {"probability": PROBABILITY}})
 
 
 def jobs_inside(schedule: Schedule) -> float:
@@ -42,7 +37,7 @@ def pictured() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.image import imsave
 
-    shop = shop_of(LAWRENCE[0])
+    shop = shop_of(LAWRENCE[0], "swap", PROBABILITY)
     scenario = sample(shop, SEED, Purpose.EVALUATE, 1)[0]
     solved = {m: orl.solve(shop, m, scenarios=1, seed=SEED, time_limit=None).solutions[0] for m in (RULE, "ppo")}
     latest = max(schedule.makespan for schedule in solved.values())
@@ -65,7 +60,8 @@ def main() -> None:
     for method in (RULE, "ppo"):
         found = []
         for name in LAWRENCE:
-            result = orl.solve(shop_of(name), method, scenarios=SCENARIOS, seed=SEED, time_limit=None)
+            shop = shop_of(name, "swap", PROBABILITY)
+            result = orl.solve(shop, method, scenarios=SCENARIOS, seed=SEED, time_limit=None)
             inside = np.mean([jobs_inside(schedule) for schedule in result.solutions])
             machines = len(np.unique(result.solutions[0].machine))
             share = result.metrics["time_blocked_total"] / (machines * result.value)
