@@ -36,7 +36,9 @@ def write_figure(path: Path | str, draw: Callable[[], Figure], title: str) -> No
     file = io.BytesIO()
     with warnings.catch_warnings(), rc_context({"svg.hashsalt": "orl"}):  # no random ids, no date
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
-        draw().savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        figure = draw()
+        _fix_layout(figure)
+        figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
     if path.suffix.lower() != ".html":
         write_atomically(path, file.getvalue())
         return
@@ -46,6 +48,18 @@ def write_figure(path: Path | str, draw: Callable[[], Figure], title: str) -> No
         f"<style>svg {{ max-width: 100%; height: auto }}</style></head><body>{svg[svg.index('<svg') :]}</body></html>\n"
     )
     write_atomically(path, page)
+
+
+def _fix_layout(figure: Figure) -> None:
+    """Lay a figure out and round where its axes are.
+
+    The solver of constrained layouts leaves another last digit from one call to the next, and an SVG names its clip
+    paths by all digits.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(edge, 6) for edge in axes.get_position().bounds])
 
 
 def short_label(label: str) -> str:
