@@ -230,7 +230,7 @@ A_DONE, B_DONE = {"job": "A", "ops_done": 1}, {"job": "B", "ops_done": 1}
         ),
         (
             {"clock": 9, "jobs": [A_DONE, B_DONE]},
-            "with buffers=none job A, job B block one another: in no order can each of them finish.",
+            "with buffers=none job A, job B block one another: no way was found in which all can finish.",
         ),
     ],
 )

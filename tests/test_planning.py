@@ -126,10 +126,7 @@ def test_a_plan_is_followed_in_its_order_and_given_up_when_a_machine_fails():
     assert is_disturbed(shop.in_motion(down), process.observe(), 0)
 
 
-@pytest.mark.parametrize("name", ["la01", "la05"])
-def test_rolling_is_never_worse_than_its_rules_where_nothing_is_random(name):
-    """The certificate refuses moves of the optimal schedule without swaps, so the plan cannot be followed as it is."""
-    shop = orl.load(f"jobshop/{name}", settings={"buffers": "none"})
-    rules = registry.rules_of(registry.find_problem("jobshop"))
-    best = min(orl.solve(shop, rule).value for rule in rules)
-    assert orl.solve(shop, "rolling", settings={"replan_time": 0.5}, time_limit=None).value <= best
+@pytest.mark.parametrize(("name", "optimum"), [("la01", 881), ("la05", 732)])
+def test_what_is_optimal_without_swaps_can_be_followed(name, optimum):
+    """What the models may do the simulator allows, too."""
+    assert orl.solve(f"jobshop/{name}", "rolling", settings={"buffers": "none", "replan_time": 30}).value == optimum

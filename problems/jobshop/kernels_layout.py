@@ -23,7 +23,6 @@ class Layout(NamedTuple):
     objective: int
     last_planned: int  # when the last planned downtime begins, -1: there is none
     initial_clock: int
-    num_words: int  # integers that a set of machines takes in `op_route`; 0: the shop has no such sets
     job_first: int  # jobs + 1
     releases: int  # jobs
     due_dates: int  # jobs
@@ -34,7 +33,6 @@ class Layout(NamedTuple):
     op_machine: int  # ops
     op_duration: int  # ops
     op_remaining: int  # ops: work of the job from the operation on
-    op_route: int  # ops * words: the machines of the job from the operation on, as bits
     # state
     clock: int  # dispatch = active: the earliest start in the conflict set
     last_end: int  # the latest completion of what has started
@@ -56,6 +54,7 @@ class Layout(NamedTuple):
     available: int  # jobs: when the job is or will be ready for its next operation; -1: interrupted, nobody knows
     remaining: int  # jobs: work left of an interrupted operation, else 0
     has_event: int  # jobs: whether an event of the job is in the heap
+    is_move_safe: int  # jobs: twice the version for which this is known, and one if so (no buffers)
     queue_next: int  # jobs: the next waiting job in the same queue, -1: none
     events: int  # jobs + machines: heap of what is to come
     free_at: int  # machines: when the machine has done what it started; -1: interrupted
@@ -68,21 +67,16 @@ class Layout(NamedTuple):
     open_machines: int  # machines: these, highest first
     touched: int  # machines: where a cycle may have closed
     scratch: int  # machines
-    kept_version: int  # machines: the version that `kept` is of
-    kept: int  # (machines + 1) * words: for each machine a set of machines, as bits; behind them a working space
+    search: int  # no buffers: room to search for a way out
     start: int  # ops: -1: not started
     end: int  # ops: -1: not completed
 
 
-WORD_BITS = 62
-
-
-def layout(jobs: int, machines: int, ops: int, has_routes: bool) -> tuple[Layout, int, int]:
+def layout(jobs: int, machines: int, ops: int, search: int) -> tuple[Layout, int, int]:
     """Return the layout for shops of at most these sizes, and the lengths of a shop's and a state's row.
 
-    `has_routes` tells whether operations have sets of machines, which shops without buffers need.
+    `search` is the room that shops without buffers need.
     """
-    words = -(-machines // WORD_BITS) if has_routes else 0
     by_job = {
         "releases",
         "due_dates",
@@ -96,6 +90,7 @@ def layout(jobs: int, machines: int, ops: int, has_routes: bool) -> tuple[Layout
         "available",
         "remaining",
         "has_event",
+        "is_move_safe",
         "queue_next",
     }
     by_machine = {"free_at", "occupant", "down_since", "next_down", "queue_head", "queue_work", "is_open"}
@@ -108,9 +103,7 @@ def layout(jobs: int, machines: int, ops: int, has_routes: bool) -> tuple[Layout
         **dict.fromkeys(by_machine, machines),
         **dict.fromkeys(by_op, ops),
         "events": jobs + machines,
-        "op_route": ops * words,
-        "kept_version": machines if has_routes else 0,
-        "kept": (machines + 1) * words,
+        "search": search,
     }
     first_of_state = Layout._fields.index("clock")
     starts: list[int] = []

@@ -14,7 +14,8 @@ from orl.scenario import Scenarios
 
 from . import kernels, kernels_codes
 from .instance import MAX_TIME, JobShop, Schedule, with_history
-from .kernels_layout import WORD_BITS, layout
+from .kernels_certificate import search_room
+from .kernels_layout import layout
 from .scenario import downtime
 
 BUFFERS = {"unlimited": kernels_codes.UNLIMITED, "swap": kernels_codes.SWAP, "none": kernels_codes.NO_BUFFERS}
@@ -59,8 +60,9 @@ class JobShopProcess:
         self._machines = max(shop.num_machines for shop in (*instances, *fit))
         self._ops = max(shop.num_ops for shop in (*instances, *fit))
         self.decision = Decision("choice", width=self._jobs + 1)
-        self._has_routes = any(shop.settings.buffers == "none" for shop in instances)
-        self._at, self._shop_width, state_width = layout(self._jobs, self._machines, self._ops, self._has_routes)
+        self._has_search = any(shop.settings.buffers == "none" for shop in instances)
+        search = search_room(self._machines) if self._has_search else 0
+        self._at, self._shop_width, state_width = layout(self._jobs, self._machines, self._ops, search)
         self._states = np.zeros((self.num_envs, state_width), dtype=np.int64)
         self._shops = np.zeros((1, self._shop_width), dtype=np.int64)  # a row a distinct shop, grown when needed
         self._weights = np.zeros((1, self._jobs + 1))
@@ -273,7 +275,7 @@ class JobShopProcess:
             if shop.num_jobs > self._jobs or shop.num_machines > self._machines or shop.num_ops > self._ops:
                 padding = f"{self._jobs} jobs, {self._machines} machines, {self._ops} operations"
                 raise ValueError(f"{shop.name} does not fit into {padding}.")
-            if shop.settings.buffers == "none" and not self._has_routes:
+            if shop.settings.buffers == "none" and not self._has_search:
                 raise ValueError(f"{shop.name} has buffers=none, which none had when the process was made.")
 
     def _take_instances(self, envs: np.ndarray) -> None:
@@ -373,9 +375,6 @@ class JobShopProcess:
                 (at.initial_start, state.started),
                 (at.ready_at, state.ready_at),
             )
-        if shop.settings.buffers == "none":
-            words = row[at.num_words] = -(-self._machines // WORD_BITS)
-            begun = (*begun, (at.op_route, _routes(shop, words)))
         for first, values in (
             *begun,
             (at.job_first, shop.job_first),
@@ -418,15 +417,6 @@ def randomise(
     )
     process._states[0] = best_row
     return float(cost), process.solution(0)
-
-
-def _routes(shop: JobShop, words: int) -> np.ndarray:
-    """Return the set of machines of a job from each operation on, as bits, (num_ops * words,)."""
-    bits = np.zeros((shop.num_ops, words), dtype=np.int64)
-    bits[np.arange(shop.num_ops), shop.op_machine // WORD_BITS] = 1 << (shop.op_machine % WORD_BITS)
-    for first, end in zip(shop.job_first[:-1].tolist(), shop.job_first[1:].tolist(), strict=True):
-        bits[first:end] = np.bitwise_or.accumulate(bits[first:end][::-1])[::-1]
-    return bits.ravel()
 
 
 def _padded(values: np.ndarray, width: int) -> np.ndarray:

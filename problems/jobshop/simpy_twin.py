@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import simpy
@@ -46,6 +46,7 @@ class State:
     available: list[float]
     place: list[int | None]
     down_since: list[int | None]
+    _leavable: dict[tuple[tuple[int, int], ...], bool] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
     def initial(instance: JobShop) -> State:
@@ -141,27 +142,29 @@ class State:
         return place is None or self.is_up(place)
 
     def _is_safe_after(self, job: int) -> bool:
-        """Return whether all jobs in the shop could still finish, one after the other, once this one has moved.
+        """Return whether all jobs in the shop could still finish once this one has moved.
 
-        The banker's algorithm: a job can finish if each machine that it is yet to visit is free or its own; then its
-        machine is free too. That only helps the others, so it does not matter which one is taken first.
+        Looks through all positions that can be reached by moving one job at a time: those with a 10x10 shop's jobs are
+        many already.
         """
-        routes = self.instance.machines
-        to_visit = {
-            other: set(routes[other][self.next_op[other] :])
+        following = {
+            other: self.next_op[other] + (other == job)
             for other, place in enumerate(self.place)
             if place is not None or other == job
         }
-        place = {other: self.next_machine(job) if other == job else self.place[other] for other in to_visit}
-        free = {machine for machine in [*range(self.instance.num_machines), None] if machine not in place.values()}
-        while to_visit:
-            able = [other for other, machines in to_visit.items() if machines <= free | {place[other]}]
-            if not able:
-                return False
-            for other in able:
-                free.add(place[other])
-                del to_visit[other]
-        return True
+        return self._can_all_leave(tuple(following.items()))
+
+    def _can_all_leave(self, following: tuple[tuple[int, int], ...]) -> bool:
+        routes = self.instance.machines
+        following = tuple((job, op) for job, op in following if op < len(routes[job]))
+        if following not in self._leavable:
+            held = [routes[job][op - 1] for job, op in following]
+            self._leavable[following] = not following or any(
+                self._can_all_leave((*following[:i], (job, op + 1), *following[i + 1 :]))
+                for i, (job, op) in enumerate(following)
+                if routes[job][op] not in held[:i] + held[i + 1 :]
+            )
+        return self._leavable[following]
 
 
 Choose = Callable[[State], int | None]

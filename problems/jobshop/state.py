@@ -148,18 +148,18 @@ def _check_machines(shop: JobShop, state: ShopState) -> None:
         holder[machine] = job
     if shop.settings.buffers != "none":
         return
-    is_progress = True
-    while holder and is_progress:  # the certificate of the simulator: in some order each can finish
-        is_progress = False
-        for machine, job in list(holder.items()):
-            first = shop.job_first[job] + state.ops_done[job]
-            route = shop.op_machine[first : shop.job_first[job + 1]].tolist()
-            if all(holder.get(m, job) == job for m in route):
-                del holder[machine]
-                is_progress = True
-    if holder:
-        jobs = ", ".join(_job(shop, job) for job in holder.values())
-        raise _error(shop, f"with buffers=none {jobs} block one another: in no order can each of them finish.")
+    from .kernels_certificate import can_all_leave, search_room  # imports numba
+
+    inside = np.array(sorted(holder.values()), dtype=np.int64)
+    following = shop.job_first[inside] + state.ops_done[inside] + (state.work_left[inside] > 0)
+    ends = shop.job_first[inside + 1]
+    is_last = following == ends
+    inside, following, ends = inside[~is_last], following[~is_last], ends[~is_last]
+    room = np.zeros(search_room(shop.num_machines), dtype=np.int64)
+    room[: len(inside)], room[shop.num_machines : shop.num_machines + len(inside)] = following, ends
+    if not can_all_leave(shop.op_machine, room, len(inside), shop.num_machines):
+        jobs = ", ".join(_job(shop, job) for job in inside.tolist())
+        raise _error(shop, f"with buffers=none {jobs} block one another: no way was found in which all can finish.")
 
 
 def _check_history(shop: JobShop, state: ShopState) -> None:
