@@ -1,7 +1,8 @@
 """Whether a move may be made without buffers: if the jobs in the shop can still all finish.
 
-Which is the safety of a sequential resource allocation system whose resources have one unit each, an NP-complete question
-(Lawley and Reveliotis 2001); so the search for an answer ends after `SEARCH_LIMIT` positions, with no.
+Which is the safety of a sequential resource allocation system whose resources have one unit each, an NP-complete
+question (Lawley and Reveliotis 2001, International Journal of Flexible Manufacturing Systems 13); so the search for an
+answer ends after `SEARCH_LIMIT` positions, with no.
 """
 
 from __future__ import annotations
@@ -61,18 +62,18 @@ def search_room(num_machines):
 def can_all_leave(machines, room, count, num_machines):
     """Whether jobs can all leave a shop without buffers, moving one at a time.
 
-    A depth-first search over the positions of the jobs. In each position `_advance` first makes all moves that can do no
-    harm; where these end does not depend on their order. So where the search says yes there is always a move after which
-    it says yes again: the next harmless one, or the first on its way, from which it meets no position that it has not
-    met before. Hence the limit can refuse moves that could be made, but not make a shop stop.
+    A depth-first search over the positions of the jobs. In each position `_advance` first makes all moves that can do
+    no harm; where these end does not depend on their order. So where the search says yes there is always a move after
+    which it says yes again: the next harmless one, or the first on its way, from which it meets no position that it has
+    not met before. Hence the limit can refuse moves that could be made, but not make a shop stop.
 
     Parameters
     ----------
     machines : (num_ops,) int64
         Of all operations.
     room : (search_room(num_machines),) int64
-        Begins with the next operation of each of `count` jobs in the shop, of which each holds the machine of the operation
-        before; from `num_machines` on the end of each one's operations.
+        Begins with the next operation of each of `count` jobs in the shop, of which each holds the machine of the
+        operation before; from `num_machines` on the end of each one's operations.
     count, num_machines : int
     """
     first, ends = room[:count], room[num_machines : num_machines + count]
@@ -84,7 +85,7 @@ def can_all_leave(machines, room, count, num_machines):
     begin = 4 * num_machines
     keys = room[begin : begin + SEARCH_LIMIT]
     path = room[begin + SEARCH_LIMIT : begin + 2 * SEARCH_LIMIT]  # from the first position to the present one
-    tried = room[begin + 2 * SEARCH_LIMIT : begin + 3 * SEARCH_LIMIT]  # how many jobs have been moved from each of these
+    tried = room[begin + 2 * SEARCH_LIMIT : begin + 3 * SEARCH_LIMIT]  # how many jobs were moved from each of these
     begin += 3 * SEARCH_LIMIT
     for k in range(count):
         room[begin + k] = first[k]
@@ -121,8 +122,8 @@ def can_all_leave(machines, room, count, num_machines):
 def _advance(machines, following, ends, occupant, visits):
     """Make the moves that do no harm, and return whether all jobs have left.
 
-    Those are moves of one job, through free machines, out of the shop or to a machine that no other job in it needs. Fills
-    `occupant` (the job on each machine, -1: none); `visits` is scratch space.
+    Those are moves of one job, through free machines, out of the shop or to a machine that no other job in it needs.
+    Fills `occupant` (the job on each machine, -1: none); `visits` is scratch space.
     """
     occupant[:] = -1
     visits[:] = 0
@@ -131,9 +132,9 @@ def _advance(machines, following, ends, occupant, visits):
             occupant[machines[following[k] - 1]] = k
             for op in range(following[k], ends[k]):
                 visits[machines[op]] += 1
-    is_progress = True
+    num_inside, is_progress = 0, True
     while is_progress:
-        is_progress = False
+        num_inside, is_progress = 0, False
         for k in range(len(following)):
             begin, end = following[k], ends[k]
             for op in range(begin, end):
@@ -151,10 +152,8 @@ def _advance(machines, following, ends, occupant, visits):
                     occupant[machines[best - 1]] = k
                 following[k] = best
                 is_progress = True
-    for k in range(len(following)):
-        if following[k] < ends[k]:
-            return False
-    return True
+            num_inside += following[k] < ends[k]
+    return num_inside == 0
 
 
 @kernel
