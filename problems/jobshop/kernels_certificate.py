@@ -137,6 +137,12 @@ def _advance(machines, following, ends, occupant, visits):
         num_inside, is_progress = 0, False
         for k in range(len(following)):
             begin, end = following[k], ends[k]
+            if begin == end:
+                continue
+            ahead = occupant[machines[begin]]
+            if ahead >= 0 and ahead != k:
+                num_inside += 1
+                continue
             for op in range(begin, end):
                 visits[machines[op]] -= 1
             op = best = begin
