@@ -84,7 +84,7 @@ def test_large_positions(size):
 
 
 def test_a_shop_never_stops_where_the_search_is_cut():
-    """On a 20x20 shop a tenth of the searches end without an answer; after what was allowed there is always a move."""
+    """As it is on a 20x20 shop; after what was allowed there is always a move."""
     none, swap = (
         orl.solve(orl.load("jobshop/ta21", settings={"buffers": buffers}), "mwr") for buffers in ("none", "swap")
     )

@@ -130,3 +130,10 @@ def test_a_plan_is_followed_in_its_order_and_given_up_when_a_machine_fails():
 def test_what_is_optimal_without_swaps_can_be_followed(name, optimum):
     """What the models may do the simulator allows, too."""
     assert orl.solve(f"jobshop/{name}", "rolling", settings={"buffers": "none", "replan_time": 30}).value == optimum
+
+
+def test_rolling_is_never_worse_than_its_rules_where_nothing_is_random():
+    """Not even where the simulator may refuse what is planned."""
+    shop = orl.load("jobshop/la16", settings={"buffers": "none"})
+    best = min(orl.solve(shop, rule).value for rule in registry.rules_of(registry.find_problem("jobshop")))
+    assert orl.solve(shop, "rolling", settings={"replan_time": 0.5}, time_limit=None).value <= best

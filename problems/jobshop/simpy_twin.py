@@ -144,8 +144,7 @@ class State:
     def _is_safe_after(self, job: int) -> bool:
         """Return whether all jobs in the shop could still finish once this one has moved.
 
-        Looks through all positions that can be reached by moving one job at a time: those with a 10x10 shop's jobs are
-        many already.
+        Looks through all positions that can be reached by moving one job at a time, which are too many in large shops.
         """
         following = {
             other: self.next_op[other] + (other == job)
