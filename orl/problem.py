@@ -85,6 +85,8 @@ class Problem:
         The rule to fall back on.
     bound : callable (instance, scenario) -> float, or None
         A cheap proven lower bound on the cost of one scenario.
+    scale : callable (instance) -> float, or None
+        What those who learn divide costs by, so that large and small instances look alike; None: the bound.
     best_known : callable (instance) -> KnownBounds or None, or None
     metrics : callable (instance, scenario, solution) -> name -> float, or None
         Key performance indicators; the unit is in the name.
@@ -158,6 +160,7 @@ class Problem:
     choices: Callable[..., Any] | None = None
     default_rule: str | None = None
     bound: Callable[..., float] | None = None
+    scale: Callable[[Any], float] | None = None
     best_known: Callable[[Any], KnownBounds | None] | None = None
     metrics: Callable[..., Mapping[str, float]] | None = None
     randomise: Callable[..., tuple[float, Solution]] | None = None

@@ -11,6 +11,7 @@ from lots import lots
 
 import orl
 from orl import registry, testing
+from orl.errors import InputError
 from orl.problems.lotsizing.demand import PathDemand, binomial
 from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
 from orl.problems.lotsizing.metrics import metrics
@@ -206,3 +207,67 @@ def test_an_entry_of_a_plan_that_is_no_whole_number_is_named(entry):
     instance = orl.load("lotsizing/setting_2items_VI", settings={"horizon": "1"})
     with pytest.raises(orl.InputError, match="column 'period', row 0: expected 0"):
         LOTSIZING.solution(instance, {"period": [entry], "machine 0": ["idle"]})
+
+
+def squash(amount, scale):
+    return amount / (abs(amount) + scale)
+
+
+def test_rows_of_candidates_on_paper():
+    """Machine 0 is told item 0; machine 1, due, cannot make that and is set up for item 1, of which 2 are in stock."""
+    plant = LotSizing(
+        "paper", [[6, 5], [0, 4]], [0.1, 0.2], [2.0, 3.0], [20, 10], PathDemand([[2, 4]] * 9), 9, [[7, 9], [1, 8]],
+        [[1, 1], [1, 1]], initial_setup=[0, 2], initial_stock=[0, 2],
+    )  # fmt: skip
+    process = LotSizingProcess([plant], [scenario_of(plant)])
+    process.decide(np.array([1]))
+    process.reveal()
+    idle, first, second = LOTSIZING.features().candidates(process.observe())[0]
+    assert idle[:3].tolist() == [1, 1, 0] and first[:3].tolist() == [0, 0, 1] and second[:3].tolist() == [0, 1, 1]
+    assert first[[3, 4, 6]].tolist() == [0, 0.5, 1] and first[5] == pytest.approx(squash(9, 10))
+    assert idle[7] == pytest.approx(squash(2, 12)) and idle[8] == pytest.approx(squash(4, 4))
+    assert first[9:12].tolist() == [0.5, 0.5, 0] and second[9:12].tolist() == [0, 0, 1]
+    setup = (7 + 9 + 8) / 3
+    assert second[12:18] == pytest.approx([squash(4, 4), 0, squash(2, 12), squash(6, 12), squash(4, 4), squash(4, 3)])
+    assert first[14] == pytest.approx(squash(5, 6)) and first[16] == pytest.approx(squash(15, 2))
+    assert second[18:20] == pytest.approx([squash(12, setup), squash(8, setup)])
+    assert second[20:24] == pytest.approx([0, squash(5, 4), 0.5, 0]) and first[20:22] == pytest.approx(
+        [0, squash(6, 2)]
+    )
+    assert second[24:28] == pytest.approx([0, 0, squash(3 * 6, setup), squash(3 * 4, setup)])
+    process.decide(np.array([2]))
+    idle, first, second = LOTSIZING.features().candidates(process.observe())[0]
+    assert [row[3] for row in (idle, first, second)] == [1, 1, 1] and second[4] == 1
+    assert not any(row[place] for row in (idle, first, second) for place in (1, 7, 8, 11, 12, 13, 27))
+    assert second[14] == pytest.approx(squash(6, 12)) and second[[9, 10]].tolist() == [0.5, 0.5]
+
+
+@given(lots(), st.integers(0, 20), st.integers(0, 2**32))
+@profile(max_examples=80)
+def test_rows_of_candidates_are_bounded_and_blind_to_company(instance, steps, seed):
+    """At either half-step; beside a larger plant an instance is shown as alone, and 0 in the padding."""
+    instance = replace(instance, settings=replace(instance.settings, decision="machine"))
+    large = draw(np.random.default_rng(seed), items=5, machines=4, periods=40)
+    read = LOTSIZING.features().candidates
+    alone = LotSizingProcess([instance], [scenario_of(instance)])
+    both = LotSizingProcess([instance, large], [scenario_of(instance), scenario_of(large)])
+    rng, width = np.random.default_rng(seed), instance.num_items + 1
+    for _ in range(steps):
+        if not alone.observe().legal.any():
+            break
+        choice = rng.choice(np.flatnonzero(alone.observe().legal[0]))
+        for half in ("decide", "reveal"):
+            rows, padded = read(alone.observe())[0], read(both.observe(), np.array([0, 0]))
+            assert np.abs(rows).max() <= 1 and (rows[:, 1] == alone.observe().legal[0]).all()
+            assert (padded[0, :width] == rows).all() and (padded[1] == padded[0]).all() and not padded[0, width:].any()
+            if half == "decide":
+                alone.decide(np.array([choice])), both.decide(np.array([choice, 0]))
+            else:
+                alone.reveal(), both.reveal()
+
+
+def test_rows_of_candidates_are_for_one_machine():
+    plant = draw(np.random.default_rng(0), items=2, machines=2, settings=LotSizingSettings(decision="joint"))
+    process = LotSizingProcess([plant], [scenario_of(plant)])
+    with pytest.raises(InputError, match="set decision=machine"):
+        LOTSIZING.features().candidates(process.observe())

@@ -25,6 +25,7 @@ from orl.learn.training import Recipe, Source, Training
 from orl.problems.jobshop.instance import Breakdowns, JobShopSettings
 from orl.problems.jobshop.kernels_candidates import NUM_COLUMNS
 from orl.problems.jobshop.scenario import draw
+from orl.problems.lotsizing.demand import PathDemand
 from orl.process import Decision
 from orl.registry import find_problem
 from orl.result import Status
@@ -32,8 +33,10 @@ from orl.scenario import Purpose, Scenarios, generator
 from orl.simulate import run_episodes
 from orl.solver import Control
 from orl.solvers.ppo import train
+from orl.solvers.ppo.advantage import decisions_of, judged, returns
 from orl.solvers.ppo.policy import LearnedPolicy, load
-from orl.solvers.ppo.train import PpoLearner, PpoSettings, decisions_of, judged, play, update
+from orl.solvers.ppo.settings import PpoSettings
+from orl.solvers.ppo.train import PpoLearner, play, update
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBSHOP = find_problem("jobshop")
@@ -81,8 +84,101 @@ def test_a_group_is_compared_with_its_mean():
                   [Scenarios.deterministic()] * 4, torch.Generator().manual_seed(0))  # fmt: skip
     played = played._replace(totals=np.array([10.0, 20.0, 500.0, 300.0]))
     settings = PpoSettings(instances=2, samples=2)
-    advantage, _ = judged(played, settings, np.array([1.0, 1.0, 50.0, 50.0]))
+    advantage = judged(played, settings, np.array([1.0, 1.0, 50.0, 50.0])).advantage
     assert advantage == pytest.approx(np.array([1.0, -1.0, -1.0, 1.0])[played.place % 4], abs=1e-6)
+
+
+def made_up(**changed):
+    """Three steps, nobody was asked at the second: costs 1 + 2, 4 + 8, 16 + 32, discount 1/2."""
+    told = {
+        "begun": {}, "seen": {}, "after": {}, "legal": np.ones((2, 2), dtype=bool), "actions": np.zeros(2, dtype=int),
+        "log_probabilities": np.zeros(2), "values": np.array([-10.0, -20.0]), "post_values": np.array([-5.0, -7.0]),
+        "place": np.array([0, 2]), "known": np.array([[1.0], [4.0], [16.0]]),
+        "costs": np.array([[3.0], [12.0], [48.0]]),
+        "discounts": np.full((3, 1), 0.5), "terminated": np.array([[False], [False], [True]]),
+        "truncated": np.zeros((3, 1), dtype=bool), "cut_values": np.zeros((2, 3, 1)), "totals": np.array([21.0]),
+    }  # fmt: skip
+    return train.Played(**{**told, **changed})
+
+
+# What is left to pay: 1 + 2 + 4/2 + 8/2 + 16/4 + 32/4 = 21 at the first decision, 48 at the second.
+DUAL = {
+    # G_d = 1 + 2 + 4 = 7 and 16, G_r = 2 + 4 + 8 = 14 and 32: A_d = 3, 4 and A_r = -9, -25.
+    "max": ([3.0, 4.0], [-7.0, -16.0], [-14.0, -32.0]),
+    "sum": ([-6.0, -21.0], [-7.0, -16.0], [-14.0, -32.0]),
+    # -1 - 5 + 10 and -16 - 7 + 20; after the first decision 20 are left to pay, after the second 32.
+    "post": ([4.0, -3.0], [-21.0, -48.0], [-20.0, -32.0]),
+    "half-steps": ([-11.0, -28.0], [-21.0, -48.0], [-20.0, -32.0]),  # lambda = 1: all that happened
+}
+
+
+@pytest.mark.parametrize("form", DUAL)
+def test_dual_advantages_by_hand(form):
+    settings = PpoSettings(baseline="critic", critic="dual", advantage=form, gae_decay=1.0)
+    advantage, target, post_target = judged(made_up(), settings, np.ones(1))
+    right, *targets = DUAL[form]
+    assert advantage == pytest.approx((np.array(right) - np.mean(right)) / np.std(right), abs=1e-5)
+    assert [target.tolist(), post_target.tolist()] == targets
+
+
+def test_lambda_weighs_half_steps():
+    """From the first decision: -1 - 5 + 10 = 4, then, revealed, -2 - 6 + (-20)/4 + 5 = -8, then -3, then -32 + 7."""
+    settings = PpoSettings(baseline="critic", critic="dual", advantage="half-steps", gae_decay=0.5)
+    _, target, post_target = judged(made_up(), settings, np.ones(1))
+    second, after_second = -3 - 25 / 2, -25
+    after_first = -8 + 0.5 * 0.25 * second
+    assert post_target.tolist() == [-5 + after_first, -7 + after_second]
+    assert target.tolist() == [-10 + 4 + after_first / 2, -20 + second]
+
+
+def test_an_episode_that_is_cut_off_is_worth_what_the_critics_say():
+    """The last state is worth -100 to the first critic, -40 to the second; a half of it counts."""
+    cut = np.zeros((2, 3, 1))
+    cut[:, 2, 0] = -100.0, -40.0
+    ends = {"terminated": np.zeros((3, 1), dtype=bool), "truncated": np.array([[False], [False], [True]])}
+    for form, right in (("post", (-48 - 50, -32 - 50)), ("max", (-16 - 50, -32 - 20))):
+        settings = PpoSettings(baseline="critic", critic="dual", advantage=form, gae_decay=1.0)
+        _, target, post_target = judged(made_up(**ends, cut_values=cut), settings, np.ones(1))
+        assert (target[1], post_target[1]) == right
+
+
+def test_with_a_single_critic_nothing_is_read_after_a_decision():
+    """With a dual one every open decision is; the second critic is shown nothing but the post-decision state."""
+    asked = []
+
+    def read(observation, envs):
+        asked.append(observation.post)
+        return CANDIDATES.read(observation, envs)
+
+    shops = [draw(np.random.default_rng(k), 4, 3, settings=ACTIVE) for k in range(2)]
+    for has_post_critic in (False, True):
+        asked.clear()
+        form = NetworkSettings(inputs=NUM_COLUMNS, width=4, has_post_critic=has_post_critic)
+        played = play(JOBSHOP, make_network(form), replace(CANDIDATES, read=read), shops,
+                      [Scenarios.deterministic()] * 2, torch.Generator().manual_seed(0), has_critic=True)  # fmt: skip
+        assert any(asked) == has_post_critic and asked.count(True) in (0, len(asked) / 2)
+        assert bool(played.after) == has_post_critic and played.post_values.any() == has_post_critic
+
+
+def test_without_noise_both_critics_learn_the_same():
+    """Production is known to the unit: what is left to pay before a decision is its cost and what is left after it."""
+    lots = find_problem("lotsizing")
+    instance = lots.draw(np.random.default_rng(0), items=3, machines=2, periods=6)
+    known = replace(instance, demand=PathDemand(np.random.default_rng(1).integers(0, 12, (6, 3))), num_periods=6,
+                    settings=replace(instance.settings, start="file"))  # fmt: skip
+    training = {"baseline": "critic", "critic": "dual", "iterations": 150, "instances": 1, "samples": 4, "width": 16,
+                "learning_rate": 1e-2, "entropy": 0.0, "minibatch": 64, "epochs": 4}  # fmt: skip
+    recipe = Recipe("lotsizing", [{}], [{}], validation_instances=1, validate_every=10, training=training)
+    learner = PpoLearner(replace(lots, draw=lambda rng, settings: known), recipe, PpoSettings(**training))
+    for number in range(150):
+        learner.iterate(number)
+    drawn = learner.source.validation[0]
+    played = learner._play(drawn.instances, drawn.scenarios, has_critic=True)
+    scale = learner._scale(played, drawn.scale)
+    left = returns(played, learner.settings, scale)
+    decided = played.known.ravel()[played.place] / scale[0]
+    assert played.values == pytest.approx(left, abs=0.15 * np.ptp(left))
+    assert played.post_values - decided == pytest.approx(left, abs=0.15 * np.ptp(left))
 
 
 # Updates ------------------------------------------------------------------------------------------------------------
@@ -108,11 +204,18 @@ def test_the_first_pass_begins_at_ratio_one():
     assert notes["kl"] == pytest.approx(0, abs=1e-6) and notes["clipped"] == 0
 
 
-@pytest.mark.parametrize("baseline", ["group", "critic"])
-def test_a_problem_of_two_states_is_solved(baseline, tmp_path):
-    """Pay 2 now and 0 later, or 1 now and 3 later: patience costs 2, greed 4."""
+@pytest.mark.parametrize(
+    "judge",
+    [{}, {"baseline": "critic"}, *({"baseline": "critic", "critic": "dual", "advantage": form} for form in DUAL)],
+    ids=str,
+)
+def test_a_problem_of_two_states_is_solved(judge, tmp_path):
+    """Pay 2 now and 0 later, or 1 now and 3 later: patience costs 2, greed 4.
+
+    By `post` all is learned from what critics say, who hear no more of what is given up: entropy keeps it alive.
+    """
     settings = PpoSettings(encoder="plain", width=8, layers=1, iterations=60, instances=4, samples=8, minibatch=64,
-                           baseline=baseline, learning_rate=3e-2, entropy=0.0)  # fmt: skip
+                           learning_rate=3e-2, entropy=0.2 if "post" in judge.values() else 0.0, **judge)  # fmt: skip
     recipe = Recipe("toy", [{}], [{}], validation_instances=1, validate_every=60)
     learner = PpoLearner(toy_choice.PROBLEM, recipe, settings)
     Training(learner, recipe, 60, tmp_path).run(Control())
@@ -154,7 +257,8 @@ def trained(folder, resume=False, stop_at=None, seed=0, **changed):
 
 @pytest.mark.parametrize(
     "changed",
-    [{}, {"baseline": "critic"}, {"self_labelling": 3}, {"extremes": 1}, {"taught": 3}, {"encoder": "plain"},
+    [{}, {"baseline": "critic"}, {"baseline": "critic", "critic": "dual"},
+     {"self_labelling": 3}, {"extremes": 1}, {"taught": 3}, {"encoder": "plain"},
      {"taught": 4, "lessons": 2},
      {"encoder": "graph"}, {"encoder": "graph-once"}],
     ids=str,
@@ -274,7 +378,8 @@ SIZES = {
 @pytest.mark.parametrize(
     ("family", "encoder"),
     [("jobshop", "candidates"), ("jobshop", "graph"), ("jobshop", "graph-once"), ("jobshop", "plain"),
-     ("lotsizing", "plain"), ("hydrothermal", "plain"), ("llmserving", "plain"), ("llmserving", "graph")],
+     ("lotsizing", "plain"), ("lotsizing", "candidates"),
+     ("hydrothermal", "plain"), ("llmserving", "plain"), ("llmserving", "graph")],
 )  # fmt: skip
 def test_every_family_is_learned_and_numpy_decides_as_torch_does(family, encoder, tmp_path):
     """Two iterations, then greedy episodes: torch's and NumPy's cost the same, on padded instances of two sizes."""
@@ -353,7 +458,7 @@ def test_a_teacher_is_followed_and_imitated(tmp_path):
     told = {**QUICK, "taught": 10, "teacher_settings": {"iterations": 500}, "learning_rate": 0.03, "iterations": 10}
     learner = PpoLearner(JOBSHOP, replace(SMALL, training=told), PpoSettings(**told))
     drawn = learner.source.draw(np.random.default_rng(0), 0, 4)
-    plans = [learner._plan(shop, 0) for shop in drawn.instances]
+    plans = [learner._plan(shop, Scenarios.deterministic(), 0) for shop in drawn.instances]
     played = learner._play(drawn.instances, drawn.scenarios, plans=plans)
     assert (played.totals <= [plan.makespan for plan in plans]).all()  # its order kept, nothing is later
     kl = [learner.iterate(number)["kl"] for number in range(10)]  # of one update: before it less after it
@@ -371,7 +476,7 @@ def test_a_teacher_is_followed_and_imitated(tmp_path):
 def test_a_wrong_teacher_gives_a_message(told, message):
     told = {**QUICK, "taught": 1, **told}
     instance = {"breakdowns": {"probability": 0.1}}
-    with pytest.raises(InputError, match="where nothing is random"):
+    with pytest.raises(InputError, match="tabu gives no policy"):
         PpoLearner(JOBSHOP, replace(SMALL, instance=instance), PpoSettings(**QUICK, taught=1))
     with pytest.raises(InputError, match=message):
         PpoLearner(JOBSHOP, replace(SMALL, training=told), PpoSettings(**told)).iterate(0)
@@ -532,7 +637,7 @@ def test_lessons_come_again_and_are_of_the_first_variant():
     recipe = Recipe("jobshop", [size], [size], validation_instances=2, variants=variants, training=training)
     learner = PpoLearner(JOBSHOP, recipe, PpoSettings(**training))
     solved = []
-    learner._plan = lambda shop, seed: (solved.append(shop), orl.solve(shop, "mwr").solutions[0])[1]
+    learner._plan = lambda shop, scenario, seed: (solved.append(shop), orl.solve(shop, "mwr").solutions[0])[1]
     for number in range(5):
         learner.iterate(number)
     assert len(solved) == 2 * training["instances"] and all(shop.settings.buffers == "swap" for shop in solved)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -43,6 +43,8 @@ class NetworkSettings:
     outputs : sequence of int
         Shape of one environment's mask, for a plain network, whose outputs are counted.
     width, layers, graph_layers : int
+    has_post_critic : bool
+        Whether a network of the same form, `post`, judges post-decision states.
     """
 
     encoder: Encoder = "candidates"
@@ -53,13 +55,16 @@ class NetworkSettings:
     width: int = 64
     layers: int = 3
     graph_layers: int = 2
+    has_post_critic: bool = False
 
 
 def make_network(settings: NetworkSettings) -> nn.Module:
-    """Return a network with fresh weights, drawn by torch's generator."""
-    if settings.encoder == "plain":
-        return PlainNet(settings)
-    return CandidateNet(settings) if settings.encoder == "candidates" else GraphNet(settings)
+    """Return a network with fresh weights, drawn by torch's generator; its `post` judges post-decision states."""
+    kinds: dict[str, type[nn.Module]] = {"plain": PlainNet, "candidates": CandidateNet}
+    network = kinds.get(settings.encoder, GraphNet)(settings)
+    post = make_network(replace(settings, has_post_critic=False)) if settings.has_post_critic else None
+    network.register_module("post", post)
+    return network
 
 
 class CandidateNet(nn.Module):

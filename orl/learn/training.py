@@ -81,7 +81,8 @@ class Drawn:
     instances : list
     scenarios : list of Scenarios
     scale : ndarray (n,)
-        What costs are divided by, so that large and small instances look alike: the family's bound; 1 without one.
+        What costs are divided by, so that large and small instances look alike: the family's scale, or else its bound,
+        or else 1.
     """
 
     instances: list[Any]
@@ -155,7 +156,9 @@ class Source:
             stream = self.problem.sample(instance, seed, purpose, 1)
             scenarios.append(stream.row(row) if stream.is_random else stream[0])
         scale = np.ones(len(instances))
-        if self.problem.bound is not None:
+        if self.problem.scale is not None:
+            scale = np.array([self.problem.scale(one) for one in instances])
+        elif self.problem.bound is not None:
             bounds = [self.problem.bound(one, told) for one, told in zip(instances, scenarios, strict=True)]
             scale = np.array([bound if bound > 0 else 1.0 for bound in bounds])
         return Drawn(instances, scenarios, scale)

@@ -49,6 +49,7 @@ PROBLEM = Problem(
     rules=_rules,
     default_rule="greedy",
     bound=lazy(f"{_HERE}.scenario:bound"),
+    scale=lazy(f"{_HERE}.scenario:scale"),
     draw=lazy(f"{_HERE}.scenario:draw"),
     in_motion=lazy(f"{_HERE}.state:in_motion"),
     shortened=lazy(f"{_HERE}.planning:shortened"),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from orl.errors import InputError
 from orl.features import Features, squash
 from orl.process import Observation
 
@@ -107,7 +108,38 @@ def graph(observation: Observation) -> Mapping[str, np.ndarray]:
     }
 
 
-FEATURES = Features(flat=flat, graph=graph)
+def candidates(observation: Observation, envs: np.ndarray | None = None) -> np.ndarray:
+    """Return a row a choice of the machine that is told next, float32 (len(envs), C, 34), within [-1, 1]; idle first.
+
+    After a decision no machine is due: what depends on the machine is 0 then.
+
+    Examples
+    --------
+    >>> from orl.scenario import Scenarios
+    >>> from .demand import PathDemand
+    >>> from .instance import LotSizing
+    >>> from .process import LotSizingProcess
+    >>> one = LotSizing("one", [[3, 0]], [1, 1], [9, 9], [10, 10], PathDemand([[1, 1], [2, 0]]), 2, [[5, 5]])
+    >>> process = LotSizingProcess([one], [Scenarios.deterministic()])
+    >>> candidates(process.observe())[0, :, 1]         # it can idle or make the first item
+    array([1., 1., 0.], dtype=float32)
+    """
+    if observation.legal.ndim == 3:
+        raise InputError("lotsizing: candidates are those of one machine; set decision=machine.")
+    from . import kernels_candidates as kernels  # numba is slow to load
+    from .process import lots_of
+
+    view = observation.arrays
+    envs = np.arange(len(observation.sizes)) if envs is None else envs
+    out = np.empty((len(envs), observation.legal.shape[1], kernels.NUM_COLUMNS), dtype=np.float32)
+    moving = ("period", "machine", "setup", "stock", "choice", "last_demand", "factors")
+    kernels.candidates(
+        *lots_of(observation), envs, *(view[name] for name in moving), observation.legal, observation.post, out
+    )
+    return out
+
+
+FEATURES = Features(flat=flat, graph=graph, candidates=candidates)
 
 
 def _choice_nodes(observation: Observation, pair: np.ndarray, is_pair: np.ndarray) -> np.ndarray:

@@ -314,11 +314,8 @@ def compiled_choices(
         padded[:, : parameters.shape[1]] = parameters
     is_joint = legal.ndim == 3
     scores = np.empty((num_envs, machines if is_joint else 1, legal.shape[-1]))
-    static = [view[name] for name in Lots._fields]
-    is_shared = num_envs > 1 and all(array.strides[0] == 0 for array in static)
     kernels.options_of_rule(
-        Lots(*(array[:1] if is_shared else np.ascontiguousarray(array) for array in static)),
-        np.zeros(num_envs, dtype=np.int64) if is_shared else np.arange(num_envs),
+        *lots_of(observation),
         *(view[name].copy() for name in ("period", "machine", "setup", "stock", "choice", "last_demand", "factors")),
         is_joint,
         code,
@@ -327,6 +324,14 @@ def compiled_choices(
         scores,
     )
     return scores if is_joint else scores[:, 0]
+
+
+def lots_of(observation: Observation) -> tuple[Lots, np.ndarray]:
+    """Return the instances of an observation as kernels take them, and the row of each environment."""
+    static, num_envs = [observation.arrays[name] for name in Lots._fields], len(observation.sizes)
+    is_shared = num_envs > 1 and all(array.strides[0] == 0 for array in static)
+    lots = Lots(*(array[:1] if is_shared else np.ascontiguousarray(array) for array in static))
+    return lots, np.zeros(num_envs, dtype=np.int64) if is_shared else np.arange(num_envs)
 
 
 def _base(instance: LotSizing) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347), read from top to bottom.
 
-Settings, storage, rollout, advantage, update, loop. Episodes are played to their ends by the batched processes of a
-family, in this process; torch has one thread. Networks, heads, recipes, logs and checkpoints are those of `orl.learn`.
+Storage, rollout, update, loop; settings and advantages are in files of their own. Episodes are played to their ends by
+the batched processes of a family, in this process. Networks, heads, recipes, logs and checkpoints are those of
+`orl.learn`.
 """
 
 from __future__ import annotations
@@ -9,116 +10,31 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from orl import params
-from orl.api import solve
+from orl.api import policy_of, solve
 from orl.errors import InputError, Stopped
 from orl.gym.actions import to_process
-from orl.learn.advantages import advantages
 from orl.learn.heads import Head, is_open, make_head
 from orl.learn.networks import NetworkSettings, make_network
-from orl.learn.readers import Encoder, Reader, make_reader
+from orl.learn.readers import Reader, make_reader
 from orl.learn.training import Recipe, Source, Training
 from orl.problem import Problem
-from orl.registry import find_problem
+from orl.registry import find_problem, find_solver
 from orl.result import Status
 from orl.scenario import Purpose, generator
+from orl.simulate import run_episodes
 from orl.solver import Control
 
-# Settings -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PpoSettings:
-    """How a policy is trained.
-
-    Parameters
-    ----------
-    encoder : 'candidates', 'plain', 'graph' or 'graph-once'
-        What the network reads, see `orl.learn.readers`.
-    columns : int
-        Of a candidate's features so many are read, the first ones; 0: all.
-    width, layers, graph_layers : int
-        Of the network.
-    iterations : int
-        Of playing and updating.
-    taught : int
-        So many iterations at first imitate a teacher's solutions of `instances` instances, of the first variant, in
-        which nothing may be random.
-    lessons : int
-        After so many of these iterations the same instances come again, since solutions are dear; 0: always new ones.
-    teacher, teacher_settings : str, mapping
-        A method and its settings.
-    self_labelling : int
-        So many iterations, after those, imitate the best of the environments that play the same instance (Corsini et
-        al. 2024, arXiv 2401.11849), instead of the clipped objective.
-    instances, samples : int
-        Of an iteration: drawn instances with a scenario each, and environments that play each of them.
-    extremes : int
-        Learn from so many of the best and as many of the worst environments of an instance alone, which tell most for
-        the time of an update (Xu et al. 2025, arXiv 2504.13818); 0: from all of them.
-    baseline : 'group' or 'critic'
-        What costs are compared with: the mean of the environments that play the same instance and scenario, divided by
-        their spread (as Kwon et al. 2020, POMO, arXiv 2010.16011); or a critic, by generalised advantage estimation.
-    gae_decay : float in [0, 1]
-        Lambda, with a critic.
-    epochs, minibatch : int
-        Passes over an iteration's decisions, and decisions of an update.
-    clip : float
-        How far an update may move the probability of a choice, as a ratio.
-    learning_rate : float
-        Annealed to a twentieth along half a cosine.
-    entropy : float
-        Weight of the entropy, which keeps samples different.
-    value_weight, max_gradient : float
-        Weight of the critic's squared error; the norm that gradients are cut to.
-    """
-
-    encoder: Encoder = "candidates"
-    columns: int = 0
-    width: int = 64
-    layers: int = 3
-    graph_layers: int = 2
-    iterations: int = 1000
-    taught: int = 0
-    teacher: str = "tabu"
-    teacher_settings: dict[str, Any] = field(default_factory=lambda: {"iterations": 100_000})
-    lessons: int = 0
-    self_labelling: int = 0
-    instances: int = 8
-    samples: int = 32
-    extremes: int = 0
-    baseline: Literal["group", "critic"] = "group"
-    gae_decay: float = 0.95
-    epochs: int = 1
-    minibatch: int = 4096
-    clip: float = 0.2
-    learning_rate: float = 1e-3
-    entropy: float = 0.01
-    value_weight: float = 0.5
-    max_gradient: float = 1.0
-
-    def __post_init__(self) -> None:
-        for key in ("width", "layers", "iterations", "instances", "samples", "epochs", "minibatch"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be >= 1, got {getattr(self, key)}.")
-        for key in ("clip", "learning_rate", "max_gradient"):
-            if not getattr(self, key) > 0:
-                raise ValueError(f"{key} must be > 0, got {getattr(self, key)}.")
-        if self.baseline == "group" and self.samples < 2:
-            raise ValueError("baseline=group compares environments of the same instance: samples must be >= 2.")
-        if not 0 <= 2 * self.extremes <= self.samples:
-            raise ValueError(f"extremes must be in 0..samples / 2, got {self.extremes}.")
-        if not 0 <= self.gae_decay <= 1:
-            raise ValueError(f"gae_decay must be in 0..1, got {self.gae_decay}.")
-
+from .advantage import Judgement, decisions_of, judged, returns
+from .settings import PpoSettings
 
 # Storage ------------------------------------------------------------------------------------------------------------
 
@@ -134,24 +50,31 @@ class Played(NamedTuple):
         What it was shown at each decision; 'episode' is the episode's place in `begun`.
     legal, actions : ndarray (n, ...)
         As the head takes them.
-    log_probabilities, values : ndarray (n,)
+    after : name -> ndarray (n, ...)
+        What the critic of the post-decision state was shown; nothing without one.
+    log_probabilities, values, post_values : ndarray (n,)
+        Values are 0 without a critic.
     place : int ndarray (n,)
         Step times environments plus environment.
-    costs, discounts : ndarray (T, N)
+    known, costs, discounts : ndarray (T, N)
+        `known`: of `costs`, what was known when the decision was made.
     terminated, truncated : bool ndarray (T, N)
-    cut_values : ndarray (T, N)
-        Of states in which an episode was cut off.
+    cut_values : ndarray (2, T, N)
+        Of states in which an episode was cut off, by either critic.
     totals : ndarray (N,)
         Discounted cost of each episode.
     """
 
     begun: Mapping[str, np.ndarray]
     seen: Mapping[str, np.ndarray]
+    after: Mapping[str, np.ndarray]
     legal: np.ndarray
     actions: np.ndarray
     log_probabilities: np.ndarray
     values: np.ndarray
+    post_values: np.ndarray
     place: np.ndarray
+    known: np.ndarray
     costs: np.ndarray
     discounts: np.ndarray
     terminated: np.ndarray
@@ -181,11 +104,13 @@ def play(
     """
     process = problem.process(envs, scenarios, fit)
     head = make_head(process.decision)
+    has_post_critic = has_critic and network.post is not None
     begun = {name: array[::copies] for name, array in reader.begin(process.observe()).items()}
     with torch.no_grad():
         embedded = network.embed(_tensors(begun))
+        post_embedded = network.post.embed(_tensors(begun)) if has_post_critic else None
     asked: list[tuple[Any, ...]] = []  # as `Played` goes on after `begun`
-    steps: list[tuple[np.ndarray, ...]] = []
+    steps: list[tuple[np.ndarray, ...]] = []  # likewise, after `place`
     is_over, weight, totals = np.zeros(len(envs), dtype=bool), np.ones(len(envs)), np.zeros(len(envs))
     while not is_over.all():
         observation = process.observe()
@@ -206,29 +131,41 @@ def play(
                     action = head.mode(output, told) if rng is None else head.draw(output, told, rng)
                 likely, _ = head.judge(output, told, action)
             chosen[free] = to_process(process.decision, action.numpy(), legal[free])[0]
-            asked.append((seen, mask, action.numpy(), likely.numpy(), value.numpy(), len(steps) * len(envs) + free))
-        cost = process.decide(chosen)  # the state is now post-decision: a critic of its own would read it here
+        known = process.decide(chosen)
+        if len(free):
+            after: dict[str, np.ndarray] = {}
+            post_value = np.zeros(len(free), dtype=np.float32)
+            if has_post_critic:
+                after = {**reader.read(process.observe(), free), "episode": seen["episode"]}
+                with torch.no_grad():
+                    post_value = network.post(_tensors(after), torch.zeros_like(told), post_embedded)[1].numpy()
+            place = len(steps) * len(envs) + free
+            asked.append((seen, after, mask, action.numpy(), likely.numpy(), value.numpy(), post_value, place))
         revealed = process.reveal()
-        cost = cost + revealed.cost
+        cost = known + revealed.cost
         totals += weight * cost
         weight *= revealed.discount
         ends = (revealed.terminated | revealed.truncated) & ~is_over
-        cut = np.zeros(len(envs))
-        if (lost := np.flatnonzero(ends & revealed.truncated)).size:
-            last = process.observe()
-            seen = {**reader.read(last, lost), "episode": lost // copies}
+        cut = np.zeros((2, len(envs)))
+        if has_critic and (lost := np.flatnonzero(ends & revealed.truncated)).size:
+            seen = {**reader.read(process.observe(), lost), "episode": lost // copies}
+            anything = torch.from_numpy(np.ones_like(legal[lost]))
             with torch.no_grad():
-                anything = torch.from_numpy(np.ones_like(legal[lost]))
-                cut[lost] = network(_tensors(seen), anything, embedded)[1].numpy()
-        steps.append((cost, revealed.discount, ends & revealed.terminated, ends & revealed.truncated, cut))
+                cut[0, lost] = network(_tensors(seen), anything, embedded)[1].numpy()
+                if has_post_critic:
+                    cut[1, lost] = network.post(_tensors(seen), torch.zeros_like(anything), post_embedded)[1].numpy()
+        steps.append((known, cost, revealed.discount, ends & revealed.terminated, ends & revealed.truncated, cut))
         is_over = is_over | ends
     if not asked:
         raise InputError(f"{envs[0].name}: there is nothing to decide.")
-    seen_by_step, *others = zip(*asked, strict=True)
-    seen = {name: np.concatenate([one[name] for one in seen_by_step]) for name in seen_by_step[0]}
+    seen_by_step, after_by_step, *others = zip(*asked, strict=True)
+    seen, after = (
+        {name: np.concatenate([one[name] for one in by_step]) for name in by_step[0]}
+        for by_step in (seen_by_step, after_by_step)
+    )
     decisions = [np.concatenate(column) for column in others]
-    by_step = [np.stack(column) for column in zip(*steps, strict=True)]
-    return Played._make([begun, seen, *decisions, *by_step, totals])
+    *columns, cuts = (np.stack(column) for column in zip(*steps, strict=True))
+    return Played._make([begun, seen, after, *decisions, *columns, cuts.swapaxes(0, 1), totals])
 
 
 def answered(network: Any, seen: Any, legal: Tensor, embedded: Any, has_critic: bool) -> tuple[Tensor, Tensor]:
@@ -242,41 +179,6 @@ def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
-# Advantage ----------------------------------------------------------------------------------------------------------
-
-
-def judged(played: Played, settings: PpoSettings, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the advantage of each open decision, and what the critic should have said; float32 (n,).
-
-    Parameters
-    ----------
-    scale : ndarray (N,)
-        What costs are divided by, so that large and small instances look alike.
-    """
-    if settings.baseline == "group":
-        totals = (played.totals / scale).reshape(-1, settings.samples)
-        better = (totals.mean(1, keepdims=True) - totals) / (totals.std(1, keepdims=True) + 1e-8)
-        advantage = better.ravel()[played.place % len(scale)]
-        return advantage.astype(np.float32), np.zeros(len(advantage), dtype=np.float32)
-    shape = played.costs.shape
-    values, is_asked = np.zeros(shape), np.zeros(shape, dtype=bool)
-    values.ravel()[played.place], is_asked.ravel()[played.place] = played.values, True
-    by_step = advantages(
-        played.costs / scale, played.discounts, values, is_asked, played.terminated, played.truncated,
-        played.cut_values, settings.gae_decay,
-    )  # fmt: skip
-    advantage = by_step.ravel()[played.place]
-    target = advantage + played.values
-    return ((advantage - advantage.mean()) / (advantage.std() + 1e-8)).astype(np.float32), target.astype(np.float32)
-
-
-def decisions_of(played: Played, samples: int, ranks: Sequence[int]) -> np.ndarray:
-    """Return the decisions of some of the environments that play the same instance, by rank, the cheapest first."""
-    order = played.totals.reshape(-1, samples).argsort(axis=1, kind="stable")
-    wanted = order[:, ranks] + np.arange(0, len(played.totals), samples)[:, None]
-    return np.flatnonzero(np.isin(played.place % len(played.totals), wanted))
-
-
 # Update -------------------------------------------------------------------------------------------------------------
 
 
@@ -285,7 +187,7 @@ def update(
     head: Head,
     optimiser: Any,
     played: Played,
-    judgement: Any,
+    judgement: Judgement,
     settings: PpoSettings,
     rng: np.random.Generator,
     decisions: np.ndarray | None = None,
@@ -293,12 +195,12 @@ def update(
 ) -> dict[str, float]:
     """Improve the network on what was played, and return how it went, means over the updates.
 
-    `decisions`, by number, are those to learn from, None: all; one that imitates makes them likelier, whatever the
-    judgement.
+    `decisions`, by number, are those to learn from, None: all; one that imitates makes them likelier, whatever their
+    advantage.
     """
     arrays = (played.legal, played.actions, played.log_probabilities, *judgement)
-    legal, actions, before, advantage, target = (torch.from_numpy(array) for array in arrays)
-    seen, begun = _tensors(played.seen), _tensors(played.begun)
+    legal, actions, before, advantage, target, post_target = (torch.from_numpy(array) for array in arrays)
+    seen, after, begun = _tensors(played.seen), _tensors(played.after), _tensors(played.begun)
     has_critic = settings.baseline == "critic"
     notes: list[tuple[float, ...]] = []
     for _ in range(settings.epochs):
@@ -309,6 +211,10 @@ def update(
             output, value = answered(network, some, legal[at], network.embed(begun), has_critic)
             now, entropies = head.judge(output, legal[at], actions[at])
             entropy, error = entropies.mean(), (value - target[at]).square().mean()
+            if after:
+                some = {name: tensor[at] for name, tensor in after.items()}
+                post_value = network.post(some, torch.zeros_like(legal[at]), network.post.embed(begun))[1]
+                error = error + (post_value - post_target[at]).square().mean()
             if not imitates:
                 ratio = (now - before[at]).exp()
                 clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
@@ -337,10 +243,11 @@ class PpoLearner:
     columns: Sequence[str] = ("pace", "cost", "entropy", "value_error", "kl", "clipped")
 
     def __init__(self, problem: Problem, recipe: Recipe, settings: PpoSettings):
-        torch.set_num_threads(1)
+        torch.set_num_threads(settings.threads)
         self.problem, self.recipe, self.settings = problem, recipe, settings
         self.source = Source(problem, recipe)
         self.lessons: dict[int, tuple[Played, np.ndarray]] = {}
+        self.teachers: dict[int, tuple[Any, Any]] = {}
         self.reader = make_reader(problem, settings.encoder, settings.columns)
         self.fit = self.source.one_of_each_size() if settings.encoder == "plain" else []
         first = self.source.validation[0]
@@ -348,15 +255,18 @@ class PpoLearner:
         if settings.encoder != "plain" and process.decision.kind != "choice":
             raise InputError(f"{problem.name} decides more than one choice at a time; set encoder=plain.")
         is_random = problem.sample(first.instances[0], recipe.seed, Purpose.TRAIN, 1).is_random
-        if settings.taught and (problem.follow is None or is_random):
+        teaches = find_solver(settings.teacher, problem).policy is not None if settings.taught else True
+        if settings.taught and (problem.follow is None or (is_random and not teaches)):
             raise InputError(
-                f"{problem.name}: a teacher's solutions are followed where nothing is random; set taught=0."
+                f"{problem.name}: {settings.teacher} gives no policy, and its solutions are followed only where "
+                "nothing is random; set taught=0, or another teacher."
             )
         form = _form(self.reader, process, settings)
         self.about: Mapping[str, Any] = {"network": asdict(form)}
         self.head = make_head(process.decision)
         torch.manual_seed(recipe.seed)
         self.network = make_network(form)
+        self.spread = np.zeros(1)  # of returns over the scale of their instance, 0: not known yet
         self.optimiser = torch.optim.Adam(self.network.parameters(), settings.learning_rate, eps=1e-5)
 
     def iterate(self, number: int) -> dict[str, float]:
@@ -368,8 +278,11 @@ class PpoLearner:
         started = time.perf_counter()
         if number < settings.taught:
             played, scale = self._lesson(number, rng)
-            nothing = np.zeros((2, len(played.actions)), dtype=np.float32)
-            notes = update(self.network, self.head, self.optimiser, played, nothing, settings, rng, imitates=True)
+            if settings.baseline == "critic":  # a lesson may be an old one: critics learn from what was paid alone
+                judgement = judged(played, replace(settings, gae_decay=1.0), self._scale(played, scale))
+            else:
+                judgement = Judgement(*np.zeros((3, len(played.place)), dtype=np.float32))
+            notes = update(self.network, self.head, self.optimiser, played, judgement, settings, rng, imitates=True)
             return self._line(played, scale, started, notes)
         drawn = self.source.draw(rng, number, settings.instances)
         envs = [one for one in drawn.instances for _ in range(settings.samples)]
@@ -378,13 +291,21 @@ class PpoLearner:
         draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
         has_critic = settings.baseline == "critic"
         played = self._play(envs, streams, draws, settings.samples, has_critic)
-        judgement = judged(played, settings, scale)
+        judgement = judged(played, settings, self._scale(played, scale))
         imitates, few, decisions = number < settings.taught + settings.self_labelling, settings.extremes, None
         if imitates or few:
             ranks = [0] if imitates else [*range(few), *range(settings.samples - few, settings.samples)]
             decisions = decisions_of(played, settings.samples, ranks)
         notes = update(self.network, self.head, self.optimiser, played, judgement, settings, rng, decisions, imitates)
         return self._line(played, scale, started, notes)
+
+    def _scale(self, played: Played, scale: np.ndarray) -> np.ndarray:
+        """Return what costs are divided by for the critics: the instances' scale, and the spread of returns so far."""
+        if self.settings.baseline == "group" or self.settings.normalise == "none":
+            return scale
+        before, now = self.spread[0], returns(played, self.settings, scale).std()
+        self.spread[0] = (0.9 * before + 0.1 * now if before else now) or 1.0
+        return scale * (before or self.spread[0])
 
     def _line(self, played: Played, scale: np.ndarray, started: float, notes: dict[str, float]) -> dict[str, float]:
         pace = played.costs.size / (time.perf_counter() - started)
@@ -401,15 +322,31 @@ class PpoLearner:
 
     def _taught(self, number: int, rng: np.random.Generator) -> tuple[Played, np.ndarray]:
         drawn = self.source.draw(rng, number, self.settings.instances, is_first=True)
-        plans = [self._plan(instance, int(rng.integers(2**31))) for instance in drawn.instances]
+        told = zip(drawn.instances, drawn.scenarios, strict=True)
+        plans = [self._plan(*pair, int(rng.integers(2**31))) for pair in told]
         return self._play(drawn.instances, drawn.scenarios, plans=plans), drawn.scale
 
-    def _plan(self, instance: Any, seed: int) -> Any:
+    def _plan(self, instance: Any, scenario: Any, seed: int) -> Any:
+        """Return what the teacher does, without knowing the scenario unless nothing is random."""
         settings = self.settings
+        if scenario.is_random:
+            process = self.problem.process([instance], [scenario])
+            run_episodes(process, self._teacher(instance, seed), np.random.default_rng(seed), None)
+            return process.solution(0)
         result = solve(instance, settings.teacher, settings=settings.teacher_settings, time_limit=None, seed=seed)
         if result.status is Status.INTERRUPTED:
             raise Stopped  # what it has so far is no lesson
         return result.solutions[0]
+
+    def _teacher(self, instance: Any, seed: int) -> Any:
+        """Return the teacher's policy for an instance, made once."""
+        if id(instance) not in self.teachers:
+            settings = self.settings
+            method = find_solver(settings.teacher, self.problem)
+            options: Any = params.make(method.settings, settings.teacher_settings, "teacher_settings")
+            made = policy_of(self.problem, instance, settings.teacher, options, seed)
+            self.teachers[id(instance)] = instance, made  # which is kept, or the number would be another's
+        return self.teachers[id(instance)][1]
 
     def validated(self) -> float:
         ratios = []
@@ -427,7 +364,7 @@ class PpoLearner:
         return {name: tensor.numpy() for name, tensor in self.network.state_dict().items()}
 
     def momentum(self) -> dict[str, np.ndarray]:
-        return {
+        return {"spread": self.spread.copy()} | {
             f"{kind}.{place}": tensor.numpy().reshape(tensor.shape)
             for place, state in self.optimiser.state_dict()["state"].items()
             for kind, tensor in state.items()
@@ -437,7 +374,8 @@ class PpoLearner:
         names = self.network.state_dict()
         self.network.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in names})
         whole = self.optimiser.state_dict()
-        for name in arrays.keys() - names.keys():
+        self.spread = arrays.get("spread", self.spread).copy()
+        for name in arrays.keys() - names.keys() - {"spread"}:
             kind, place = name.split(".")
             whole["state"].setdefault(int(place), {})[kind] = torch.from_numpy(arrays[name].copy())
         self.optimiser.load_state_dict(whole)
@@ -458,6 +396,7 @@ def _form(reader: Reader, process: Any, settings: PpoSettings) -> NetworkSetting
         width=settings.width,
         layers=settings.layers,
         graph_layers=settings.graph_layers,
+        has_post_critic=settings.critic == "dual",
     )
 
 
