@@ -26,7 +26,8 @@ from orl.scenario import Scenarios, generator
 from orl.solver import Control, Task
 from orl.solvers.ppo import LearnedSettings
 from orl.solvers.ppo.policy import load, policy_of
-from orl.solvers.ppo.train import PpoLearner, PpoSettings
+from orl.solvers.ppo.settings import PpoSettings
+from orl.solvers.ppo.train import PpoLearner
 
 GROUPS = ("15x15", "20x15", "20x20", "30x15", "30x20", "50x15", "50x20", "100x20")
 RACE = ("ta21", "ta41", "ta51", "ta71")

@@ -23,9 +23,11 @@ from orl import params
 from orl.learn.training import Recipe, Training
 from orl.registry import find_problem
 from orl.solver import Control
-from orl.solvers.ppo.train import PpoLearner, PpoSettings
+from orl.solvers.ppo.settings import PpoSettings
+from orl.solvers.ppo.train import PpoLearner
 
-RECIPE = Path(__file__).parent.parent / "solvers" / "ppo" / "checkpoints" / "jobshop" / "classic" / "recipe.toml"
+SHIPPED = Path(__file__).parent.parent / "solvers" / "ppo" / "checkpoints" / "ppo"
+RECIPE = SHIPPED / "jobshop" / "classic" / "recipe.toml"
 FOREVER = 10**6
 PPO: dict[str, object] = {"taught": 0, "epochs": 1, "minibatch": 4096, "extremes": 4, "entropy": 0.1}
 VARIANTS: dict[str, dict[str, object]] = {

@@ -8,6 +8,7 @@ SOLVERS = {
     "lagrangian-hindsight": "orl.solvers.lagrangian:HINDSIGHT",
     "sddp": "orl.solvers.sddp:SOLVER",
     "ppo": "orl.solvers.ppo:SOLVER",
+    "pdppo": "orl.solvers.ppo:PDPPO",
     "rollout": "orl.solvers.rollout:SOLVER",
     "rolling": "orl.solvers.rolling:SOLVER",
     "tabu": "orl.solvers.tabu:SOLVER",

@@ -343,6 +343,24 @@ def test_train_from_the_command_line(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_pdppo_is_ppo_with_two_critics_unless_the_recipe_says_otherwise(tmp_path):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(
+        'method = "pdppo"\nproblem = "lotsizing"\nvalidation_instances = 2\n'
+        "sizes = [{items = 3, machines = 2, periods = 5}]\nvalidation = [{items = 3, machines = 2, periods = 5}]\n"
+        "[training]\nwidth = 8\niterations = 1\ninstances = 2\nsamples = 2\n"
+    )
+    for told, has_post_critic in (({}, True), ({"training": {"critic": "single"}}, False)):
+        folder = orl.train(recipe, tmp_path / str(has_post_critic), told)
+        weights, about = checkpoint.load(folder / "best")
+        assert about["network"]["has_post_critic"] == any("post." in name for name in weights) == has_post_critic
+        settings = {"checkpoint": str(folder / "best")}
+        plant = find_problem("lotsizing").draw(np.random.default_rng(0), items=5, machines=3, periods=8)
+        assert orl.solve(plant, "pdppo", settings=settings, scenarios=3).verified, "of a larger size, too"
+    with pytest.raises(InputError, match="no policy of pdppo comes with jobshop"):
+        orl.solve("jobshop/ft06", "pdppo")
+
+
 # Checkpoints and policies -------------------------------------------------------------------------------------------
 
 
@@ -614,7 +632,7 @@ def test_the_policy_draws_by_its_scores():
 @pytest.mark.parametrize("kind", ["classic", "swap"])
 def test_a_policy_that_is_shipped_is_as_good_as_it_says(kind):
     """On the validation shops of its recipe NumPy's greedy decisions cost what torch's did when it was saved."""
-    folder = ROOT / "solvers" / "ppo" / "checkpoints" / "jobshop" / kind
+    folder = ROOT / "solvers" / "ppo" / "checkpoints" / "ppo" / "jobshop" / kind
     source = Source(JOBSHOP, Recipe(**checkpoint.load(folder)[1]["recipe"]))
     ratios = []
     for drawn in source.validation:

@@ -1,9 +1,10 @@
-"""`ppo`: a learned policy, trained by `train` and read from a checkpoint. NumPy decides; torch is needed to train."""
+"""`ppo`, `pdppo`: learned policies, trained by `train` and read from a checkpoint. NumPy decides, torch trains."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,24 +44,36 @@ def _fits(problem: Problem) -> bool:
     return problem.features is not None
 
 
-def _train(data: Mapping[str, Any], path: Path, folder: Path, resume: bool, control: Control) -> None:
+def _train(
+    training: Mapping[str, Any], data: Mapping[str, Any], path: Path, folder: Path, resume: bool, control: Control
+) -> None:
+    told = data.get("training", {})
+    data = {**data, "training": {**training, **told}} if isinstance(told, Mapping) else data
     resolve("orl.solvers.ppo.train:train")(data, path, folder, resume, control)
 
 
-def _policy(task: Task) -> object:
-    return resolve("orl.solvers.ppo.policy:policy_of")(task)
+def _policy(method: str, task: Task) -> object:
+    return resolve("orl.solvers.ppo.policy:policy_of")(task, method)
 
 
-def _solve(task: Task) -> Outcome:
-    return resolve("orl.solvers.ppo.policy:sample")(task)
+def _solve(method: str, task: Task) -> Outcome:
+    return resolve("orl.solvers.ppo.policy:sample")(task, method)
 
 
-SOLVER = Solver(
-    name="ppo",
-    summary="a policy learned by proximal policy optimisation (`train`), greedy or the best of several samples",
-    settings=LearnedSettings,
-    fits=_fits,
-    solve=_solve,
-    policy=_policy,
-    train=_train,
+def _solver(name: str, summary: str, **training: str) -> Solver:
+    """Return the method that trains by these settings, unless a recipe says otherwise."""
+    return Solver(
+        name=name,
+        summary=summary,
+        settings=LearnedSettings,
+        fits=_fits,
+        solve=partial(_solve, name),
+        policy=partial(_policy, name),
+        train=partial(_train, training),
+    )
+
+
+SOLVER = _solver(
+    "ppo", "a policy learned by proximal policy optimisation (`train`), greedy or the best of several samples"
 )
+PDPPO = _solver("pdppo", "the same with a second critic, of the post-decision state", baseline="critic", critic="dual")

@@ -107,18 +107,18 @@ def _unpickled(family: str, *told: Any) -> LearnedPolicy:
     return LearnedPolicy(find_problem(family), *told)
 
 
-def policy_of(task: Task) -> LearnedPolicy:
+def policy_of(task: Task, method: str) -> LearnedPolicy:
     """Return the greedy policy of a task's checkpoint."""
-    return load(task.problem, task.settings.checkpoint, task.instance)[0]
+    return load(task.problem, task.settings.checkpoint, task.instance, method)[0]
 
 
-def load(problem: Problem, folder: str, instance: Any) -> tuple[LearnedPolicy, dict[str, Any]]:
+def load(problem: Problem, folder: str, instance: Any, method: str = "ppo") -> tuple[LearnedPolicy, dict[str, Any]]:
     """Return a checkpoint's greedy policy, and what else it tells; '' is the one that comes for such an instance."""
     kind = problem.kind(instance) if problem.kind is not None else ""
-    path = Path(folder or str(package_files("orl.solvers.ppo") / "checkpoints" / problem.name / kind))
-    if not folder and not path.is_dir():
+    path = Path(folder or str(package_files("orl.solvers.ppo") / "checkpoints" / method / problem.name / kind))
+    if not folder and not (path / checkpoint.ABOUT).is_file():
         called = f"{problem.name} ({kind})" if kind else problem.name
-        raise InputError(f"no policy comes with {called} yet; train one and name it with checkpoint=.")
+        raise InputError(f"no policy of {method} comes with {called} yet; train one and name it with checkpoint=.")
     weights, about = checkpoint.load(path)
     if about.get("problem") != problem.name:
         raise InputError(f"{path}: a policy for {about.get('problem')}, not for {problem.name}.")
@@ -129,13 +129,13 @@ def load(problem: Problem, folder: str, instance: Any) -> tuple[LearnedPolicy, d
     return LearnedPolicy(problem, encoder, weights, columns=columns), about
 
 
-def sample(task: Task) -> Outcome:
+def sample(task: Task, method: str) -> Outcome:
     """Make one greedy solution, then drawn ones, and keep the best; the first is made whatever the time limit.
 
     Where the family can turn time round, every other batch is made from the end to the beginning.
     """
     problem, settings, control = task.problem, task.settings, task.control
-    greedy, about = load(problem, settings.checkpoint, task.instance)
+    greedy, about = load(problem, settings.checkpoint, task.instance, method)
     chosen = {key: value for key, value in about.get("instance", {}).items() if key in problem.choice_settings}
     instance = _as_trained(task.instance, chosen)
     mirror = problem.mirrored(instance) if problem.mirrored is not None else None
