@@ -66,8 +66,8 @@ def main() -> None:
             print(rows[-1], flush=True)
     section = (
         "What the greedy policy of the last iteration is worth, % of the optimum (discount 0.99: 29.64 and 35.33), "
-        f"over {seeds} training seeds; the iteration at which each seed first has 95 %, looked at every {LOOK_EVERY}. An "
-        f"iteration is 16 episodes of at most 100 steps; {ITERATIONS['4x4']} and {ITERATIONS['8x8']} iterations.",
+        f"over {seeds} training seeds; the iteration at which each seed first has 95 %, looked at every {LOOK_EVERY}. "
+        f"An iteration is 16 episodes of at most 100 steps; {ITERATIONS['4x4']} and {ITERATIONS['8x8']} iterations.",
         ["map", "method", "median", "worst", "best", "95 % reached", "at iteration"],
         rows,
     )

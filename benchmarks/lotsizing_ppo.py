@@ -42,7 +42,7 @@ ABLATION = {
     (form, normalise): {**told, "normalise": normalise}
     for normalise in ("returns", "none")
     for form, told in FORMS.items()
-    if normalise == "returns" or form in ("single", "max", "half-steps")
+    if normalise == "returns" or form in ("single", "half-steps")
 }
 TWO_ITEMS = {
     "setting_2items_VI": 8.40909542,
