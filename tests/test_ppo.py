@@ -14,7 +14,7 @@ import torch
 import toy_choice
 
 import orl
-from orl import api, cli
+from orl import api, cli, params
 from orl.errors import InputError
 from orl.learn import checkpoint, forward
 from orl.learn.advantages import advantages
@@ -158,6 +158,20 @@ def test_with_a_single_critic_nothing_is_read_after_a_decision():
                       [Scenarios.deterministic()] * 2, torch.Generator().manual_seed(0), has_critic=True)  # fmt: skip
         assert any(asked) == has_post_critic and asked.count(True) in (0, len(asked) / 2)
         assert bool(played.after) == has_post_critic and played.post_values.any() == has_post_critic
+
+
+@pytest.mark.parametrize("tied", [{"overflow": "forbid"}, {"item_machines": "one"}])
+def test_masks_hold_for_every_machine(tied):
+    """A network that knows nothing and draws: no machine makes what it cannot, and what ties machines is kept."""
+    lots = find_problem("lotsizing")
+    told = params.make(lots.settings(), {"start": "random", **tied}, "instance")
+    plants = [lots.draw(np.random.default_rng(k), items=3 + k, machines=3, periods=9, settings=told) for k in range(3)]
+    scenarios = [lots.sample(plant, 0, Purpose.TRAIN, 1)[0] for plant in plants]
+    network = make_network(NetworkSettings(inputs=34, width=4, has_post_critic=True))
+    played = play(lots, network, make_reader(lots, "candidates"), plants, scenarios, torch.Generator().manual_seed(0),
+                  has_critic=True)  # fmt: skip
+    assert played.legal[np.arange(len(played.actions)), played.actions].all()
+    assert (played.log_probabilities < 0).any() and not played.legal.all()
 
 
 def test_without_noise_both_critics_learn_the_same():
