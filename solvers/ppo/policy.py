@@ -107,7 +107,7 @@ def _unpickled(family: str, *told: Any) -> LearnedPolicy:
     return LearnedPolicy(find_problem(family), *told)
 
 
-def policy_of(task: Task, method: str) -> LearnedPolicy:
+def policy_of(task: Task, method: str = "ppo") -> LearnedPolicy:
     """Return the greedy policy of a task's checkpoint."""
     return load(task.problem, task.settings.checkpoint, task.instance, method)[0]
 
