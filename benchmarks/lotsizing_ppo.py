@@ -15,6 +15,7 @@ import csv
 import json
 import tempfile
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -99,10 +100,10 @@ def judged_row(instance, method):
 
 def ablation(seeds, work):
     """Yield what to measure for every variant and seed on 15x5-a: 20 iterations of 32,000 steps."""
-    for seed in range(seeds):
-        for (form, normalise), training in ABLATION.items():
+    for normalise, seed, form in product(("returns", "none"), range(seeds), FORMS):
+        if (form, normalise) in ABLATION:
             key = {"part": "ablation", "form": form, "normalise": normalise, "seed": seed}
-            name = f"ablation-{form}-{normalise}"
+            name, training = f"ablation-{form}-{normalise}", ABLATION[form, normalise]
             yield key, partial(trained_row, name, {}, "lotsizing/15x5-a", training, 20, seed, 2, work)
 
 

@@ -44,7 +44,8 @@ class Recipe:
     validation : sequence of mappings
         Likewise, all of them drawn on the `select` stream, `validation_instances` each.
     curriculum : int
-        The iteration at which the last of `sizes` joins the others; the first is there from the beginning.
+        The iteration at which the last of `sizes` and of `variants` joins the others; the first is there from the
+        beginning.
     validate_every : int
         Iterations between two looks at the validation instances, and two checkpoints.
     instance : mapping
@@ -131,7 +132,7 @@ class Source:
         sizes, curriculum = self.recipe.sizes, self.recipe.curriculum
         share = 1.0 if curriculum == 0 else min(1.0, number / curriculum)
         size = sizes[int(rng.integers(1 + int(share * (len(sizes) - 1))))]
-        some = 1 if is_first else len(self.settings)
+        some = 1 if is_first else 1 + int(share * (len(self.settings) - 1))
         variants = rng.integers(some, size=count) if some > 1 else np.zeros(count, dtype=int)
         instances = [self._draw(rng, size, variant) for variant in variants.tolist()]
         return self._with_scenarios(instances, Purpose.TRAIN, range(number * count, (number + 1) * count))

@@ -25,8 +25,8 @@ class PpoSettings:
     iterations : int
         Of playing and updating.
     taught : int
-        So many iterations at first imitate a teacher on `instances` instances of the first variant: the method's
-        solutions where nothing is random, else what its policy does.
+        So many iterations at first imitate a teacher on `instances` instances: what its policy does, or the solutions
+        of a method without one, on instances of the first variant, in which nothing may be random.
     lessons : int
         After so many of these iterations the same instances come again, since solutions are dear; 0: always new ones.
     teacher, teacher_settings : str, mapping

@@ -321,7 +321,8 @@ class PpoLearner:
         return self.lessons[number]
 
     def _taught(self, number: int, rng: np.random.Generator) -> tuple[Played, np.ndarray]:
-        drawn = self.source.draw(rng, number, self.settings.instances, is_first=True)
+        has_policy = find_solver(self.settings.teacher, self.problem).policy is not None
+        drawn = self.source.draw(rng, number, self.settings.instances, is_first=not has_policy)
         told = zip(drawn.instances, drawn.scenarios, strict=True)
         plans = [self._plan(*pair, int(rng.integers(2**31))) for pair in told]
         return self._play(drawn.instances, drawn.scenarios, plans=plans), drawn.scale
