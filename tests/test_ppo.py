@@ -661,18 +661,19 @@ def test_a_policy_that_is_shipped_is_as_good_as_it_says(kind):
     assert np.mean(ratios) == pytest.approx(about["validation"], abs=2e-3)
 
 
-def test_lessons_come_again_and_are_of_the_first_variant():
+@pytest.mark.parametrize(("teacher", "taught"), [("tabu", {"swap"}), ("mwr", {"swap", "unlimited"})])
+def test_lessons_come_again_and_are_of_the_first_variant_unless_the_teacher_has_a_policy(teacher, taught):
     """Solved once each, however often they are learned from; what follows is drawn from all variants."""
-    training = {**QUICK, "taught": 4, "lessons": 2, "iterations": 5, "teacher": "mwr", "teacher_settings": {}}
+    training = {**QUICK, "taught": 8, "lessons": 4, "iterations": 9, "teacher": teacher, "teacher_settings": {}}
     variants = [{"buffers": "swap"}, {"breakdowns": {"probability": 0.01}}]
     size = {"jobs": 3, "machines": 3}
     recipe = Recipe("jobshop", [size], [size], validation_instances=2, variants=variants, training=training)
     learner = PpoLearner(JOBSHOP, recipe, PpoSettings(**training))
     solved = []
     learner._plan = lambda shop, scenario, seed: (solved.append(shop), orl.solve(shop, "mwr").solutions[0])[1]
-    for number in range(5):
+    for number in range(9):
         learner.iterate(number)
-    assert len(solved) == 2 * training["instances"] and all(shop.settings.buffers == "swap" for shop in solved)
+    assert len(solved) == 4 * training["instances"] and {shop.settings.buffers for shop in solved} == taught
     drawn = learner.source.draw(np.random.default_rng(0), 9, 20)
     assert {shop.settings.buffers for shop in drawn.instances} == {"swap", "unlimited"}
 
