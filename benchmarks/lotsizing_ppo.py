@@ -36,14 +36,14 @@ from orl.solvers.ppo.train import PpoLearner
 SCENARIOS = 500
 RAW = record.RESULTS / "lotsizing_ppo"
 TRAINING = {
-    "baseline": "critic", "discount": 0.994, "gae_decay": 0.99, "samples": 1, "instances": 64, "epochs": 4, "minibatch": 1024,
-    "learning_rate": 0.002, "entropy": 0.003, "width": 32, "layers": 1,
+    "baseline": "critic", "discount": 0.994, "gae_decay": 0.95, "samples": 1, "instances": 64,
+    "epochs": 4, "minibatch": 1024, "learning_rate": 0.002, "entropy": 0.003, "width": 32, "layers": 1,
 }  # fmt: skip
 FORMS = {
     "single": {"critic": "single"},
     **{form: {"critic": "dual", "advantage": form} for form in ("max", "sum")},
     # Two half-steps make a step: lambda is the root of that of one critic.
-    **{form: {"critic": "dual", "advantage": form, "gae_decay": 0.995} for form in ("post", "half-steps")},
+    **{form: {"critic": "dual", "advantage": form, "gae_decay": 0.975} for form in ("post", "half-steps")},
 }
 ABLATION = {
     (form, normalise): {**told, "normalise": normalise}
