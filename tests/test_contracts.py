@@ -11,7 +11,7 @@ from shops import shops
 import orl
 from orl import registry, testing
 
-TRAINED = {("jobshop", "ppo")}  # a policy comes with ORL; to the other families test_ppo trains one
+TRAINED = {("jobshop", "ppo"), ("lotsizing", "ppo")}  # a policy comes with ORL; to others test_ppo trains one
 PAIRS = [
     (problem, solver)
     for problem in registry.problem_names()
