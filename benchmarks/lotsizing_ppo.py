@@ -217,10 +217,10 @@ def ablation_table(rows):
         ])  # fmt: skip
     for place, p in zip(p_values, holm(list(p_values.values())), strict=True):
         table[place][5] = f"{p:.2g}"
-    others = of_others()
+    others = of_others() if table else {}
     table += [
-        [name, "", f"{others['15x5-a', name].mean():.0f}", *[""] * 5] for name in ("greedy", "fixed", "lagrangian")
-    ]
+        [name, "", f"{others['15x5-a', name].mean():.0f}", *[""] * 5] for name in COMPARED if others
+    ]  # fmt: skip
     text = (
         "15x5-a, trained on the instance itself and its `train` stream, 640,000 steps each, weights chosen on "
         f"`select`: mean cost over {SCENARIOS} scenarios of `evaluate`, mean over seeds and each seed; difference to "
