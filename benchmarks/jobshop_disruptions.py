@@ -93,13 +93,19 @@ def hindsight_row(name, mode, probability, count):
 
 
 def measure(part, modes, folder):
-    """Append what is missing of a part to the raw rows; a policy of another training seed is a part of its own."""
+    """Append what is missing of a part to the raw rows."""
+    for mode in modes:
+        measure_mode(part, mode, folder)
+
+
+def measure_mode(part, mode, folder):
+    """The same for one mode; a policy of another training seed is a part of its own."""
     names, count, settings = PARTS[part]
     file_name = part
     if part == "ppo":
-        part, settings = learned(modes[0], folder), {"checkpoint": folder}
+        part, settings = learned(mode, folder), {"checkpoint": folder}
     done = {(row["part"], row["instance"], row["mode"], row["probability"]) for row in raw()}
-    cells = [(name, mode, p) for mode in modes for p in PROBABILITIES for name in names]
+    cells = [(name, mode, p) for p in PROBABILITIES for name in names]
     for cell in tqdm([cell for cell in cells if (part, *cell) not in done], desc=part):
         if part == "rules":
             rows = list(rule_rows(*cell))

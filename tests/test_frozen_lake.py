@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+import toy_frozen_lake
 from toy_frozen_lake import PROBLEM, Lake, LakeProcess, LakeSettings, sample
 
 from orl.learn.training import Recipe, Training
@@ -57,10 +59,24 @@ def test_two_critics_learn_the_small_lake(tmp_path):
     assert learned_value(learner, "4x4") > 0.95 * OF_RECORD["4x4", 0.99]
 
 
+def test_where_an_episode_is_cut_off_the_critics_stand_for_what_is_left(monkeypatch):
+    """The first says what the state is worth then, the second what it said of the last post-decision state."""
+    monkeypatch.setattr(toy_frozen_lake, "STEPS", 5)
+    settings = PpoSettings(encoder="plain", width=8, layers=1, instances=16, samples=1, baseline="critic",
+                           critic="dual")  # fmt: skip
+    recipe = Recipe("lake", [{}], [{}], validation_instances=16, instance={"map": "8x8"})
+    learner = PpoLearner(PROBLEM, recipe, settings)
+    drawn = learner.source.validation[0]
+    played = learner._play(drawn.instances, drawn.scenarios, torch.Generator().manual_seed(0), has_critic=True)
+    step, env = np.nonzero(played.truncated)
+    assert len(env) and (played.discounts[step, env] == 0.99).all()
+    last = {place % 16: row for row, place in enumerate(played.place.tolist())}
+    assert (played.cut_values[1, step, env] == [played.post_values[last[one]] for one in env.tolist()]).all()
+    assert played.cut_values[0, step, env].all() and not played.cut_values[:, ~played.truncated].any()
+
+
 def learned_value(learner, name):
     """Return what the greedy policy of a learner is worth, exactly."""
-    import torch
-
     lake = Lake(LakeSettings(name))
     rows = np.column_stack([np.eye(lake.cells.size), np.zeros(lake.cells.size)]).astype(np.float32)
     legal = torch.ones((len(rows), 4), dtype=torch.bool)

@@ -274,6 +274,7 @@ def trained(folder, resume=False, stop_at=None, seed=0, **changed):
     [{}, {"baseline": "critic"}, {"baseline": "critic", "critic": "dual"},
      {"self_labelling": 3}, {"extremes": 1}, {"taught": 3}, {"encoder": "plain"},
      {"taught": 4, "lessons": 2},
+     {"baseline": "critic", "critic": "dual", "taught": 3},
      {"encoder": "graph"}, {"encoder": "graph-once"}],
     ids=str,
 )  # fmt: skip
@@ -508,10 +509,42 @@ def test_a_teacher_is_followed_and_imitated(tmp_path):
 def test_a_wrong_teacher_gives_a_message(told, message):
     told = {**QUICK, "taught": 1, **told}
     instance = {"breakdowns": {"probability": 0.1}}
+    assert PpoSettings(taught=1).teacher_settings == {"iterations": 100_000}
+    assert PpoSettings(taught=1, teacher="lagrangian").teacher_settings == {}, "its own defaults"
+    for family, teacher in (("hydrothermal", "sddp"), ("llmserving", "fcfs")):
+        recipe = Recipe(family, [SIZES[family]], [SIZES[family]], validation_instances=1)
+        with pytest.raises(InputError, match="cannot be followed there; set taught=0"):
+            PpoLearner(find_problem(family), recipe, PpoSettings(encoder="plain", taught=1, teacher=teacher))
     with pytest.raises(InputError, match="tabu gives no policy"):
         PpoLearner(JOBSHOP, replace(SMALL, instance=instance), PpoSettings(**QUICK, taught=1))
     with pytest.raises(InputError, match=message):
         PpoLearner(JOBSHOP, replace(SMALL, training=told), PpoSettings(**told)).iterate(0)
+
+
+def test_variants_that_no_batch_holds_give_a_message():
+    size = {"items": 2, "machines": 2, "periods": 3}
+    recipe = Recipe("lotsizing", [size], [size], validation_instances=1, variants=[{}, {"decision": "joint"}])
+    learner = PpoLearner(find_problem("lotsizing"), recipe, PpoSettings(encoder="plain", instances=8, samples=2))
+    with pytest.raises(InputError, match="must agree in their setting decision"):
+        for number in range(5):
+            learner.iterate(number)
+
+
+def test_a_teacher_with_a_policy_teaches_both_critics_and_is_kept_for_an_instance_that_comes_again():
+    lots, name = find_problem("lotsizing"), {"instance": "lotsizing/setting_2items_VI"}
+    told = {"baseline": "critic", "critic": "dual", "taught": 2, "teacher": "greedy", "instances": 2, "samples": 2,
+            "width": 4, "gae_decay": 0.9}  # fmt: skip
+    learner = PpoLearner(lots, Recipe("lotsizing", [name], [name], validation_instances=1), PpoSettings(**told))
+    before = {key: value.copy() for key, value in learner.weights().items()}
+    learner.iterate(0)
+    changed = {key for key, value in learner.weights().items() if (value != before[key]).any()}
+    assert "critic.0.weight" in changed and "post.critic.0.weight" in changed and "score.weight" in changed
+    learner.iterate(1)
+    assert len(learner.teachers) == 1
+    drawn = {"items": 2, "machines": 1, "periods": 4}
+    learner = PpoLearner(lots, Recipe("lotsizing", [drawn], [drawn], validation_instances=1), PpoSettings(**told))
+    learner.iterate(0)
+    assert not learner.teachers, "none of these comes again"
 
 
 def test_tensorboard_has_what_the_log_has(tmp_path):

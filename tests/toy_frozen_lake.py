@@ -130,8 +130,8 @@ class LakeProcess:
         self._is_ended |= slips & (self._cell == lake.goal)
         self._time, self._post = self._time + 1, False
         is_cut = ~self._is_ended & (self._time >= STEPS)
-        self._is_over = self._is_ended | is_cut
-        discount = np.where(self._is_over, 1.0, lake.settings.discount)
+        was_over, self._is_over = self._is_over, self._is_ended | is_cut
+        discount = np.where(was_over, 1.0, lake.settings.discount)
         return Revealed(cost, discount, self._is_ended.copy(), is_cut)
 
     def solution(self, env):

@@ -127,6 +127,10 @@ class Source:
         rng = generator(self.recipe.seed, Purpose.TRAIN, 0)
         return [self._draw(rng, size, 0) for size in (*self.recipe.sizes, *self.recipe.validation)]
 
+    def comes_again(self, instance: Any) -> bool:
+        """Return whether the recipe names the instance, so that it is the same object whenever it is drawn."""
+        return any(instance is one for one in self._named.values())
+
     def draw(self, rng: np.random.Generator, number: int, count: int, is_first: bool = False) -> Drawn:
         """Return the instances of an iteration, all of the first variant or each of any."""
         sizes, curriculum = self.recipe.sizes, self.recipe.curriculum
@@ -186,7 +190,7 @@ class Learner(Protocol):
         """Learn, and return how it went; raise `Stopped` if it was interrupted before it had learned anything."""
 
     def validated(self) -> float:
-        """Return the mean cost on the validation instances over their bounds."""
+        """Return the mean cost on the validation instances over their scales."""
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return what decides."""

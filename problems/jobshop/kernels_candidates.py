@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from orl.jit import kernel
+from orl.kernels_squash import squash
 
 from . import kernels_floor
-from .kernels_features import squash
 
 NUM_COLUMNS = kernels_floor.FIRST_COLUMN + kernels_floor.NUM_COLUMNS
 FAR = np.int64(2**60)

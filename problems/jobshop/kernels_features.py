@@ -5,16 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from orl.jit import kernel
+from orl.kernels_squash import squash
 
 NO_DUE_DATE = np.iinfo(np.int64).max
 NUM_GLOBAL, NUM_BY_JOB, NUM_BY_MACHINE = 4, 17, 8
 TO_COME, WAITING, RUNNING, BLOCKED, DONE = range(5)
-
-
-@kernel
-def squash(time, scale):
-    """Map a time to (-1, 1), a half at `scale`: bounded, and never blind to what is longer."""
-    return time / (abs(time) + scale)
 
 
 @kernel

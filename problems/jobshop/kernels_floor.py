@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from orl.jit import kernel
+from orl.kernels_squash import squash
 
 from .kernels_codes import BLOCKED, DONE, RUNNING
-from .kernels_features import squash
 
 FIRST_COLUMN = 37
 NUM_COLUMNS = 22

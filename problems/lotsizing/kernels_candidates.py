@@ -8,18 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from orl.jit import kernel
+from orl.kernels_squash import squash
 
 from .kernels_codes import NUM_ITEMS, NUM_MACHINES, PERIODS
 from .kernels_rules import expected_shortage, mean_over, spread_over
 
 WINDOWS = (2, 4, 8, 16)  # periods over which shortage is expected
 NUM_COLUMNS = 34
-
-
-@kernel
-def squash(amount, scale):
-    """Map an amount to (-1, 1), a half at `scale`."""
-    return amount / (abs(amount) + scale)
 
 
 @kernel

@@ -15,7 +15,10 @@ W(s^x), and the form of the advantage is a setting (arXiv 2504.05150; what is ou
                 with it, as in `max`.
     post        -c_d + W(s^x) - V(s): both critics learn all that is left to pay, so nature's luck is in neither.
     half-steps  generalised advantage estimation over half-steps (ours): V and W as in `post`, and beyond W(s^x) what
-                did happen, weighed by lambda a half-step; lambda = 0 is `post`.
+                did happen, weighed by lambda a half-step; lambda = 0 is the advantage of `post`.
+
+Where an episode is cut off, V says what is left. In `max` and `sum` V knows of the decisions' costs alone; for nature's
+share W stands in, by what it said of the last post-decision state.
 """
 
 from __future__ import annotations
@@ -82,8 +85,8 @@ def judged(played: Played, settings: PpoSettings, scale: np.ndarray) -> Judgemen
 
 
 def returns(played: Played, settings: PpoSettings, scale: np.ndarray) -> np.ndarray:
-    """Return what was left to pay at each open decision, as a reward, (n,)."""
-    without = played._replace(values=np.zeros_like(played.values))
+    """Return what was left to pay at each open decision, until an episode ended or was cut off, as a reward, (n,)."""
+    without = played._replace(values=np.zeros_like(played.values), cut_values=np.zeros_like(played.cut_values))
     return _of_steps(without, settings, scale, 1.0)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from orl.learn.readers import Encoder
 
+TABU_MOVES = 100_000
 Form = Literal["max", "sum", "post", "half-steps"]
 
 
@@ -74,7 +75,7 @@ class PpoSettings:
     iterations: int = 1000
     taught: int = 0
     teacher: str = "tabu"
-    teacher_settings: dict[str, Any] = field(default_factory=lambda: {"iterations": 100_000})
+    teacher_settings: dict[str, Any] = field(default_factory=dict)
     lessons: int = 0
     self_labelling: int = 0
     instances: int = 8
@@ -96,6 +97,8 @@ class PpoSettings:
     threads: int = 1
 
     def __post_init__(self) -> None:
+        if self.teacher == "tabu" and not self.teacher_settings:
+            object.__setattr__(self, "teacher_settings", {"iterations": TABU_MOVES})
         for key in ("width", "layers", "iterations", "instances", "samples", "epochs", "minibatch", "threads"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be >= 1, got {getattr(self, key)}.")

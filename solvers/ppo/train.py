@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from orl import params
-from orl.api import policy_of, solve
+from orl.api import solve
 from orl.errors import InputError, Stopped
 from orl.gym.actions import to_process
 from orl.learn.heads import Head, is_open, make_head
@@ -31,7 +31,7 @@ from orl.registry import find_problem, find_solver
 from orl.result import Status
 from orl.scenario import Purpose, generator
 from orl.simulate import run_episodes
-from orl.solver import Control
+from orl.solver import Control, Task
 
 from .advantage import Judgement, decisions_of, judged, returns
 from .settings import PpoSettings
@@ -60,7 +60,8 @@ class Played(NamedTuple):
         `known`: of `costs`, what was known when the decision was made.
     terminated, truncated : bool ndarray (T, N)
     cut_values : ndarray (2, T, N)
-        Of states in which an episode was cut off, by either critic.
+        Where an episode was cut off, what the critic says of the state, and what the second one said last: it knows
+        no states before a decision.
     totals : ndarray (N,)
         Discounted cost of each episode.
     """
@@ -102,9 +103,14 @@ def play(
 
     So many `copies` of every environment stand side by side and begin alike; `fit` is what the padding has room for.
     """
-    process = problem.process(envs, scenarios, fit)
+    try:
+        process = problem.process(envs, scenarios, fit)
+    except ValueError as error:  # variants that no batch can hold together
+        raise InputError(f"{problem.name}: {error}") from None
     head = make_head(process.decision)
     has_post_critic = has_critic and network.post is not None
+    reads_after = has_post_critic or (bool(plans) and network.post is not None)  # a lesson is for both critics
+    last_said = np.zeros(len(envs))  # by the second critic
     begun = {name: array[::copies] for name, array in reader.begin(process.observe()).items()}
     with torch.no_grad():
         embedded = network.embed(_tensors(begun))
@@ -135,10 +141,12 @@ def play(
         if len(free):
             after: dict[str, np.ndarray] = {}
             post_value = np.zeros(len(free), dtype=np.float32)
-            if has_post_critic:
+            if reads_after:
                 after = {**reader.read(process.observe(), free), "episode": seen["episode"]}
+            if has_post_critic:
                 with torch.no_grad():
                     post_value = network.post(_tensors(after), torch.zeros_like(told), post_embedded)[1].numpy()
+            last_said[free] = post_value
             place = len(steps) * len(envs) + free
             asked.append((seen, after, mask, action.numpy(), likely.numpy(), value.numpy(), post_value, place))
         revealed = process.reveal()
@@ -152,8 +160,7 @@ def play(
             anything = torch.from_numpy(np.ones_like(legal[lost]))
             with torch.no_grad():
                 cut[0, lost] = network(_tensors(seen), anything, embedded)[1].numpy()
-                if has_post_critic:
-                    cut[1, lost] = network.post(_tensors(seen), torch.zeros_like(anything), post_embedded)[1].numpy()
+            cut[1, lost] = last_said[lost]
         steps.append((known, cost, revealed.discount, ends & revealed.terminated, ends & revealed.truncated, cut))
         is_over = is_over | ends
     if not asked:
@@ -247,7 +254,7 @@ class PpoLearner:
         self.problem, self.recipe, self.settings = problem, recipe, settings
         self.source = Source(problem, recipe)
         self.lessons: dict[int, tuple[Played, np.ndarray]] = {}
-        self.teachers: dict[int, tuple[Any, Any]] = {}
+        self.teachers: dict[int, Any] = {}  # policies, by instances that come again
         self.reader = make_reader(problem, settings.encoder, settings.columns)
         self.fit = self.source.one_of_each_size() if settings.encoder == "plain" else []
         first = self.source.validation[0]
@@ -255,8 +262,9 @@ class PpoLearner:
         if settings.encoder != "plain" and process.decision.kind != "choice":
             raise InputError(f"{problem.name} decides more than one choice at a time; set encoder=plain.")
         is_random = problem.sample(first.instances[0], recipe.seed, Purpose.TRAIN, 1).is_random
-        teaches = find_solver(settings.teacher, problem).policy is not None if settings.taught else True
-        if settings.taught and (problem.follow is None or (is_random and not teaches)):
+        if settings.taught and (problem.follow is None or process.decision.kind == "targets"):
+            raise InputError(f"{problem.name}: solutions of a teacher cannot be followed there; set taught=0.")
+        if settings.taught and is_random and find_solver(settings.teacher, problem).policy is None:
             raise InputError(
                 f"{problem.name}: {settings.teacher} gives no policy, and its solutions are followed only where "
                 "nothing is random; set taught=0, or another teacher."
@@ -331,23 +339,30 @@ class PpoLearner:
         """Return what the teacher does, without knowing the scenario unless nothing is random."""
         settings = self.settings
         if scenario.is_random:
-            process = self.problem.process([instance], [scenario])
-            run_episodes(process, self._teacher(instance, seed), np.random.default_rng(seed), None)
+            process, control = self.problem.process([instance], [scenario]), Control()
+            with control.interruptible():
+                run_episodes(process, self._teacher(instance, seed, control), np.random.default_rng(seed), control)
+            if control.is_interrupted:
+                raise Stopped
             return process.solution(0)
         result = solve(instance, settings.teacher, settings=settings.teacher_settings, time_limit=None, seed=seed)
         if result.status is Status.INTERRUPTED:
             raise Stopped  # what it has so far is no lesson
         return result.solutions[0]
 
-    def _teacher(self, instance: Any, seed: int) -> Any:
-        """Return the teacher's policy for an instance, made once."""
-        if id(instance) not in self.teachers:
-            settings = self.settings
-            method = find_solver(settings.teacher, self.problem)
-            options: Any = params.make(method.settings, settings.teacher_settings, "teacher_settings")
-            made = policy_of(self.problem, instance, settings.teacher, options, seed)
-            self.teachers[id(instance)] = instance, made  # which is kept, or the number would be another's
-        return self.teachers[id(instance)][1]
+    def _teacher(self, instance: Any, seed: int, control: Control) -> Any:
+        """Return the teacher's policy for an instance, made once for one that comes again."""
+        if id(instance) in self.teachers:
+            return self.teachers[id(instance)]
+        method = find_solver(self.settings.teacher, self.problem)
+        assert method.policy is not None
+        options = params.make(method.settings, self.settings.teacher_settings, "teacher_settings")
+        comes_again = self.source.comes_again(instance)
+        seed = self.recipe.seed if comes_again else seed
+        policy = method.policy(Task(self.problem, instance, None, options, seed, control))
+        if comes_again and not control.is_interrupted:
+            self.teachers[id(instance)] = policy
+        return policy
 
     def validated(self) -> float:
         ratios = []
