@@ -356,7 +356,7 @@ class PpoLearner:
             return self.teachers[id(instance)]
         method = find_solver(self.settings.teacher, self.problem)
         assert method.policy is not None
-        options = params.make(method.settings, self.settings.teacher_settings, "teacher_settings")
+        options: Any = params.make(method.settings, self.settings.teacher_settings, "teacher_settings")
         comes_again = self.source.comes_again(instance)
         seed = self.recipe.seed if comes_again else seed
         policy = method.policy(Task(self.problem, instance, None, options, seed, control))
