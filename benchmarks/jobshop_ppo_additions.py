@@ -27,7 +27,8 @@ from orl.solvers.ppo.train import PpoLearner
 
 RECIPE = SHIPPED / "jobshop" / "swap" / "recipe.toml"
 SCRATCH: dict[str, object] = {"taught": 0, "lessons": 0}
-CRITIC: dict[str, object] = {**SCRATCH, "baseline": "critic", "extremes": 0, "discount": 0.99}
+# No discount: where time is what costs, a policy could put it off by waiting more often.
+CRITIC: dict[str, object] = {**SCRATCH, "baseline": "critic", "extremes": 0}
 VARIANTS: dict[str, dict[str, object]] = {
     "PPO from scratch, compared within groups": SCRATCH,
     "the same, sizes and probabilities one after the other": SCRATCH,
