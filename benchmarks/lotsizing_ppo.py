@@ -276,6 +276,8 @@ def main() -> None:
         return
     rows = raw()
     sections = [write(rows) for write in (shipped_table, sizes_table, ablation_table, two_items_table)]
+    commits = ", ".join(dict.fromkeys(f"{row['part']} at {row['commit']}" for row in rows))
+    sections[0] = (f"Rows were measured: {commits}.\n\n{sections[0][0]}", *sections[0][1:])
     record.write("lotsizing_ppo", "Learned policies of lot sizing", [one for one in sections if one[2]], digits=5)
 
 
