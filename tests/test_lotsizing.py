@@ -266,6 +266,22 @@ def test_rows_of_candidates_are_bounded_and_blind_to_company(instance, steps, se
                 alone.reveal(), both.reveal()
 
 
+def test_where_nothing_ends_no_feature_tells_the_period():
+    """An infinite horizon is cut off somewhere; a policy is not to know where."""
+    instance = orl.load("lotsizing/setting_2items_VI", settings={"discount": 0.9})
+    process = LotSizingProcess([instance, replace(instance, settings=LotSizingSettings())], [scenario_of(instance)] * 2)
+    features = LOTSIZING.features()
+    seen = []
+    for _ in range(3):
+        observation = process.observe()
+        seen.append((features.candidates(observation)[:, 1, 5], features.flat(observation)[:, 4]))
+        process.decide(np.zeros(2, dtype=np.int64))
+        process.reveal()
+    rows, vectors = (np.array(one) for one in zip(*seen, strict=True))
+    for left in (rows, vectors):
+        assert (left[:, 0] == 1).all() and (np.diff(left[:, 1]) < 0).all() and (left[:, 1] < 1).all()
+
+
 def test_rows_of_candidates_are_for_one_machine():
     plant = draw(np.random.default_rng(0), items=2, machines=2, settings=LotSizingSettings(decision="joint"))
     process = LotSizingProcess([plant], [scenario_of(plant)])

@@ -14,7 +14,7 @@ from orl.errors import InputError
 from orl.features import Features, squash
 from orl.process import Observation
 
-from .kernels_codes import CYCLE, FIRST_PERIOD, LAW, NUM_ITEMS, NUM_MACHINES, PERIODS, POISSON
+from .kernels_codes import CYCLE, ENDLESS, FIRST_PERIOD, LAW, NUM_ITEMS, NUM_MACHINES, PERIODS, POISSON
 
 NUM_GLOBAL = 4
 ITEM_COLUMNS = 9
@@ -171,9 +171,10 @@ def _mean_demand(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
 def _globals(observation: Observation) -> np.ndarray:
     """Return (num_envs, 4): post-decision, time left, discount, share of machines told."""
     view = observation.arrays
-    left = np.maximum(view["sizes"][:, PERIODS] - view["period"], 0)
-    told = view["machine"] / view["sizes"][:, NUM_MACHINES]
-    return np.stack([np.full(len(left), float(observation.post)), squash(left, 10.0), view["discount"], told], axis=1)
+    sizes = view["sizes"]
+    left = np.where(sizes[:, ENDLESS], 1.0, squash(np.maximum(sizes[:, PERIODS] - view["period"], 0), 10.0))
+    told = view["machine"] / sizes[:, NUM_MACHINES]
+    return np.stack([np.full(len(left), float(observation.post)), left, view["discount"], told], axis=1)
 
 
 def _items(observation: Observation) -> np.ndarray:

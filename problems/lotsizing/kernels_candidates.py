@@ -10,7 +10,7 @@ import numpy as np
 from orl.jit import kernel
 from orl.kernels_squash import squash
 
-from .kernels_codes import NUM_ITEMS, NUM_MACHINES, PERIODS
+from .kernels_codes import ENDLESS, NUM_ITEMS, NUM_MACHINES, PERIODS
 from .kernels_rules import expected_shortage, mean_over, spread_over
 
 WINDOWS = (2, 4, 8, 16)  # periods over which shortage is expected
@@ -45,7 +45,7 @@ def candidates(lots, row_of, envs, period, machine_of, setup, stock, choice, las
             mean_demand += mean_over(lots, row, period[env], last_demand[env], item, 1) / items
         mean_demand = max(mean_demand, 1e-9)
         told = machine_of[env] / machines
-        left = max(sizes[PERIODS] - period[env], 0)
+        left = 1.0 if sizes[ENDLESS] else squash(np.float64(max(sizes[PERIODS] - period[env], 0)), 10.0)
         cover, going_on = 0.0, 0.0  # of what the machine is set up for
         if due >= 0 and setup[env, due] > 0:
             item = setup[env, due] - 1
@@ -59,7 +59,7 @@ def candidates(lots, row_of, envs, period, machine_of, setup, stock, choice, las
             cells[2] = option > 0
             cells[3] = is_post
             cells[4] = told
-            cells[5] = squash(np.float64(left), 10.0)
+            cells[5] = left
             cells[6] = lots.discount[row]
             cells[7], cells[8] = cover, going_on
             set_up, makes = 0, 0

@@ -17,5 +17,6 @@ NUM_PARAMETERS = 2  # of a rule, or one a machine
     ONE_MACHINE,
     CYCLE,
     LAW,
+    ENDLESS,
     ROW_WIDTH,
-) = range(11)
+) = range(12)

@@ -355,6 +355,7 @@ def _lay_out(lots: Lots, row: int, one: LotSizing) -> None:
     sizes[codes.KEEPS_SETUP] = settings.idle == "keeps-setup"
     sizes[codes.ONE_MACHINE] = settings.item_machines == "one"
     sizes[codes.CYCLE] = len(base)
+    sizes[codes.ENDLESS] = settings.is_infinite
     lots.discount[row] = settings.discount
     lots.possible[row, :machines, :choices] = one.possible
     lots.output[row, :machines, :choices, :choices] = one.output
