@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import record
+from lotsizing_value import exact_values
 from scipy.stats import ttest_rel
 from tqdm import tqdm
 
@@ -30,6 +31,7 @@ from orl.learn.training import Recipe, Training
 from orl.registry import find_problem
 from orl.result import paired_difference
 from orl.solver import Control
+from orl.solvers.ppo.policy import load
 from orl.solvers.ppo.settings import PpoSettings
 from orl.solvers.ppo.train import PpoLearner
 
@@ -51,11 +53,10 @@ ABLATION = {
     for form, told in FORMS.items()
     if normalise == "returns" or form in ("single", "half-steps")
 }
-TWO_ITEMS = {
-    "setting_2items_VI": 8.40909542,
-    "setting_2items_VI_binomial_1": 44.06068955,
-    "setting_2items_VI_binomial_3": 42.09054203,
-}
+TWO_ITEMS = ("setting_2items_VI", "setting_2items_VI_binomial_1", "setting_2items_VI_binomial_3")
+# What separates the actions of a state is a tenth of the noise: more of everything than above.
+SMALL = {"discount": 1.0, "instances": 64, "epochs": 8, "minibatch": 512, "learning_rate": 0.004, "entropy": 0.01,
+         "width": 64, "layers": 2}  # fmt: skip
 RULES = ("greedy", "fixed", "keep", "idle")
 COMPARED = ("greedy", "fixed", "lagrangian")
 FULL = {"single": "one", **{form: f"two, {form}" for form in ("max", "sum", "post", "half-steps")}}
@@ -109,15 +110,23 @@ def ablation(seeds, work):
             yield key, partial(trained_row, name, {}, "lotsizing/15x5-a", training, 20, seed, 2, work)
 
 
+def two_items_row(instance, form, seed, work):
+    """Train and compute what the policy is worth; its curve is that of the validation scenarios."""
+    settings, training = {"discount": 0.9}, {**FORMS[form], **SMALL}
+    name = f"two-{instance}-{form}"
+    folder = learned(name, settings, f"lotsizing/{instance}", training, 40, seed, 40, work)
+    policy = load(find_problem("lotsizing"), str(folder / "last"), None)[0]
+    cost, optimum = exact_values(orl.load(f"lotsizing/{instance}", settings=settings), policy)
+    return {"cost": cost, "optimum": optimum, "seconds": float(steps_of(folder)[1])}
+
+
 def two_items(seeds, work):
     """Yield what to measure for every instance, method and seed; the process' discount is 0.9."""
     for seed in range(seeds):
         for instance in TWO_ITEMS:
             for form in ("single", "half-steps"):
                 key = {"part": "two-items", "instance": instance, "form": form, "seed": seed}
-                training = {**FORMS[form], "discount": 1.0, "minibatch": 512, "instances": 32}
-                settings, name = {"discount": 0.9}, f"two-{instance}-{form}"
-                yield key, partial(trained_row, name, settings, f"lotsizing/{instance}", training, 80, seed, 5, work)
+                yield key, partial(two_items_row, instance, form, seed, work)
 
 
 def shipped(seeds, work):
@@ -240,26 +249,22 @@ def steps_to(curve):
 
 def two_items_table(rows):
     table = []
-    for instance, optimum in TWO_ITEMS.items():
+    for instance in TWO_ITEMS:
         for form in ("single", "half-steps"):
             of_part = [row for row in rows if row["part"] == "two-items"]
             runs = [row for row in of_part if (row["instance"], row["form"]) == (instance, form)]
             if runs:
-                exact = np.mean(exact_costs(instance))
-                gaps = [100 * (np.mean(row["costs"]) - exact) / optimum for row in runs]
+                gaps = [100 * (row["cost"] / row["optimum"] - 1) for row in runs]
                 table.append([
-                    instance, FULL[form], f"{optimum:.4f}", len(gaps), f"{np.median(gaps):.2f}", f"{min(gaps):.2f}",
-                    f"{max(gaps):.2f}", f"{np.mean([row['seconds'] for row in runs]):.0f}",
+                    instance, FULL[form], f"{runs[0]['optimum']:.4f}", len(gaps), f"{np.median(gaps):.2f}",
+                    f"{min(gaps):.2f}", f"{max(gaps):.2f}", f"{np.median([row['seconds'] for row in runs]):.0f}",
                 ])  # fmt: skip
     text = (
-        f"Two items, one machine, discount 0.9: excess over the optimal policy of `dp` on the same {SCENARIOS} "
-        "scenarios, % of the optimal value; training seeds, their median, best and worst; seconds of training."
+        "Two items, one machine, discount 0.9, 340,000 steps: what the policy that training ends with is worth, "
+        "computed from its decisions in all states, % above the optimum; training seeds, their median, best and "
+        "worst; seconds of training, median."
     )
     return text, ["instance", "critics", "optimum", "seeds", "median", "best", "worst", "s"], table
-
-
-def exact_costs(instance):
-    return judged(orl.load(f"lotsizing/{instance}", settings={"discount": 0.9}), "dp")[0]
 
 
 def main() -> None:
