@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -150,6 +150,17 @@ class Seen(NamedTuple):
     noise: np.ndarray
 
 
+class Reach(Protocol):
+    """Which states a stage can end at: they are reached whatever the shares of the way from lowest to highest are."""
+
+    @property
+    def num_shares(self) -> int:
+        """How many numbers in [0, 1] choose one."""
+
+    def __call__(self, state: Any, noise: Any, share: Any) -> Sequence[Any]:
+        """Return the entries of the state that goes out, (...) each, from arrays or tensors (..., n) of each."""
+
+
 @dataclass(frozen=True, eq=False)
 class Staged:
     """A process as a graph of stages, and how observations and actions are read in it.
@@ -162,9 +173,18 @@ class Staged:
         What leads there, in the form of the process's decision.
     has_same_end : bool
         Whether an episode ends where the graph does, so that its bound is one on the episode's expected cost.
+    reach : Reach or None
+        For methods that ask for states; None: it is not known.
+    most_worth : float
+        More than a unit of any entry of the state can save; infinity: unknown.
+    season : int
+        After how many stages the same noises come again; 0: never.
     """
 
     graph: StageGraph
     seen: Callable[[Observation, int], Seen | None]
     action: Callable[[np.ndarray, Observation, int], np.ndarray]
     has_same_end: bool = True
+    reach: Reach | None = None
+    most_worth: float = float("inf")
+    season: int = 0

@@ -9,6 +9,8 @@ SOLVERS = {
     "sddp": "orl.solvers.sddp:SOLVER",
     "ppo": "orl.solvers.ppo:SOLVER",
     "pdppo": "orl.solvers.ppo:PDPPO",
+    "ts-ddr": "orl.solvers.decision_rules:SOLVER",
+    "ts-ldr": "orl.solvers.decision_rules:LINEAR",
     "rollout": "orl.solvers.rollout:SOLVER",
     "rolling": "orl.solvers.rolling:SOLVER",
     "tabu": "orl.solvers.tabu:SOLVER",

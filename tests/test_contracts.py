@@ -19,7 +19,7 @@ PAIRS = [
         *registry.solver_names(registry.find_problem(problem)),
         *registry.rules_of(registry.find_problem(problem)),
     ]
-    if solver not in ("ppo", "pdppo") or (problem, solver) in TRAINED
+    if solver not in ("ppo", "pdppo", "ts-ddr", "ts-ldr") or (problem, solver) in TRAINED
 ]
 SMALL = {
     "jobshop": "jobshop/ft06",

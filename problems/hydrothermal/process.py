@@ -24,7 +24,7 @@ from .figures import figures
 from .instance import HydroThermal
 from .plans import Dispatch
 from .scenario import realise
-from .stages import Columns, Loads, columns, stage_of
+from .stages import Columns, Loads, columns, most_worth, stage_of
 
 PRICE = 10.0  # of a unit's distance from the target, in units of the most that any water can be worth
 
@@ -57,7 +57,7 @@ class Dispatcher:
                 np.hstack([below, -np.eye(count), np.eye(count)]),
             ])
         )  # fmt: skip
-        self._price = PRICE * _most_worth(instance)
+        self._price = PRICE * most_worth(instance)
         self._target_rows = stage.matrix.shape[0] + np.arange(count)
         self._stage, self._loads, self._upper = stage, Loads(instance), stage.upper.copy()
         self._upper[self.at.deficit] = np.inf  # by stage; the solver keeps it
@@ -260,10 +260,3 @@ class HydroThermalProcess:
         if instance not in self._dispatchers:
             self._dispatchers[instance] = Dispatcher(instance)
         return self._dispatchers[instance]
-
-
-def _most_worth(instance: HydroThermal) -> float:
-    """Return more than a hm3 can save: all the power that it can make on its way down, at the cost of a deficit."""
-    water = instance.reservoirs
-    power = float(water.mw_per_flow.sum()) / instance.hm3_per_flow
-    return max(1.0, float(instance.network.deficit_cost.max()) * power + float(water.spill_cost.sum()))

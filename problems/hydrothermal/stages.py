@@ -52,6 +52,7 @@ from orl.process import Observation
 from orl.stages import Seen, Stage, Staged, StageGraph
 
 from .instance import HydroThermal
+from .reach import Reach
 
 
 class Columns(NamedTuple):
@@ -96,7 +97,17 @@ def _columns(instance: HydroThermal) -> Columns:
 def staged(instance: HydroThermal) -> Staged:
     """Return an instance's graph, and how its process is read in it."""
     is_line = instance.settings.horizon == "finite" and instance.path is None
-    return Staged(stages(instance), partial(_seen, instance), partial(_action, instance), has_same_end=is_line)
+    return Staged(
+        stages(instance), partial(_seen, instance), partial(_action, instance), has_same_end=is_line,
+        reach=Reach(instance), most_worth=most_worth(instance), season=len(instance.inflows),
+    )  # fmt: skip
+
+
+def most_worth(instance: HydroThermal) -> float:
+    """Return more than a hm3 can save: all the power that it can make on its way down, at the cost of a deficit."""
+    water = instance.reservoirs
+    power = float(water.mw_per_flow.sum()) / instance.hm3_per_flow
+    return max(1.0, float(instance.network.deficit_cost.max()) * power + float(water.spill_cost.sum()))
 
 
 def _seen(instance: HydroThermal, observation: Observation, env: int) -> Seen | None:

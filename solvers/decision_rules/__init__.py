@@ -1,0 +1,58 @@
+"""`ts-ddr`, `ts-ldr`: rules that ask for states, trained through the duals of the programs that reach them.
+
+See README.md. NumPy decides, torch trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from orl.problem import Problem
+from orl.registry import resolve
+from orl.solver import Control, Solver, Task
+
+
+@dataclass(frozen=True)
+class DecisionRuleChoice:
+    """What `ts-ddr` may be told.
+
+    Parameters
+    ----------
+    checkpoint : str
+        The folder of a checkpoint; '': the one that comes with the instance.
+    """
+
+    checkpoint: str = ""
+
+
+def _fits(problem: Problem) -> bool:
+    return problem.stages is not None
+
+
+def _train(encoder: str, data: Mapping[str, Any], path: Path, folder: Path, resume: bool, control: Control) -> None:
+    told = data.get("training", {})
+    data = {**data, "training": {"encoder": encoder, **told}} if isinstance(told, Mapping) else data
+    resolve("orl.solvers.decision_rules.train:train")(data, path, folder, resume, control)
+
+
+def _policy(method: str, task: Task) -> object:
+    return resolve("orl.solvers.decision_rules.policy:policy_of")(task, method)
+
+
+def _solver(name: str, summary: str, encoder: str) -> Solver:
+    return Solver(
+        name=name,
+        summary=summary,
+        settings=DecisionRuleChoice,
+        fits=_fits,
+        policy=partial(_policy, name),
+        train=partial(_train, encoder),
+    )
+
+
+SOLVER = _solver("ts-ddr", "a deep decision rule that asks for states (`train`), trained through duals", "lstm")
+LINEAR = _solver("ts-ldr", "the same with a linear rule", "linear")

@@ -1,0 +1,106 @@
+"""A trained rule as a policy: one pass of a small network in NumPy, and the process solves the stage's program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from orl.errors import InputError
+from orl.learn import checkpoint
+from orl.process import Observation
+from orl.solver import Task
+from orl.stages import Staged
+
+from .forward import nothing_remembered, remember, shares
+from .inputs import NUM_TIMES, Scale, times
+
+
+class RuleMemory(NamedTuple):
+    """What the rule has seen, output and cell of its memory, (num_envs, width) each."""
+
+    output: np.ndarray
+    cell: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class DecisionRulePolicy:
+    """Ask for the state at the end of a stage.
+
+    Parameters
+    ----------
+    staged : Staged
+    weights : name -> ndarray
+        Of the rule, and its scale.
+    is_strict : bool
+        Whether it was trained to ask for what can be reached alone.
+    """
+
+    staged: Staged
+    weights: Mapping[str, np.ndarray]
+    is_strict: bool = True
+    clairvoyant: bool = False
+
+    def start(self, instances: Sequence[Any], rng: np.random.Generator) -> RuleMemory:
+        return RuleMemory(*nothing_remembered(self.weights, len(instances)))
+
+    def decide(self, observation: Observation, memory: RuleMemory) -> tuple[np.ndarray, RuleMemory]:
+        actions = np.zeros(observation.legal[:, 0].shape)
+        told = {env: self.staged.seen(observation, env) for env in range(len(actions))}
+        due = {env: seen for env, seen in told.items() if seen is not None}
+        if not due:
+            return actions, memory
+        envs, graph = list(due), self.staged.graph
+        nodes = np.array([seen.node for seen in due.values()])
+        state, noise = (np.stack([getattr(seen, name) for seen in due.values()]) for name in ("state", "noise"))
+        scale = Scale(*(self.weights[f"scale.{name}"] for name in Scale._fields))
+        when = times(nodes, len(graph.stages), self.staged.season)
+        seen = np.concatenate([(noise - scale.mean) / scale.deviation, when], axis=1)
+        output, cell = (array.copy() for array in memory)
+        output[envs], cell[envs] = remember(self.weights, (output[envs], cell[envs]), seen)
+        share = shares(self.weights, output[envs], seen, state / scale.size)
+        if self.is_strict:
+            assert self.staged.reach is not None
+            target = np.stack(self.staged.reach(state, noise, share), axis=-1)
+        else:
+            bounds = [
+                (graph.stages[node].lower, graph.stages[node].upper, graph.stages[node].outgoing) for node in nodes
+            ]
+            low, high = (np.stack([bound[which][bound[2]] for bound in bounds]) for which in (0, 1))
+            target = low + share * (high - low)
+        for place, env in enumerate(envs):
+            actions[env] = self.staged.action(target[place], observation, env)
+        return actions, RuleMemory(output, cell)
+
+
+def policy_of(task: Task, method: str) -> DecisionRulePolicy:
+    """Return the rule of a task's checkpoint.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is for another kind of system.
+    """
+    problem, folder, instance = task.problem, task.settings.checkpoint, task.instance
+    if instance is None:
+        raise InputError(f"{method} makes a policy for one instance; none is given.")
+    path = Path(folder or str(package_files("orl.solvers.decision_rules") / "checkpoints" / method / instance.name))
+    if not folder and not (path / checkpoint.ABOUT).is_file():
+        raise InputError(f"no rule of {method} comes with {instance.name}; train one and name it with checkpoint=.")
+    weights, about = checkpoint.load(path)
+    if about.get("problem") != problem.name or about.get("targets") not in ("strict", "penalised"):
+        raise InputError(f"{path}: no decision rule for {problem.name}.")
+    assert problem.stages is not None
+    staged: Staged = problem.stages(instance)
+    size, seen = len(weights["scale.size"]), len(weights["scale.mean"]) + NUM_TIMES
+    sizes = len(staged.graph.initial), len(staged.graph.stages[0].noise_rows) + NUM_TIMES
+    if (size, seen) != sizes:
+        raise InputError(
+            f"{path}: the rule is for {size} states and {seen - NUM_TIMES} noises, {instance.name} has {sizes[0]} and "
+            f"{sizes[1] - NUM_TIMES}."
+        )
+    return DecisionRulePolicy(staged, weights, about["targets"] == "strict")
