@@ -201,7 +201,7 @@ def test_known_paths_cost_what_the_exact_model_says():
     """A path program without targets is the hindsight optimum, on a case with nothing random."""
     one = learner("hydrothermal/case3deterministic")
     exact = orl.solve("hydrothermal/case3deterministic", "exact")
-    assert one.hindsight == pytest.approx(exact.value, rel=1e-9)
+    assert one.reference == pytest.approx(exact.value, rel=1e-9)
 
 
 @pytest.mark.parametrize("encoder", ["lstm", "linear"])

@@ -181,10 +181,13 @@ class Learner(Protocol):
         What a checkpoint tells of the network, besides recipe and progress.
     columns : sequence of str
         What `iterate` tells, `pace` (decisions a second) among it.
+    reference : float or None
+        What `validated` is compared with: the mean cost in hindsight.
     """
 
     about: Mapping[str, Any]
     columns: Sequence[str]
+    reference: float | None
 
     def iterate(self, number: int) -> dict[str, float]:
         """Learn, and return how it went; raise `Stopped` if it was interrupted before it had learned anything."""
@@ -242,12 +245,16 @@ class Training:
                     board.add_scalar(name, value, self.done)
                 if is_due:
                     self._keep(line["validation"])
-                    control.report(note=f"iteration {self.done}, validation {line['validation']:.4f}")
+                    control.report(note=self._told(line["validation"]))
                 is_kept = is_due
                 bar.update(1)
                 bar.set_postfix(pace=f"{line['pace']:.0f}/s", best=f"{self.best:.4f}")
         if not is_kept:
             self._keep(None)
+
+    def _told(self, validation: float) -> str:
+        note, reference = f"iteration {self.done}, validation {validation:.6g}", self.learner.reference
+        return note if reference is None else f"{note}, {100 * (validation / reference - 1):.2f} % above hindsight"
 
     @contextmanager
     def _board(self) -> Iterator[Any]:

@@ -154,11 +154,11 @@ class DecisionRuleLearner:
         ).double()
         self.optimiser = torch.optim.Adam(self.rule.parameters(), settings.learning_rate)
         self.crew = Crew(self._members(), "decision rules")
-        self.hindsight = self._hindsight()
+        self.reference = self._hindsight()
         self.about: Mapping[str, Any] = {
             "network": {"encoder": settings.encoder, "width": settings.width},
             "targets": settings.targets,
-            "hindsight": self.hindsight,
+            "hindsight": self.reference,
         }
 
     def __enter__(self) -> DecisionRuleLearner:
@@ -186,7 +186,7 @@ class DecisionRuleLearner:
         return {"pace": round(pace, 1), "cost": cost, "missed": missed, "gradient": float(norm)}
 
     def loss(self, noises: np.ndarray) -> tuple[Tensor, Answer]:
-        """Return what is minimised on paths, over their mean cost in hindsight, and what the programs said."""
+        """Return what is minimised on paths, over the mean cost in hindsight, and what the programs said."""
         seen = shown(noises, self.scale, self.staged.season)
         states = targets_of(self.rule, self.staged, seen, self.scale, self.settings.targets == "strict")
         answer = self._ask(Asked(states.detach().numpy(), noises))
@@ -194,7 +194,7 @@ class DecisionRuleLearner:
         costs = answer.costs @ discounts
         of_paths = PathCost.apply(states, torch.from_numpy(costs), torch.from_numpy(answer.slopes))
         weights = tail_weights(costs, self.settings.tail, self.settings.tail_weight)
-        return (torch.from_numpy(weights) * of_paths).sum() / self.hindsight, answer
+        return (torch.from_numpy(weights) * of_paths).sum() / self.reference, answer
 
     def validated(self) -> float:
         drawn, policy = self.source.validation[0], self.policy()
@@ -242,12 +242,24 @@ class DecisionRuleLearner:
         return Answer._make(np.sum(parts, axis=0) for parts in zip(*answers, strict=True))
 
     def _hindsight(self) -> float:
-        """Return the mean cost of the best that could be done on a few drawn paths: the scale of what is learned."""
-        paths = draw_paths(self.staged, generator(self.recipe.seed, Purpose.TRAIN, 0, 1), 4, True)
-        horizon, size = len(self.staged.graph.stages), len(self.staged.graph.initial)
-        states = np.tile(self.staged.graph.initial, (len(paths), horizon + 1, 1)).reshape(-1, horizon + 1, size)
-        costs = PathPrograms(self.staged.graph, slice(None), math.inf)(Asked(states, paths)).costs
-        return float((costs @ self.staged.graph.discount ** np.arange(horizon)).mean()) or 1.0
+        """Return the mean of the best that could be done on the validation scenarios, knowing them."""
+        graph, noises = self.staged.graph, self._validation_noises()
+        horizon = len(graph.stages)
+        states = np.tile(graph.initial, (len(noises), horizon + 1, 1))
+        costs = PathPrograms(graph, slice(None), math.inf)(Asked(states, noises)).costs
+        return float((costs @ graph.discount ** np.arange(horizon)).mean()) or 1.0
+
+    def _validation_noises(self) -> np.ndarray:
+        """Return what the process shows of the validation scenarios, (n, T, k)."""
+        drawn, shown_by_stage = self.source.validation[0], []
+        process = self.problem.process(drawn.instances, drawn.scenarios)
+        for _ in self.staged.graph.stages:
+            observation = process.observe()
+            seen = [self.staged.seen(observation, env) for env in range(process.num_envs)]
+            shown_by_stage.append([one.noise for one in seen if one is not None])
+            process.decide(np.array(observation.legal[:, 0]))
+            process.reveal()
+        return np.array(shown_by_stage).swapaxes(0, 1)
 
 
 def num_shares(staged: Staged, is_strict: bool) -> int:

@@ -248,6 +248,7 @@ class PpoLearner:
     """A network that improves iteration by iteration; `orl.learn.training` keeps the books."""
 
     columns: Sequence[str] = ("pace", "cost", "entropy", "value_error", "kl", "clipped")
+    reference: float | None = None
 
     def __init__(self, problem: Problem, recipe: Recipe, settings: PpoSettings):
         torch.set_num_threads(settings.threads)
