@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--iterations", type=int, default=600, help="over which the learning rate is annealed")
+    parser.add_argument("--iterations", type=int, default=400, help="over which the learning rate is annealed")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "orl-decision-rules")
     options = parser.parse_args()
     folder = options.work / f"{options.method}-seed{options.seed}"

@@ -48,7 +48,7 @@ class DecisionRuleSettings:
     iterations: int = 500
     paths: int = 30
     is_balanced: bool = True
-    learning_rate: float = 3e-3
+    learning_rate: float = 0.02
     max_gradient: float = 1.0
     tail: float = 0.1
     tail_weight: float = 0.0
