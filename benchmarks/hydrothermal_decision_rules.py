@@ -2,7 +2,8 @@
 
 python benchmarks/hydrothermal_decision_rules.py train METHOD [--seed 0] [--minutes 15] [--processes 2]
 python benchmarks/hydrothermal_decision_rules.py judge METHOD [--seed 0]      500 columns of the protocol
-python benchmarks/hydrothermal_decision_rules.py                              write table and picture
+python benchmarks/hydrothermal_decision_rules.py execution                    seconds a trajectory
+python benchmarks/hydrothermal_decision_rules.py                              write tables and picture
 
 METHOD: ts-ddr, ts-ldr, ts-ddr-cvar, ppo, sddp, sddp-cvar. Rules and PPO train on drawn paths and choose their weights
 on `select` scenarios; the protocol's columns are for judging alone. Trainings are kept in --work and resumed.
@@ -23,11 +24,11 @@ import record
 import orl
 from orl import params
 from orl.learn.training import Recipe, Training
-from orl.registry import find_problem
+from orl.registry import find_problem, find_solver
 from orl.result import mean_interval, paired_difference
 from orl.scenario import Purpose
 from orl.simulate import simulate
-from orl.solver import Control
+from orl.solver import Control, Task
 
 CASE, FAMILY = "hydrothermal/bolivia", "hydrothermal"
 COLUMNS = 500
@@ -97,16 +98,25 @@ def judged(method, seed, minutes, folder):
     return {"costs": costs, "first": first, "curve": curve, "seconds": seconds, "seconds_per_decision": pace, **note}
 
 
-def executed(method, folder):
-    """Return seconds of a whole trajectory, decisions and process, one at a time, median of ten."""
+def executed(folder):
+    """Return seconds of a whole trajectory, decisions and process, one at a time, for each method: median of some."""
     family, instance = find_problem(FAMILY), orl.load(CASE, settings={"panel": "protocol"})
-    policy = orl.make_policy(FAMILY, method, settings={"checkpoint": str(folder / "best")}, instance=instance)
-    times = []
-    for row in family.sample(instance, 0, Purpose.EVALUATE, 11):
-        started = time.perf_counter()
-        simulate(family, instance, policy, [row], 0)
-        times.append(time.perf_counter() - started)
-    return float(np.median(times[1:]))
+    methods = {
+        "ts-ddr": ({"checkpoint": str(folder / "best")}, 11),
+        "sddp": ({"iterations": 100}, 11),
+        "rolling": ({"lookahead": 26}, 2),
+    }
+    rows = []
+    for name, (settings, count) in methods.items():
+        solver = find_solver(name, family)
+        task = Task(family, instance, None, params.make(solver.settings, settings, name), 0, Control())
+        policy, times = solver.policy(task), []
+        for row in family.sample(instance, 0, Purpose.EVALUATE, count):
+            started = time.perf_counter()
+            simulate(family, instance, policy, row, 0)
+            times.append(time.perf_counter() - started)
+        rows.append({"part": "execution", "method": name, "seconds": float(np.median(times[1:])), **about_now()})
+    return rows
 
 
 # Table and picture --------------------------------------------------------------------------------------------------
@@ -115,6 +125,16 @@ def executed(method, folder):
 def raw():
     path = RAW / "rows.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def append(rows):
+    RAW.mkdir(exist_ok=True)
+    with (RAW / "rows.jsonl").open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def about_now():
+    return {"commit": record.VERSIONS.get("commit")}
 
 
 def tail_mean(costs):
@@ -169,7 +189,7 @@ def picture(rows):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", nargs="?", choices=["train", "judge"])
+    parser.add_argument("action", nargs="?", choices=["train", "judge", "execution"])
     parser.add_argument("method", nargs="?", choices=[*RULES, "ppo", *SDDP_RISK])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=15)
@@ -186,17 +206,22 @@ def main() -> None:
         return
     if options.action == "judge":
         row = judged(options.method, options.seed, options.minutes, folder)
-        RAW.mkdir(exist_ok=True)
-        about = {"method": options.method, "seed": options.seed, "commit": record.VERSIONS.get("commit")}
-        with (RAW / "rows.jsonl").open("a") as file:
-            file.write(json.dumps({**about, **row}) + "\n")
+        append([{"part": "cost", "method": options.method, "seed": options.seed, **about_now(), **row}])
         return
-    rows = raw()
+    if options.action == "execution":
+        append(executed(options.work / "ts-ddr-seed0"))
+        return
+    rows = [row for row in raw() if row["part"] == "cost"]
     text, headers, lines = table(rows)
-    commits = ", ".join(dict.fromkeys(str(row["commit"]) for row in rows))
+    commits = ", ".join(dict.fromkeys(str(row["commit"]) for row in raw()))
     picture(rows)
-    record.write("hydrothermal_decision_rules", "Decision rules on the Bolivian system",
-                 [(f"Rows were measured at {commits}.\n\n{text}", headers, lines)], digits=9)  # fmt: skip
+    pace = [[row["method"], f"{row['seconds']:.3f}"] for row in raw() if row["part"] == "execution"]
+    sections = [
+        (f"Rows were measured at {commits}.\n\n{text}", headers, lines),
+        ("Seconds of a trajectory of 126 stages, alone: decisions (`sddp`: 100 iterations; `rolling`: 26 stages of "
+         "expected inflows) and the process, which solves a program a stage; median.", ["method", "s"], pace),
+    ]  # fmt: skip
+    record.write("hydrothermal_decision_rules", "Decision rules on the Bolivian system", sections, digits=9)
 
 
 if __name__ == "__main__":
