@@ -25,6 +25,13 @@ def blocking(mode, seed):
 CASES = {
     "swap": blocking("swap", 2),
     "none": blocking("none", 0),
+    "hydrothermal": (
+        "hydrothermal_decision_rules/rows.jsonl",
+        {"part": "cost", "method": "ts-ddr", "seed": 0},
+        "hydrothermal/bolivia",
+        "ts-ddr",
+        {"panel": "protocol"},
+    ),  # fmt: skip
     "lotsizing": ("lotsizing_ppo/shipped.jsonl", {"instance": "15x5-a"}, "lotsizing/15x5-a", "ppo", {}),
 }
 
