@@ -36,7 +36,7 @@ RAW = record.RESULTS / "hydrothermal_decision_rules"
 OF_RECORD = 304543.67, 303922.07  # first 96 stages, 500 columns: converged SDDP, and hindsight
 RULES = {
     "ts-ddr": {"encoder": "lstm"},
-    "ts-ldr": {"encoder": "linear"},
+    "ts-ldr": {"encoder": "linear", "learning_rate": 0.003},
     "ts-ddr-cvar": {"encoder": "lstm", "tail": 0.1, "tail_weight": 0.5},
 }
 PPO = {"encoder": "plain", "baseline": "critic", "instances": 16, "samples": 1, "epochs": 4, "minibatch": 512,

@@ -31,7 +31,7 @@ CASES = {
         "hydrothermal/bolivia",
         "ts-ddr",
         {"panel": "protocol"},
-    ),  # fmt: skip
+    ),
     "lotsizing": ("lotsizing_ppo/shipped.jsonl", {"instance": "15x5-a"}, "lotsizing/15x5-a", "ppo", {}),
 }
 

@@ -33,9 +33,11 @@ def _fits(problem: Problem) -> bool:
     return problem.stages is not None
 
 
-def _train(encoder: str, data: Mapping[str, Any], path: Path, folder: Path, resume: bool, control: Control) -> None:
+def _train(
+    training: Mapping[str, Any], data: Mapping[str, Any], path: Path, folder: Path, resume: bool, control: Control
+) -> None:
     told = data.get("training", {})
-    data = {**data, "training": {"encoder": encoder, **told}} if isinstance(told, Mapping) else data
+    data = {**data, "training": {**training, **told}} if isinstance(told, Mapping) else data
     resolve("orl.solvers.decision_rules.train:train")(data, path, folder, resume, control)
 
 
@@ -43,16 +45,17 @@ def _policy(method: str, task: Task) -> object:
     return resolve("orl.solvers.decision_rules.policy:policy_of")(task, method)
 
 
-def _solver(name: str, summary: str, encoder: str) -> Solver:
+def _solver(name: str, summary: str, **training: Any) -> Solver:
+    """Return the method that trains by these settings, unless a recipe says otherwise."""
     return Solver(
         name=name,
         summary=summary,
         settings=DecisionRuleChoice,
         fits=_fits,
         policy=partial(_policy, name),
-        train=partial(_train, encoder),
+        train=partial(_train, training),
     )
 
 
-SOLVER = _solver("ts-ddr", "a deep decision rule that asks for states (`train`), trained through duals", "lstm")
-LINEAR = _solver("ts-ldr", "the same with a linear rule", "linear")
+SOLVER = _solver("ts-ddr", "a deep decision rule that asks for states (`train`), trained through duals", encoder="lstm")
+LINEAR = _solver("ts-ldr", "the same with a linear rule", encoder="linear", learning_rate=0.003)
