@@ -57,7 +57,7 @@ def test_the_gradient_is_that_of_finite_differences(name, instance, targets, enc
     """Through the rule, the programs' duals, and in strict mode what can be reached; in thirty of the weights."""
     one = learner(name, instance, targets=targets, encoder=encoder)
     with one:
-        shaken(one.rule)
+        shaken(one.rule, 0.1)  # no share is cut
         noises = draw_paths(one.staged, np.random.default_rng(1), 3, True)
         loss, answer = one.loss(noises)
         loss.backward()
@@ -327,3 +327,18 @@ def test_it_is_picklable(tmp_path):
     settings = dataclasses.replace(solver.settings(), checkpoint=str(tmp_path / "run" / "last"))
     policy = solver.policy(Task(HYDRO, instance, None, settings, 0, Control()))
     assert isinstance(policy, DecisionRulePolicy) and pickle.loads(pickle.dumps(policy)).is_strict
+
+
+def test_a_rule_that_asks_for_the_end_finds_back():
+    """Shares far beyond 1, where all water is kept and the thermal plants pay: descent leads back, and no further."""
+    one = learner("hydrothermal/case3")
+    with one, torch.no_grad():
+        one.rule.last.bias.fill_(4.0)
+        noises = draw_paths(one.staged, np.random.default_rng(0), 3, True)
+        told = shown(noises, one.scale, one.staged.season)
+        with torch.enable_grad():
+            one.loss(noises)[0].backward()
+            assert (one.rule.last.bias.grad > 0).all()
+            one.optimiser.zero_grad()
+            (-targets_of(one.rule, one.staged, told, one.scale, True).sum()).backward()
+            assert not one.rule.last.bias.grad.any(), "more than all cannot be asked for"

@@ -13,6 +13,21 @@ from torch import Tensor, nn
 from .forward import STRETCH
 
 
+class _Cut(torch.autograd.Function):
+    """Cut to [0, 1]. Beyond the ends a gradient that leads back passes, one that leads further away does not."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        context.save_for_backward(x)
+        return x.clip(0.0, 1.0)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        (x,) = context.saved_tensors
+        leads_away = (x < 0) & (gradient > 0) | (x > 1) & (gradient < 0)  # descent goes against the gradient
+        return gradient.masked_fill(leads_away, 0.0)
+
+
 class Rule(nn.Module):
     """Shares, [0, 1], from the noises of the stages so far and the state.
 
@@ -54,4 +69,4 @@ class Rule(nn.Module):
         """Return the shares at one stage, (n, num_shares)."""
         told = torch.cat([remembered, seen, state], dim=-1)
         share = torch.sigmoid(self.last(self.layer(told)))
-        return ((1 + 2 * STRETCH) * share - STRETCH).clip(0.0, 1.0)
+        return _Cut.apply((1 + 2 * STRETCH) * share - STRETCH)
