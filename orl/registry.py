@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orl.errors import InputError
@@ -11,7 +13,7 @@ from orl.params import nearest
 from orl.problem import Problem
 from orl.problems import PROBLEMS
 from orl.rule import Rule, rule_from
-from orl.solver import Solver
+from orl.solver import Control, Solver
 from orl.solvers import SOLVERS
 
 
@@ -44,6 +46,21 @@ def resolve(reference: str) -> Any:
     if not hasattr(module, attribute):
         raise InputError(f"{reference}: {module_name} has no {attribute!r}; {nearest(attribute, vars(module))}")
     return getattr(module, attribute)
+
+
+def train_by(
+    reference: str,
+    training: Mapping[str, Any],
+    data: Mapping[str, Any],
+    path: Path,
+    folder: Path,
+    resume: bool,
+    control: Control,
+) -> None:
+    """Train as `reference` does, by settings that a method has unless the recipe says otherwise; see `Solver.train`."""
+    told = data.get("training", {})
+    data = {**data, "training": {**training, **told}} if isinstance(told, Mapping) else data
+    resolve(reference)(data, path, folder, resume, control)
 
 
 def problem_names() -> list[str]:

@@ -5,15 +5,13 @@ See README.md. NumPy decides, torch trains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from orl.problem import Problem
-from orl.registry import resolve
-from orl.solver import Control, Solver, Task
+from orl.registry import resolve, train_by
+from orl.solver import Solver, Task
 
 
 @dataclass(frozen=True)
@@ -33,14 +31,6 @@ def _fits(problem: Problem) -> bool:
     return problem.stages is not None
 
 
-def _train(
-    training: Mapping[str, Any], data: Mapping[str, Any], path: Path, folder: Path, resume: bool, control: Control
-) -> None:
-    told = data.get("training", {})
-    data = {**data, "training": {**training, **told}} if isinstance(told, Mapping) else data
-    resolve("orl.solvers.decision_rules.train:train")(data, path, folder, resume, control)
-
-
 def _policy(method: str, task: Task) -> object:
     return resolve("orl.solvers.decision_rules.policy:policy_of")(task, method)
 
@@ -53,7 +43,7 @@ def _solver(name: str, summary: str, **training: Any) -> Solver:
         settings=DecisionRuleChoice,
         fits=_fits,
         policy=partial(_policy, name),
-        train=partial(_train, training),
+        train=partial(train_by, "orl.solvers.decision_rules.train:train", training),
     )
 
 

@@ -144,14 +144,10 @@ class PathPrograms:
         program, root = self._program, graph.stages[0]
         count = len(asked.noises)
         answer = Answer(np.zeros((count, horizon)), np.zeros(asked.states.shape), np.zeros((count, horizon)))
-        rows = np.concatenate([first + stage.noise_rows for first, stage in self._by_row()])
-        low, high = (
-            np.concatenate([bounds[stage.noise_rows] for stage, bounds in of])
-            for of in (
-                [(stage, stage.row_lower) for stage in graph.stages],
-                [(stage, stage.row_upper) for stage in graph.stages],
-            )
-        )
+        placed = zip(self._first_row.tolist(), graph.stages, strict=False)
+        rows = np.concatenate([first + stage.noise_rows for first, stage in placed])
+        low = np.concatenate([stage.row_lower[stage.noise_rows] for stage in graph.stages])
+        high = np.concatenate([stage.row_upper[stage.noise_rows] for stage in graph.stages])
         last, size = self._first_row[-1] + (horizon - 1) * len(root.outgoing), len(root.outgoing)
         targets = np.arange(last, last + horizon * size)
         for path in range(count)[self._paths]:
@@ -173,9 +169,6 @@ class PathPrograms:
                 answer.costs[path] += self._price * answer.missed[path]
         return answer
 
-    def _by_row(self) -> list[tuple[int, Stage]]:
-        return list(zip(self._first_row.tolist(), self._graph.stages, strict=False))
-
     def _made(self) -> LinearProgram:
         """Return the program: stages one after another, what goes out of one comes into the next; below, targets."""
         graph, first = self._graph, self._first
@@ -186,15 +179,8 @@ class PathPrograms:
         coming_in = np.concatenate([at + stage.incoming for at, stage in placed[1:]])
         links = (horizon - 1) * size
         number = np.arange(links)
-        linked = csr_array(
-            coo_array(
-                (
-                    np.concatenate([np.ones(links), -np.ones(links)]),
-                    (np.tile(number, 2), np.concatenate([going_out[:links], coming_in])),
-                ),
-                shape=(links, width),
-            )
-        )
+        out = coo_array((np.ones(links), (number, going_out[:links])), shape=(links, width))
+        linked = out - coo_array((np.ones(links), (number, coming_in)), shape=(links, width))
         matrix = vstack([block_diag([stage.matrix for stage in graph.stages]), linked])
         cost = np.concatenate([w * stage.cost for w, stage in zip(weights, graph.stages, strict=True)])
         lower, upper, row_lower, row_upper = (

@@ -24,6 +24,7 @@ from torch import Tensor
 from orl import params
 from orl.crew import Crew
 from orl.errors import InputError
+from orl.learn.momentum import momentum_of, restore_momentum
 from orl.learn.training import Recipe, Source, Training
 from orl.problem import Problem
 from orl.registry import find_problem
@@ -210,21 +211,12 @@ class DecisionRuleLearner:
         return named | {f"scale.{name}": array for name, array in self.scale._asdict().items()}
 
     def momentum(self) -> dict[str, np.ndarray]:
-        return {
-            f"{kind}.{place}": tensor.numpy().reshape(tensor.shape)
-            for place, state in self.optimiser.state_dict()["state"].items()
-            for kind, tensor in state.items()
-        }
+        return momentum_of(self.optimiser)
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         names = self.rule.state_dict()
         self.rule.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in names})
-        whole = self.optimiser.state_dict()
-        for name in arrays.keys() - names.keys():
-            if not name.startswith("scale."):
-                kind, place = name.split(".")
-                whole["state"].setdefault(int(place), {})[kind] = torch.from_numpy(arrays[name].copy())
-        self.optimiser.load_state_dict(whole)
+        restore_momentum(self.optimiser, arrays)
 
     # private
 

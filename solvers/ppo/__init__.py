@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from orl.problem import Problem
-from orl.registry import resolve
-from orl.solver import Control, Outcome, Solver, Task
+from orl.registry import resolve, train_by
+from orl.solver import Outcome, Solver, Task
 
 
 @dataclass(frozen=True)
@@ -44,14 +41,6 @@ def _fits(problem: Problem) -> bool:
     return problem.features is not None
 
 
-def _train(
-    training: Mapping[str, Any], data: Mapping[str, Any], path: Path, folder: Path, resume: bool, control: Control
-) -> None:
-    told = data.get("training", {})
-    data = {**data, "training": {**training, **told}} if isinstance(told, Mapping) else data
-    resolve("orl.solvers.ppo.train:train")(data, path, folder, resume, control)
-
-
 def _policy(method: str, task: Task) -> object:
     return resolve("orl.solvers.ppo.policy:policy_of")(task, method)
 
@@ -69,7 +58,7 @@ def _solver(name: str, summary: str, **training: str) -> Solver:
         fits=_fits,
         solve=partial(_solve, name),
         policy=partial(_policy, name),
-        train=partial(_train, training),
+        train=partial(train_by, "orl.solvers.ppo.train:train", training),
     )
 
 

@@ -23,6 +23,7 @@ from orl.api import solve
 from orl.errors import InputError, Stopped
 from orl.gym.actions import to_process
 from orl.learn.heads import Head, is_open, make_head
+from orl.learn.momentum import momentum_of, restore_momentum
 from orl.learn.networks import NetworkSettings, make_network
 from orl.learn.readers import Reader, make_reader
 from orl.learn.training import Recipe, Source, Training
@@ -381,21 +382,13 @@ class PpoLearner:
         return {name: tensor.numpy() for name, tensor in self.network.state_dict().items()}
 
     def momentum(self) -> dict[str, np.ndarray]:
-        return {"spread": self.spread.copy()} | {
-            f"{kind}.{place}": tensor.numpy().reshape(tensor.shape)
-            for place, state in self.optimiser.state_dict()["state"].items()
-            for kind, tensor in state.items()
-        }
+        return {"spread": self.spread.copy()} | momentum_of(self.optimiser)
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         names = self.network.state_dict()
         self.network.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in names})
-        whole = self.optimiser.state_dict()
         self.spread = arrays.get("spread", self.spread).copy()
-        for name in arrays.keys() - names.keys() - {"spread"}:
-            kind, place = name.split(".")
-            whole["state"].setdefault(int(place), {})[kind] = torch.from_numpy(arrays[name].copy())
-        self.optimiser.load_state_dict(whole)
+        restore_momentum(self.optimiser, arrays)
 
 
 def _form(reader: Reader, process: Any, settings: PpoSettings) -> NetworkSettings:
