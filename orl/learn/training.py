@@ -187,7 +187,10 @@ class Learner(Protocol):
 
     about: Mapping[str, Any]
     columns: Sequence[str]
-    reference: float | None
+
+    @property
+    def reference(self) -> float | None:
+        """What `validated` is compared with."""
 
     def iterate(self, number: int) -> dict[str, float]:
         """Learn, and return how it went; raise `Stopped` if it was interrupted before it had learned anything."""
