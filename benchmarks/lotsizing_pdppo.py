@@ -255,7 +255,8 @@ def main() -> None:
     sections = [sizes_table(rows), tuning_table(rows)]
     commits = ", ".join(dict.fromkeys(f"{row['part']} at {row['commit']}" for row in rows))
     sections[0] = (f"Rows were measured: {commits}.\n\n{sections[0][0]}", *sections[0][1:])
-    picture(rows)
+    if {row["instance"] for row in rows if row["part"] == "sizes"} == set(SIZES):
+        picture(rows)
     title = "One critic and two in lot sizing"
     record.write("lotsizing_pdppo", title, [one for one in sections if one[2]], digits=5)
 
