@@ -122,11 +122,9 @@ def two_items_row(instance, form, seed, work):
 
 def two_items(seeds, work):
     """Yield what to measure for every instance, method and seed; the process' discount is 0.9."""
-    for seed in range(seeds):
-        for instance in TWO_ITEMS:
-            for form in ("single", "half-steps"):
-                key = {"part": "two-items", "instance": instance, "form": form, "seed": seed}
-                yield key, partial(two_items_row, instance, form, seed, work)
+    for form, seed, instance in product(("single", "half-steps"), range(seeds), TWO_ITEMS):
+        key = {"part": "two-items", "instance": instance, "form": form, "seed": seed}
+        yield key, partial(two_items_row, instance, form, seed, work)
 
 
 def shipped(seeds, work):
