@@ -219,6 +219,7 @@ def main() -> None:
         ("Seconds of a trajectory of 126 stages, alone: decisions (`sddp`: 100 iterations; `rolling`: 26 stages of "
          "expected inflows) and the process, which solves a program a stage; median.", ["method", "s"], pace),
     ]  # fmt: skip
+    sections = [section for section in sections if section[2]]
     record.write("hydrothermal_decision_rules", "Decision rules on the Bolivian system", sections, digits=9)
 
 
