@@ -161,7 +161,7 @@ def table(rows):
         f"{OF_RECORD[1]:.0f}), paired difference to the SDDP below, %; cost of all stages; milliseconds a decision "
         "(rules: without the stage's program, which the process solves; SDDP: with it)."
     )
-    headers = ["method", "seed", "iterations", "minutes", "first 96", "dearest tenth", "to record, %", "to sddp, %",
+    headers = ["method", "seed", "iterations", "minutes", "first 96", "dearest tenth", "% to record", "% to sddp",
                "126 stages", "ms"]  # fmt: skip
     return text, headers, lines
 
