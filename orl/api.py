@@ -445,17 +445,23 @@ def train(
     InputError
         If the recipe is wrong, its method trains nothing, or the folder holds another training.
     """
-    path = Path(recipe)
-    data = _merged(files.parse_toml(files.read_text(path), path), settings or {})
-    for key in ("method", "problem"):
-        if not isinstance(data.get(key), str):
-            raise InputError(f"{path}: expected {key} = a name.")
+    path, data = Path(recipe), read_recipe(recipe, settings)
     method = registry.find_solver(data.pop("method"), registry.find_problem(data["problem"]))
     if method.train is None:
         raise InputError(f"{path}: {method.name} is not trained by recipes.")
     folder = Path(folder) if folder else Path(path.stem)
     method.train(data, path, folder, resume, control or Control())
     return folder
+
+
+def read_recipe(recipe: str | Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what a recipe says, with `settings` on top; see `train`."""
+    path = Path(recipe)
+    data = _merged(files.parse_toml(files.read_text(path), path), settings or {})
+    for key in ("method", "problem"):
+        if not isinstance(data.get(key), str):
+            raise InputError(f"{path}: expected {key} = a name.")
+    return data
 
 
 def _merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

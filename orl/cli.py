@@ -214,15 +214,16 @@ def _train(options: argparse.Namespace) -> int:
     from orl import api, params
     from orl.solver import Control
 
-    control = Control(options.time_limit, verbose=True)
+    control, settings = Control(options.time_limit, verbose=True), params.parse_assignments(options.set)
     with control.interruptible():
-        folder = api.train(options.recipe, options.out, params.parse_assignments(options.set), options.resume, control)
+        folder = api.train(options.recipe, options.out, settings, options.resume, control)
     if control.should_stop:
         print(f"orl: go on with: orl train {options.recipe} --out {folder} --resume", file=sys.stderr)
     if not (folder / "best").exists():
         print("orl: stopped before the first validation; there is no best policy yet.", file=sys.stderr)
         return NO_SOLUTION
-    print(f"best policy: {folder / 'best'}; try it with --solver ppo --set checkpoint={folder / 'best'}")
+    best, method = folder / "best", api.read_recipe(options.recipe, settings)["method"]
+    print(f"best policy: {best}; try it with --solver {method} --set checkpoint={best}")
     return SOLVED
 
 

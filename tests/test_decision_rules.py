@@ -1,6 +1,7 @@
 """Decision rules: gradients against finite differences, targets that can be reached, duals by hand, what is learned."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 import orl
+from orl import cli
 from orl.errors import InputError
 from orl.learn.training import Recipe, Training
 from orl.problems.hydrothermal.instance import HydroThermal
@@ -342,3 +344,21 @@ def test_a_rule_that_asks_for_the_end_finds_back():
             one.optimiser.zero_grad()
             (-targets_of(one.rule, one.staged, told, one.scale, True).sum()).backward()
             assert not one.rule.last.bias.grad.any(), "more than all cannot be asked for"
+
+
+def test_train_from_the_command_line(tmp_path, capsys):
+    """A linear rule by name, and how to use it; what a recipe names but a rule cannot have is one line."""
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    one = '[{ instance = "hydrothermal/case3" }]'
+    text = (
+        f'method = "ts-ldr"\nproblem = "hydrothermal"\nvalidation_instances = 2\nvalidate_every = 2\nsizes = {one}\n'
+        f"validation = {one}\n[training]\niterations = 2\npaths = 3\n"
+    )
+    recipe.write_text(text)
+    assert cli.main(["train", str(recipe), "--out", str(out)]) == 0
+    assert f"--solver ts-ldr --set checkpoint={out / 'best'}" in capsys.readouterr().out
+    about = json.loads((out / "best" / "about.json").read_text())
+    assert (about["network"]["encoder"], about["recipe"]["training"]["learning_rate"]) == ("linear", 0.003)
+    recipe.write_text(text.replace("case3", "bolivia", 1))
+    assert cli.main(["train", str(recipe), "--out", str(tmp_path / "no")]) == 2
+    assert "must each name it alone" in capsys.readouterr().err

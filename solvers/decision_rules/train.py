@@ -141,7 +141,8 @@ class DecisionRuleLearner:
         torch.set_num_threads(1)
         self.problem, self.recipe, self.settings = problem, recipe, settings
         self.source = Source(problem, recipe)
-        if [set(size) for size in (*recipe.sizes, *recipe.validation)] != [{"instance"}] * 2 or recipe.variants:
+        is_named = [set(size) for size in recipe.sizes] == [{"instance"}]
+        if not is_named or recipe.sizes != recipe.validation or recipe.variants:
             raise InputError("a decision rule is for one instance: sizes and validation must each name it alone.")
         self.instance = self.source.validation[0].instances[0]
         self.staged = staged_of(problem, self.instance, settings.targets == "strict")
