@@ -78,22 +78,21 @@ def judged(method, seed, folder):
     if method in SDDP_RISK:
         settings = {"iterations": SDDP_ITERATIONS, **SDDP_RISK[method]}
         result = orl.solve(instance, "sddp", settings=settings, scenarios=COLUMNS, seed=seed, time_limit=None)
-        first = [family.metrics(instance, row, dispatch)["cost_reported"] for row, dispatch in
-                 zip(family.sample(instance, 0, Purpose.EVALUATE, COLUMNS), result.solutions, strict=True)]  # fmt: skip
-        curve, seconds, pace = [], None, result.metrics["seconds_per_decision"]
-        costs, note = result.costs, {"iterations": result.metrics["iterations"], "bound": result.metrics["sddp_bound"]}
+        note = {"curve": [], "seconds": None, "iterations": result.metrics["iterations"],
+                "bound": result.metrics["sddp_bound"]}  # fmt: skip
     else:
         name = "ppo" if method == "ppo" else "ts-ddr"
         result = orl.solve(instance, name, settings={"checkpoint": str(folder / "best")}, scenarios=COLUMNS, seed=seed,
                            time_limit=None)  # fmt: skip
-        first = [family.metrics(instance, row, dispatch)["cost_reported"] for row, dispatch in
-                 zip(family.sample(instance, 0, Purpose.EVALUATE, COLUMNS), result.solutions, strict=True)]  # fmt: skip
         rows = list(csv.DictReader((folder / "log.csv").open()))
         curve = [[float(row["seconds"]), float(row["validation"])] for row in rows if row["validation"]]
-        seconds, costs, pace = float(rows[-1]["seconds"]), result.costs, result.metrics["seconds_per_decision"]
-        note = {"iterations": len(rows), "missed": sum(float(row.get("missed") or 0) for row in rows)}
+        note = {"curve": curve, "seconds": float(rows[-1]["seconds"]), "iterations": len(rows),
+                "missed": sum(float(row.get("missed") or 0) for row in rows)}  # fmt: skip
     assert result.verified, result.violations
-    return {"costs": costs, "first": first, "curve": curve, "seconds": seconds, "seconds_per_decision": pace, **note}
+    columns = zip(family.sample(instance, 0, Purpose.EVALUATE, COLUMNS), result.solutions, strict=True)
+    first = [family.metrics(instance, row, dispatch)["cost_reported"] for row, dispatch in columns]
+    pace = result.metrics["seconds_per_decision"]
+    return {"costs": result.costs, "first": first, "seconds_per_decision": pace, **note}
 
 
 def executed(folder):
@@ -159,7 +158,8 @@ def table(rows):
         f"{COLUMNS} columns of the protocol, first 96 of 126 stages, USD/h summed: mean ± half a 95 % interval over "
         f"columns, mean of the dearest tenth, excess over {OF_RECORD[0]:.0f} (converged SDDP, of record; hindsight "
         f"{OF_RECORD[1]:.0f}), paired difference to the SDDP below, %; cost of all stages; milliseconds a decision "
-        "(rules: without the stage's program, which the process solves; SDDP: with it)."
+        "(rules: without the stage's program, which the process solves; SDDP: with it). Minutes are those of training, "
+        "on a core that other work shared."
     )
     headers = ["method", "seed", "iterations", "minutes", "first 96", "dearest tenth", "% to record", "% to sddp",
                "126 stages", "ms"]  # fmt: skip

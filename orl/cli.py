@@ -215,6 +215,7 @@ def _train(options: argparse.Namespace) -> int:
     from orl.solver import Control
 
     control, settings = Control(options.time_limit, verbose=True), params.parse_assignments(options.set)
+    method = api.read_recipe(options.recipe, settings)["method"]
     with control.interruptible():
         folder = api.train(options.recipe, options.out, settings, options.resume, control)
     if control.should_stop:
@@ -222,7 +223,7 @@ def _train(options: argparse.Namespace) -> int:
     if not (folder / "best").exists():
         print("orl: stopped before the first validation; there is no best policy yet.", file=sys.stderr)
         return NO_SOLUTION
-    best, method = folder / "best", api.read_recipe(options.recipe, settings)["method"]
+    best = folder / "best"
     print(f"best policy: {best}; try it with --solver {method} --set checkpoint={best}")
     return SOLVED
 

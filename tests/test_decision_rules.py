@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 import orl
-from orl import cli
+from orl import api, cli
 from orl.errors import InputError
 from orl.learn.training import Recipe, Training
 from orl.problems.hydrothermal.instance import HydroThermal
@@ -129,16 +129,23 @@ def cascade(reservoirs, turn, spill, least):
 RESERVOIR = st.tuples(st.floats(0.5, 50), st.floats(0, 0.5), st.floats(0.1, 20))
 
 
-@given(st.lists(RESERVOIR, min_size=1, max_size=4), st.lists(st.booleans(), min_size=8, max_size=8), st.data())
+@given(
+    st.lists(RESERVOIR, min_size=1, max_size=4),
+    st.lists(st.booleans(), min_size=8, max_size=8),
+    st.sampled_from([0.0, 0.5]),
+    st.data(),
+)
 @profile(max_examples=60, deadline=None)
-def test_whatever_is_asked_for_can_be_reached(reservoirs, flows, data):
-    """Any volumes, inflows, cascades and shares: the stage's program has a solution that ends just there."""
-    system: HydroThermal = cascade(reservoirs, flows[:4], flows[4:], 0.0)
+def test_whatever_is_asked_for_can_be_reached(reservoirs, flows, least, data):
+    """Any volumes, cascades and shares, inflows that are enough for what must be turbined: the stage's program has a
+    solution that ends just there.
+    """
+    system: HydroThermal = cascade(reservoirs, flows[:4], flows[4:], least)
     of = staged(system)
     count = len(reservoirs)
     numbers = st.lists(st.floats(0, 1), min_size=count, max_size=count).map(np.array)
     state = data.draw(numbers) * system.reservoirs.max_hm3
-    noise, share = 30 * data.draw(numbers), data.draw(numbers)
+    noise, share = 30 * data.draw(numbers) + 3.6 * system.reservoirs.min_turn, data.draw(numbers)
     target = np.stack(of.reach(state, noise, share))
     assert (target >= 0).all() and (target <= system.reservoirs.max_hm3 + 1e-9).all()
     graph = dataclasses.replace(of.graph, stages=of.graph.stages[:1], children=((),))
@@ -362,3 +369,18 @@ def test_train_from_the_command_line(tmp_path, capsys):
     recipe.write_text(text.replace("case3", "bolivia", 1))
     assert cli.main(["train", str(recipe), "--out", str(tmp_path / "no")]) == 2
     assert "must each name it alone" in capsys.readouterr().err
+
+
+def test_a_recipe_that_is_gone_when_training_ends_is_not_missed(tmp_path, capsys, monkeypatch):
+    """Hours may have gone by."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('method = "ts-ddr"\nproblem = "hydrothermal"\n')
+
+    def trained_meanwhile(*told):
+        recipe.unlink()
+        (tmp_path / "run" / "best").mkdir(parents=True)
+        return tmp_path / "run"
+
+    monkeypatch.setattr(api, "train", trained_meanwhile)
+    assert cli.main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 0
+    assert "--solver ts-ddr" in capsys.readouterr().out

@@ -177,20 +177,19 @@ class Learner(Protocol):
 
     Parameters
     ----------
-    about : mapping
-        What a checkpoint tells of the network, besides recipe and progress.
     columns : sequence of str
         What `iterate` tells, `pace` (decisions a second) among it.
-    reference : float or None
-        What `validated` is compared with: the mean cost in hindsight.
     """
 
-    about: Mapping[str, Any]
     columns: Sequence[str]
 
     @property
+    def about(self) -> Mapping[str, Any]:
+        """What a checkpoint tells of the network, besides recipe and progress."""
+
+    @property
     def reference(self) -> float | None:
-        """What `validated` is compared with."""
+        """What `validated` is compared with: the mean cost in hindsight; None: nothing."""
 
     def iterate(self, number: int) -> dict[str, float]:
         """Learn, and return how it went; raise `Stopped` if it was interrupted before it had learned anything."""

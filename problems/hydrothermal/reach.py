@@ -34,10 +34,12 @@ class Reach:
         self._low, self._high = water.min_hm3.tolist(), water.max_hm3.tolist()
         self._most, self._least = (k * water.max_turn).tolist(), (k * water.min_turn).tolist()
         self._order = _downstream(water.turn_into | water.spill_into)
-        self._turn, self._spill = (
-            [np.flatnonzero(into[:, r]).tolist() for r in range(self.num_shares)]
-            for into in (water.turn_into, water.spill_into)
-        )
+        # Of each reservoir, those that flow into it, and whether their turbined and their spilled water does.
+        self._upstream = [
+            [(u, bool(water.turn_into[u, r]), bool(water.spill_into[u, r]))
+             for u in np.flatnonzero((water.turn_into | water.spill_into)[:, r]).tolist()]
+            for r in range(self.num_shares)
+        ]  # fmt: skip
         self._has_memory = instance.autoregression is not None
 
     def __call__(self, state: Any, noise: Any, share: Any) -> list[Any]:
@@ -56,11 +58,11 @@ class Reach:
         release = volume.copy()
         for r in self._order:
             have = state[..., r] + noise[..., r]
-            for u in {*self._turn[r], *self._spill[r]}:
+            for u, turns, spills in self._upstream[r]:
                 arrives = release[u]
-                if u not in self._spill[r]:
+                if not spills:
                     arrives = arrives.clip(max=self._most[u])
-                elif u not in self._turn[r]:
+                elif not turns:
                     arrives = (arrives - self._most[u]).clip(min=0.0)
                 have = have + arrives
             high = (have - self._least[r]).clip(max=self._high[r])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orl.stages import StageGraph
+from orl.stages import Stage, StageGraph
 
 NUM_TIMES = 4
 
@@ -23,10 +23,15 @@ def scale_of(graph: StageGraph) -> Scale:
     """Return the scale of a graph, from the noises of all its stages and the bounds of its states."""
     noises = np.concatenate([stage.noises for stage in graph.stages])
     deviation = noises.std(axis=0)
-    upper = np.max([stage.upper[stage.outgoing] for stage in graph.stages], axis=0)
+    upper = np.max([bounds(stage)[1] for stage in graph.stages], axis=0)
     # A state without a bound is a memory of noises.
     size = np.where(np.isfinite(upper), upper, np.abs(graph.initial) + deviation.max())
     return Scale(noises.mean(axis=0), np.where(deviation > 0, deviation, 1.0), np.where(size > 0, size, 1.0))
+
+
+def bounds(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and the highest state that may go out, (S,) each."""
+    return stage.lower[stage.outgoing], stage.upper[stage.outgoing]
 
 
 def times(nodes: np.ndarray, count: int, season: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from orl.solver import Task
 from orl.stages import Staged
 
 from .forward import nothing_remembered, remember, shares
-from .inputs import NUM_TIMES, Scale, times
+from .inputs import Scale, bounds, times
 
 
 class RuleMemory(NamedTuple):
@@ -67,10 +67,7 @@ class DecisionRulePolicy:
             assert self.staged.reach is not None
             target = np.stack(self.staged.reach(state, noise, share), axis=-1)
         else:
-            bounds = [
-                (graph.stages[node].lower, graph.stages[node].upper, graph.stages[node].outgoing) for node in nodes
-            ]
-            low, high = (np.stack([bound[which][bound[2]] for bound in bounds]) for which in (0, 1))
+            low, high = np.stack([bounds(graph.stages[node]) for node in nodes], axis=1)
             target = low + share * (high - low)
         for place, env in enumerate(envs):
             actions[env] = self.staged.action(target[place], observation, env)
@@ -96,11 +93,11 @@ def policy_of(task: Task, method: str) -> DecisionRulePolicy:
         raise InputError(f"{path}: no decision rule for {problem.name}.")
     assert problem.stages is not None
     staged: Staged = problem.stages(instance)
-    size, seen = len(weights["scale.size"]), len(weights["scale.mean"]) + NUM_TIMES
-    sizes = len(staged.graph.initial), len(staged.graph.stages[0].noise_rows) + NUM_TIMES
-    if (size, seen) != sizes:
+    of_rule = len(weights["scale.size"]), len(weights["scale.mean"])
+    of_instance = len(staged.graph.initial), len(staged.graph.stages[0].noise_rows)
+    if of_rule != of_instance:
         raise InputError(
-            f"{path}: the rule is for {size} states and {seen - NUM_TIMES} noises, {instance.name} has {sizes[0]} and "
-            f"{sizes[1] - NUM_TIMES}."
+            f"{path}: the rule is for {of_rule[0]} states and {of_rule[1]} noises, {instance.name} has "
+            f"{of_instance[0]} and {of_instance[1]}."
         )
     return DecisionRulePolicy(staged, weights, about["targets"] == "strict")

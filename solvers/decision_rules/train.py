@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from orl.simulate import run_episodes
 from orl.solver import Control
 from orl.stages import Staged
 
-from .inputs import NUM_TIMES, Scale, scale_of, times
+from .inputs import NUM_TIMES, Scale, bounds, scale_of, times
 from .network import Rule
 from .policy import DecisionRulePolicy
 from .programs import Answer, Asked, PathPrograms, StagePrograms
@@ -93,7 +94,7 @@ def targets_of(rule: Rule, staged: Staged, seen: Seen, scale: Scale, is_strict: 
             assert staged.reach is not None
             states.append(torch.stack(list(staged.reach(before, seen.noises[:, number], share)), dim=-1))
         else:
-            low, high = (torch.from_numpy(bounds[stage.outgoing]) for bounds in (stage.lower, stage.upper))
+            low, high = map(torch.from_numpy, bounds(stage))
             states.append(low + share * (high - low))
     return torch.stack(states, dim=1)
 
@@ -156,12 +157,6 @@ class DecisionRuleLearner:
         ).double()
         self.optimiser = torch.optim.Adam(self.rule.parameters(), settings.learning_rate)
         self.crew = Crew(self._members(), "decision rules")
-        self.reference = self._hindsight()
-        self.about: Mapping[str, Any] = {
-            "network": {"encoder": settings.encoder, "width": settings.width},
-            "targets": settings.targets,
-            "hindsight": self.reference,
-        }
 
     def __enter__(self) -> DecisionRuleLearner:
         self.crew.__enter__()
@@ -169,6 +164,22 @@ class DecisionRuleLearner:
 
     def __exit__(self, *how: Any) -> None:
         self.crew.__exit__(*how)
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        return {
+            "network": {"encoder": self.settings.encoder, "width": self.settings.width},
+            "targets": self.settings.targets,
+            "hindsight": self.reference,
+        }
+
+    @cached_property
+    def reference(self) -> float:
+        """The mean of the best that could be done on the validation scenarios, knowing them."""
+        graph, noises = self.staged.graph, self._validation_noises()
+        states = np.tile(graph.initial, (len(noises), len(graph.stages) + 1, 1))
+        costs = PathPrograms(graph, slice(None), math.inf)(Asked(states, noises)).costs
+        return float(self._discounted(costs).mean()) or 1.0
 
     def iterate(self, number: int) -> dict[str, float]:
         settings, started = self.settings, time.perf_counter()
@@ -183,7 +194,7 @@ class DecisionRuleLearner:
         norm = torch.nn.utils.clip_grad_norm_(self.rule.parameters(), settings.max_gradient)
         self.optimiser.step()
         pace = settings.paths / (time.perf_counter() - started)
-        cost = float(answer.costs.sum(axis=1).mean())
+        cost = float(self._discounted(answer.costs).mean())
         missed = float((answer.missed > 1e-6 * self.scale.size.max()).sum())
         return {"pace": round(pace, 1), "cost": cost, "missed": missed, "gradient": float(norm)}
 
@@ -192,8 +203,7 @@ class DecisionRuleLearner:
         seen = shown(noises, self.scale, self.staged.season)
         states = targets_of(self.rule, self.staged, seen, self.scale, self.settings.targets == "strict")
         answer = self._ask(Asked(states.detach().numpy(), noises))
-        discounts = self.staged.graph.discount ** np.arange(noises.shape[1])
-        costs = answer.costs @ discounts
+        costs = self._discounted(answer.costs)
         of_paths = PathCost.apply(states, torch.from_numpy(costs), torch.from_numpy(answer.slopes))
         weights = tail_weights(costs, self.settings.tail, self.settings.tail_weight)
         return (torch.from_numpy(weights) * of_paths).sum() / self.reference, answer
@@ -234,13 +244,10 @@ class DecisionRuleLearner:
         answers = self.crew.ask([asked] * self.settings.processes)
         return Answer._make(np.sum(parts, axis=0) for parts in zip(*answers, strict=True))
 
-    def _hindsight(self) -> float:
-        """Return the mean of the best that could be done on the validation scenarios, knowing them."""
-        graph, noises = self.staged.graph, self._validation_noises()
-        horizon = len(graph.stages)
-        states = np.tile(graph.initial, (len(noises), horizon + 1, 1))
-        costs = PathPrograms(graph, slice(None), math.inf)(Asked(states, noises)).costs
-        return float((costs @ graph.discount ** np.arange(horizon)).mean()) or 1.0
+    def _discounted(self, costs: np.ndarray) -> np.ndarray:
+        """Return the cost of each path, (n,), from those of its stages, (n, T)."""
+        result: np.ndarray = costs @ self.staged.graph.discount ** np.arange(costs.shape[1])
+        return result
 
     def _validation_noises(self) -> np.ndarray:
         """Return what the process shows of the validation scenarios, (n, T, k)."""
@@ -278,8 +285,7 @@ def staged_of(problem: Problem, instance: Any, is_strict: bool) -> Staged:
         raise InputError(f"{instance.name}: a decision rule needs one stage after another and an end; set its horizon.")
     if is_strict and staged.reach is None:
         raise InputError(f"{problem.name} does not tell what can be reached; set targets=penalised.")
-    bounds = [stage.upper[stage.outgoing] - stage.lower[stage.outgoing] for stage in staged.graph.stages]
-    if not is_strict and not np.isfinite(bounds).all():
+    if not is_strict and not np.isfinite([bounds(stage) for stage in staged.graph.stages]).all():
         raise InputError(f"{instance.name}: targets=penalised needs states with bounds.")
     if not np.isfinite(staged.most_worth):
         raise InputError(f"{problem.name} does not tell what a unit of its state can be worth.")
