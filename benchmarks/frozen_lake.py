@@ -3,6 +3,8 @@
 python benchmarks/frozen_lake.py [--seeds 5]
 
 The toy lives in `tests/toy_frozen_lake.py`. What a greedy policy is worth is computed from the model, not sampled.
+Episodes of an iteration, learning rate and entropy were tried on 8x8 with seeds 100 to 102, for one critic,
+`half-steps` and `max`; a weight of 0.1 for the entropy does as well for the first two, worse for `max`.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ FORMS = {
     "PPO": {},
     **{f"PDPPO, {form}": {"critic": "dual", "advantage": form} for form in ("max", "sum", "post", "half-steps")},
 }
-ITERATIONS = {"4x4": 60, "8x8": 120}
+ITERATIONS = {"4x4": 40, "8x8": 160}
 LOOK_EVERY = 5
 
 
 def shares(name, form, seed):
     """Return what share of the optimum the greedy policy is worth, every few iterations."""
-    settings = PpoSettings(encoder="plain", width=32, layers=1, iterations=ITERATIONS[name], instances=16, samples=1,
-                           minibatch=256, epochs=4, baseline="critic", learning_rate=1e-2, entropy=0.01,
+    settings = PpoSettings(encoder="plain", width=32, layers=1, iterations=ITERATIONS[name], instances=64, samples=1,
+                           minibatch=1024, epochs=4, baseline="critic", learning_rate=5e-3, entropy=0.03,
                            **FORMS[form])  # fmt: skip
     recipe = Recipe("lake", [{}], [{}], seed=seed, validation_instances=1, instance={"map": name})
     learner = PpoLearner(PROBLEM, recipe, settings)
@@ -67,7 +69,7 @@ def main() -> None:
     section = (
         "What the greedy policy of the last iteration is worth, % of the optimum (discount 0.99: 29.64 and 35.33), "
         f"over {seeds} training seeds; the iteration at which each seed first has 95 %, looked at every {LOOK_EVERY}. "
-        f"An iteration is 16 episodes of at most 100 steps; {ITERATIONS['4x4']} and {ITERATIONS['8x8']} iterations.",
+        f"An iteration is 64 episodes of at most 100 steps; {ITERATIONS['4x4']} and {ITERATIONS['8x8']} iterations.",
         ["map", "method", "median", "worst", "best", "95 % reached", "at iteration"],
         rows,
     )

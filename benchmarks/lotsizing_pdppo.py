@@ -12,15 +12,14 @@ many periods ahead. MaskablePPO reads all features as one vector, as it comes.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import record
+import rows
 from lotsizing_ppo import COMPARED, FORMS, FULL, SCENARIOS, TRAINING, of_others, steps_to, trained_row
-from tqdm import tqdm
 
 import orl
 from orl.benchmark.statistics import holm
@@ -129,34 +128,14 @@ def maskable_part(seeds, work):
 
 PARTS = {"tuning": tuning, "sizes": sizes, "maskable": maskable_part}
 
-
-def raw():
-    return [json.loads(line) for path in sorted(RAW.glob("*.jsonl")) for line in path.read_text().splitlines()]
-
-
-def measure(part, seeds, work, methods):
-    """Append what is missing of a part to its raw rows."""
-    done = {_named(row) for row in raw()}
-    RAW.mkdir(parents=True, exist_ok=True)
-    cells = [(key, row) for key, row in PARTS[part](seeds, work) if _named(key) not in done]
-    for key, row in tqdm([cell for cell in cells if not methods or cell[0]["method"] in methods], desc=part):
-        line = json.dumps({**key, **row(), "commit": record.VERSIONS.get("commit")})
-        with (RAW / f"{part}.jsonl").open("a") as file:
-            file.write(line + "\n")
-
-
-def _named(row):
-    return tuple(row.get(key) for key in ("part", "instance", "method", "entry", "seed"))
-
-
 # Tables -------------------------------------------------------------------------------------------------------------
 
 CALLED = {**FULL, "single": "PPO, one critic", "half-steps": "PDPPO, half-steps", "maskable": "MaskablePPO"}
 
 
-def tuning_table(rows):
+def tuning_table(found):
     table = []
-    for row in rows:
+    for row in found:
         if row["part"] == "tuning":
             best = min(cost for _, cost in row["curve"])
             table.append([CALLED[row["method"]], row["entry"], f"{best:.4g}"])
@@ -167,11 +146,11 @@ def tuning_table(rows):
     return text, ["method", "change", "select"], table
 
 
-def sizes_table(rows):
+def sizes_table(found):
     others, table, p_values = of_others(), [], {}
     for instance in SIZES:
         runs = {
-            method: {row["seed"]: row for row in rows
+            method: {row["seed"]: row for row in found
                      if (row["part"], row["instance"], row["method"]) == ("sizes", instance, method)}
             for method in (*METHODS, "maskable")
         }  # fmt: skip
@@ -187,8 +166,8 @@ def sizes_table(rows):
             both = sorted(by_seed.keys() & runs["single"].keys())
             if method != "single" and len(both) > 1:
                 pairs = [[np.mean(runs[one][seed]["costs"]) for seed in both] for one in (method, "single")]
-                found = paired_difference(*pairs)
-                line.append(f"{found.mean:+.0f} ({found.low:+.0f} to {found.high:+.0f})")
+                change = paired_difference(*pairs)
+                line.append(f"{change.mean:+.0f} ({change.low:+.0f} to {change.high:+.0f})")
                 p_values[len(table)] = p_value(pairs)
             else:
                 line.append("")
@@ -212,7 +191,7 @@ def p_value(pairs):
     return float(ttest_rel(*pairs).pvalue)
 
 
-def picture(rows):
+def picture(found):
     """Draw the learning curves: the median over seeds and all seeds, % of the tuned greedy rule on `evaluate`."""
     import matplotlib
 
@@ -223,7 +202,7 @@ def picture(rows):
     for axis, instance in zip(axes, SIZES, strict=True):
         scale = find_problem("lotsizing").scale(orl.load(f"lotsizing/{instance}"))
         for method, colour in zip((*METHODS, "maskable"), ("C0", "C1", "C7"), strict=True):
-            runs = [row["curve"] for row in rows
+            runs = [row["curve"] for row in found
                     if (row["part"], row["instance"], row["method"]) == ("sizes", instance, method)]  # fmt: skip
             if runs:
                 curves = np.array(runs)[:, :, 1] * (1 if method == "maskable" else scale)
@@ -249,14 +228,15 @@ def main() -> None:
     if options.action == "measure":
         record.one_core()
         for part in options.only:
-            measure(part, options.seeds, options.work, options.methods)
+            cells = PARTS[part](options.seeds, options.work)
+            wanted = [cell for cell in cells if not options.methods or cell[0]["method"] in options.methods]
+            rows.measure(RAW, part, wanted)
         return
-    rows = raw()
-    sections = [sizes_table(rows), tuning_table(rows)]
-    commits = ", ".join(dict.fromkeys(f"{row['part']} at {row['commit']}" for row in rows))
-    sections[0] = (f"Rows were measured: {commits}.\n\n{sections[0][0]}", *sections[0][1:])
-    if {row["instance"] for row in rows if row["part"] == "sizes"} == set(SIZES):
-        picture(rows)
+    found = rows.read(RAW)
+    sections = [sizes_table(found), tuning_table(found)]
+    sections[0] = (f"{rows.commits(found)}\n\n{sections[0][0]}", *sections[0][1:])
+    if {row["instance"] for row in found if row["part"] == "sizes"} == set(SIZES):
+        picture(found)
     title = "One critic and two in lot sizing"
     record.write("lotsizing_pdppo", title, [one for one in sections if one[2]], digits=5)
 

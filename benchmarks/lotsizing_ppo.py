@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import record
+import rows
 from lotsizing_value import exact_values
 from scipy.stats import ttest_rel
-from tqdm import tqdm
 
 import orl
 from orl import params
@@ -84,8 +84,8 @@ def judged(instance, method, settings=None):
 
 def steps_of(folder):
     """Return the validation figures of a training, a pair (iteration, cost) each, and its seconds."""
-    rows = list(csv.DictReader((folder / "log.csv").open()))
-    return [(int(row["iteration"]), float(row["validation"])) for row in rows if row["validation"]], rows[-1]["seconds"]
+    log = list(csv.DictReader((folder / "log.csv").open()))
+    return [(int(row["iteration"]), float(row["validation"])) for row in log if row["validation"]], log[-1]["seconds"]
 
 
 def trained_row(name, settings, instance, training, iterations, seed, every, work):
@@ -135,26 +135,6 @@ def shipped(seeds, work):
 
 PARTS = {"ablation": ablation, "two-items": two_items, "shipped": shipped}
 
-
-def raw():
-    return [json.loads(line) for path in sorted(RAW.glob("*.jsonl")) for line in path.read_text().splitlines()]
-
-
-def measure(part, seeds, work):
-    """Append what is missing of a part to its raw rows."""
-    done = {_named(row) for row in raw()}
-    RAW.mkdir(parents=True, exist_ok=True)
-    cells = [(key, row) for key, row in PARTS[part](seeds, work) if _named(key) not in done]
-    for key, row in tqdm(cells, desc=part):
-        line = json.dumps({**key, **row(), "commit": record.VERSIONS.get("commit")})
-        with (RAW / f"{part}.jsonl").open("a") as file:
-            file.write(line + "\n")
-
-
-def _named(row):
-    return tuple(row.get(key) for key in ("part", "instance", "method", "form", "normalise", "seed"))
-
-
 # Tables -------------------------------------------------------------------------------------------------------------
 
 
@@ -170,9 +150,9 @@ def share(costs, others):
     return f"{100 * found.mean / mean:+.1f} ± {50 * (found.high - found.low) / mean:.1f}"
 
 
-def shipped_table(rows):
+def shipped_table(found):
     others, table = of_others(), []
-    for row in rows:
+    for row in found:
         if row["part"] == "shipped":
             instance, costs = row["instance"], np.array(row["costs"])
             best = min(RULES, key=lambda rule, at=instance: others[at, rule].mean())
@@ -190,10 +170,10 @@ def shipped_table(rows):
     return text, ["instance", "ppo", *COMPARED, "to greedy", "to the best rule", "to lagrangian", "µs"], table
 
 
-def sizes_table(rows):
+def sizes_table(found):
     others, table = of_others(), []
     for size in SIZES:
-        of_size = [row for row in rows if row["part"] == "shipped" and row["instance"].startswith(size)]
+        of_size = [row for row in found if row["part"] == "shipped" and row["instance"].startswith(size)]
         ratios = {
             name: np.mean([np.mean(one["costs"]) / others[one["instance"], name].mean() - 1 for one in of_size])
             for name in ("greedy", "lagrangian") if of_size
@@ -202,23 +182,23 @@ def sizes_table(rows):
     return "The same by size, mean over its three instances, %.", ["size", "to greedy", "to lagrangian"], table
 
 
-def ablation_table(rows):
-    rows = [row for row in rows if row["part"] == "ablation"]
-    means = {(row["form"], row["normalise"], row["seed"]): np.mean(row["costs"]) for row in rows}
+def ablation_table(found):
+    of_part = [row for row in found if row["part"] == "ablation"]
+    means = {(row["form"], row["normalise"], row["seed"]): np.mean(row["costs"]) for row in of_part}
     table, p_values = [], {}
     for form, normalise in ABLATION:
-        runs = [row for row in rows if (row["form"], row["normalise"]) == (form, normalise)]
+        runs = [row for row in of_part if (row["form"], row["normalise"]) == (form, normalise)]
         if not runs:
             continue
         costs = [means[form, normalise, row["seed"]] for row in runs]
         others = [means.get(("single", "returns", row["seed"]), np.nan) for row in runs]
-        found = paired_difference(costs, others)
+        change = paired_difference(costs, others)
         is_base = (form, normalise) == ("single", "returns")
         if not is_base:
             p_values[len(table)] = ttest_rel(costs, others).pvalue
         table.append([
             FULL[form], normalise, f"{np.mean(costs):.0f}", ", ".join(f"{cost:.0f}" for cost in costs),
-            "" if is_base else f"{found.mean:+.0f} ({found.low:+.0f} to {found.high:+.0f})", "",
+            "" if is_base else f"{change.mean:+.0f} ({change.low:+.0f} to {change.high:+.0f})", "",
             ", ".join(str(steps_to(row["curve"])) for row in runs),
             f"{np.mean([row['seconds'] for row in runs]):.0f}",
         ])  # fmt: skip
@@ -245,11 +225,11 @@ def steps_to(curve):
     return int(iterations[np.argmax(best <= enough)] * 32)
 
 
-def two_items_table(rows):
+def two_items_table(found):
     table = []
     for instance in TWO_ITEMS:
         for form in ("single", "half-steps"):
-            of_part = [row for row in rows if row["part"] == "two-items"]
+            of_part = [row for row in found if row["part"] == "two-items"]
             runs = [row for row in of_part if (row["instance"], row["form"]) == (instance, form)]
             if runs:
                 gaps = [100 * (row["cost"] / row["optimum"] - 1) for row in runs]
@@ -276,12 +256,11 @@ def main() -> None:
     if options.action == "measure":
         record.one_core()
         for part in options.only:
-            measure(part, options.seeds, options.work)
+            rows.measure(RAW, part, PARTS[part](options.seeds, options.work))
         return
-    rows = raw()
-    sections = [write(rows) for write in (shipped_table, sizes_table, ablation_table, two_items_table)]
-    commits = ", ".join(dict.fromkeys(f"{row['part']} at {row['commit']}" for row in rows))
-    sections[0] = (f"Rows were measured: {commits}.\n\n{sections[0][0]}", *sections[0][1:])
+    found = rows.read(RAW)
+    sections = [write(found) for write in (shipped_table, sizes_table, ablation_table, two_items_table)]
+    sections[0] = (f"{rows.commits(found)}\n\n{sections[0][0]}", *sections[0][1:])
     record.write("lotsizing_ppo", "Learned policies of lot sizing", [one for one in sections if one[2]], digits=5)
 
 
