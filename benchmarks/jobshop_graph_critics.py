@@ -100,8 +100,8 @@ def main() -> None:
     text = (
         f"{rows.commits(found)}\n\n{ITERATIONS} iterations of {EPISODES} episodes each: mean makespan of "
         "greedy decisions over the lower bound on 48 drawn shops of `select`, breakdowns from none to frequent, mean "
-        "and each training seed; makespan on la01-la05 over that of LOR, % (10 scenarios of `evaluate`, p = 0.005), with its "
-        "95 % interval over training seeds; seconds of training on a core that other work shared."
+        "and each training seed; makespan on la01-la05 over that of LOR, % (10 scenarios of `evaluate`, p = 0.005), "
+        "with its 95 % interval over training seeds; seconds of training on a core that other work shared."
     )
     headers = ["costs are compared", "seeds", "select", "each", "la01-la05 to LOR, %", "s"]
     record.write("jobshop_graph_critics", "A graph network and its critics", [(text, headers, table(found))], digits=4)

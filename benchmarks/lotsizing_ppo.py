@@ -89,9 +89,9 @@ def steps_of(folder):
 
 
 def trained_row(name, settings, instance, training, iterations, seed, every, work):
-    """Train and judge; the curve is that of the validation scenarios."""
+    """Train with settings of the instance, and judge on it as it comes; the curve is that of validation."""
     folder = learned(name, settings, instance, training, iterations, seed, every, work)
-    costs, pace = judged(orl.load(instance, settings=settings), "ppo", {"checkpoint": str(folder / "best")})
+    costs, pace = judged(orl.load(instance), "ppo", {"checkpoint": str(folder / "best")})
     curve, seconds = steps_of(folder)
     return {"costs": costs, "seconds_per_decision": pace, "curve": curve, "seconds": float(seconds)}
 
