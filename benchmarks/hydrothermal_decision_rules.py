@@ -3,6 +3,7 @@
 python benchmarks/hydrothermal_decision_rules.py train METHOD [--seed 0] [--minutes 15] [--processes 2]
 python benchmarks/hydrothermal_decision_rules.py judge METHOD [--seed 0]      500 columns of the protocol
 python benchmarks/hydrothermal_decision_rules.py execution                    seconds a trajectory
+python benchmarks/hydrothermal_decision_rules.py curve                        SDDP after more and more iterations
 python benchmarks/hydrothermal_decision_rules.py                              write tables and picture
 
 METHOD: ts-ddr, ts-ldr, ts-ddr-cvar, ppo, sddp, sddp-cvar. Rules and PPO train on drawn paths and choose their weights
@@ -23,11 +24,11 @@ import record
 
 import orl
 from orl import params
-from orl.learn.training import Recipe, Training
+from orl.learn.training import Recipe, Source, Training
 from orl.registry import find_problem, find_solver
 from orl.result import mean_interval, paired_difference
 from orl.scenario import Purpose
-from orl.simulate import simulate
+from orl.simulate import run_episodes, simulate
 from orl.solver import Control, Task
 
 CASE, FAMILY = "hydrothermal/bolivia", "hydrothermal"
@@ -42,6 +43,7 @@ RULES = {
 PPO = {"encoder": "plain", "baseline": "critic", "instances": 16, "samples": 1, "epochs": 4, "minibatch": 512,
        "learning_rate": 1e-3, "entropy": 0.0, "width": 64, "layers": 2, "gae_decay": 0.9}  # fmt: skip
 SDDP_RISK = {"sddp": {}, "sddp-cvar": {"risk": "mean-avar", "share": 0.1, "weight": 0.5}}
+CURVE = (10, 20, 40, 80, 160, 320)  # iterations, each time from the beginning
 SDDP_ITERATIONS = 450  # five minutes on a core of its own, see hydrothermal_bolivia.md
 
 
@@ -93,6 +95,20 @@ def judged(method, seed, folder):
     first = [family.metrics(instance, row, dispatch)["cost_reported"] for row, dispatch in columns]
     pace = result.metrics["seconds_per_decision"]
     return {"costs": result.costs, "first": first, "seconds_per_decision": pace, **note}
+
+
+def sddp_curve():
+    """Return the row of SDDP in the picture: seconds of training, and mean costs on the rules' `select` scenarios."""
+    family, curve = find_problem(FAMILY), []
+    drawn, solver = Source(family, recipe_of({}, 0)).validation[0], find_solver("sddp", family)
+    for iterations in CURVE:
+        settings, started = params.make(solver.settings, {"iterations": iterations}, "sddp"), time.perf_counter()
+        policy = solver.policy(Task(family, drawn.instances[0], None, settings, 0, Control()))
+        seconds = time.perf_counter() - started
+        process = family.process(drawn.instances, drawn.scenarios)
+        curve.append([seconds, float(run_episodes(process, policy, np.random.default_rng(0))[0].mean())])
+        print(iterations, curve[-1], flush=True)
+    return {"part": "curve", "method": "sddp", "seed": 0, "curve": curve, **about_now()}
 
 
 def executed(folder):
@@ -173,7 +189,7 @@ def picture(rows):
     from matplotlib import pyplot
 
     figure, axis = pyplot.subplots(figsize=(7, 4))
-    colours = {"ts-ddr": "C0", "ts-ldr": "C1", "ppo": "C3", "ts-ddr-cvar": "C2"}
+    colours = {"ts-ddr": "C0", "ts-ldr": "C1", "ppo": "C3", "ts-ddr-cvar": "C2", "sddp": "C4"}
     for row in rows:
         if row["curve"]:
             seconds, costs = np.array(row["curve"]).T
@@ -187,7 +203,7 @@ def picture(rows):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", nargs="?", choices=["train", "judge", "execution"])
+    parser.add_argument("action", nargs="?", choices=["train", "judge", "execution", "curve"])
     parser.add_argument("method", nargs="?", choices=[*RULES, "ppo", *SDDP_RISK])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=15)
@@ -209,10 +225,14 @@ def main() -> None:
     if options.action == "execution":
         append(executed(options.work / "ts-ddr-seed0"))
         return
+    if options.action == "curve":
+        record.one_core()
+        append([sddp_curve()])
+        return
     rows = [row for row in raw() if row["part"] == "cost"]
     text, headers, lines = table(rows)
     commits = ", ".join(dict.fromkeys(str(row["commit"]) for row in raw()))
-    picture(rows)
+    picture([*rows, *(row for row in raw() if row["part"] == "curve")])
     pace = [[row["method"], f"{row['seconds']:.3f}"] for row in raw() if row["part"] == "execution"]
     sections = [
         (f"Rows were measured at {commits}.\n\n{text}", headers, lines),
