@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from orl.decomposition import Decomposition
     from orl.embed import Live
     from orl.features import Features
+    from orl.layers import Layered
     from orl.local_search import LocalSearch
     from orl.rule import Rule
     from orl.stages import Staged
@@ -123,6 +124,8 @@ class Problem:
         A small instance written out for dynamic programming, see `orl.tabular`; raises `InputError` if it is too large.
     decomposition : callable (instance) -> Decomposition, or None
         An instance whose parts are solved alone once what they share has a price, see `orl.decomposition`.
+    layered : callable (instance, scenario) -> Layered, or None
+        One scenario as states in layers, see `orl.layers`; raises `InputError` if there are too many.
     stages : callable (instance) -> Staged, or None
         The process as a graph of linear stages, see `orl.stages`.
     kind : callable (instance) -> str, or None
@@ -177,6 +180,7 @@ class Problem:
     has_trees: bool = False
     tabular: Callable[[Any], Tabular] | None = None
     decomposition: Callable[[Any], Decomposition] | None = None
+    layered: Callable[[Any, Any], Layered] | None = None
     stages: Callable[[Any], Staged] | None = None
     kind: Callable[[Any], str] | None = None
     choice_settings: Sequence[str] = ()

@@ -13,6 +13,7 @@ SOLVERS = {
     "ts-ldr": "orl.solvers.decision_rules:LINEAR",
     "rollout": "orl.solvers.rollout:SOLVER",
     "rolling": "orl.solvers.rolling:SOLVER",
+    "layers": "orl.solvers.layers:SOLVER",
     "tabu": "orl.solvers.tabu:SOLVER",
     "best-of": "orl.solvers.rules:BEST_OF",
 }

@@ -27,6 +27,7 @@ SMALL = {
     "hydrothermal": "hydrothermal/case3",
     "llmserving": "llmserving/theory-40",
 }
+FEWER = {"llmserving": {"requests": 5}}  # for methods: schedules of more are not looked through
 QUICK = {
     "best-of": {"runs": 20},
     "tabu": {"iterations": 2000},
@@ -62,7 +63,8 @@ def test_every_method_gives_a_verified_and_honest_result(problem, solver):
     method = registry.find_solver(solver, family)
     # Kernels to compile on a new machine, or models to build for each of a hundred scenarios.
     limit = 60 if solver in ("rolling", "exact", "lagrangian") else 10
-    testing.check_solver(family, method, orl.load(SMALL[problem]), time_limit=limit, **QUICK.get(solver, {}))
+    one = orl.load(SMALL[problem], settings=FEWER.get(problem, {}))
+    testing.check_solver(family, method, one, time_limit=limit, **QUICK.get(solver, {}))
 
 
 def test_policies_are_compared_on_the_same_demand():

@@ -1,0 +1,81 @@
+"""Serving by rounds as layers of states, see `kernels_search`: the preemptive optimum in hindsight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orl.errors import InputError
+from orl.layers import Layer, distinct
+from orl.scenario import Scenarios
+
+from . import kernels_search as kernels
+from .instance import Serving, ServingLog
+from .rounds import carried_out, rounds_of
+
+MAX_REQUESTS, MAX_OUTPUT = 16, 2**15 - 1
+ROOM = 1 << MAX_REQUESTS + 2  # states that are written at a time
+
+
+class LayeredServing:
+    """The schedules of one scenario; see `orl.layers.Layered`.
+
+    Parameters
+    ----------
+    instance : Serving
+    scenario : Scenarios
+    preempts : bool
+        Whether somebody may stand aside between two tokens. Without it what is found is no bound on policies that
+        preempt, and a process that is never idle while somebody waits may not be able to carry it out.
+
+    Raises
+    ------
+    InputError
+        If time is in seconds, or there are too many requests to look at all sets of them.
+    """
+
+    def __init__(self, instance: Serving, scenario: Scenarios, preempts: bool = True):
+        self._preempts = preempts
+        self._instance, self._scenario = instance, scenario
+        rounds = rounds_of(instance, scenario)
+        count = len(rounds.output)
+        if count > MAX_REQUESTS:
+            raise InputError(
+                f"{instance.name}: at most {MAX_REQUESTS} requests are searched, there are {count}; set requests."
+            )
+        if rounds.output.max() > MAX_OUTPUT:
+            raise InputError(f"{instance.name}: outputs of at most {MAX_OUTPUT} tokens are searched.")
+        self._given = np.stack([rounds.arrival, rounds.prompt, rounds.output, rounds.weight]).astype(np.float64)
+        self._output = rounds.output
+        self._limits = np.array([rounds.memory, rounds.seats, preempts])
+        # Token k of a request, counted from 0, takes prompt + k tokens of memory.
+        self._work = np.zeros((count, int(rounds.output.max()) + 1))
+        for r, (prompt, output) in enumerate(zip(rounds.prompt.tolist(), rounds.output.tolist(), strict=True)):
+            self._work[r, :output] = np.arange(prompt, prompt + output)[::-1].cumsum()[::-1] / rounds.memory
+        self._room, self._chosen = np.zeros((4, count)), np.zeros((2, count), dtype=np.int64)
+        parents = np.zeros(ROOM, dtype=np.int64)
+        self._out = np.zeros((ROOM, count), dtype=np.int16), np.zeros(ROOM), np.zeros(ROOM), parents
+
+    def first(self) -> Layer:
+        state, zero = np.zeros((1, len(self._output)), dtype=np.int16), np.zeros(1)
+        bound = kernels.first_bound(self._given, self._work, state[0], 0, self._room)
+        bound -= float(self._given[3] @ self._given[0])
+        return Layer(state, zero, zero + bound, np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool))
+
+    def next(self, layer: Layer, number: int, below: float) -> Layer:
+        parts: list[tuple[np.ndarray, ...]] = []
+        begin = 0
+        while begin < len(layer.states):
+            count, begin = kernels.expand(
+                self._given, self._work, self._limits, number, below, layer.states, layer.costs, begin, self._room,
+                self._chosen, *self._out,
+            )  # fmt: skip
+            parts.append(tuple(array[:count].copy() for array in self._out))
+        states, costs, bounds, parents = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return distinct(Layer(states, costs, bounds, parents, (states == self._output).all(axis=1)))
+
+    def solution(self, states: Sequence[np.ndarray]) -> ServingLog:
+        tokens = np.stack(states)
+        who = np.concatenate([np.diff(tokens, axis=0) > 0, np.zeros((1, tokens.shape[1]), dtype=bool)])
+        return carried_out(self._instance, self._scenario, lambda now: who[min(now, len(who) - 1)])

@@ -1,0 +1,128 @@
+"""The method `layers`: search through layers of states, wider and wider, until nothing was left out. See README.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from orl.hindsight import Attempt, solve_hindsight
+from orl.layers import Layered, some
+from orl.problem import Problem, Solution
+from orl.result import Status
+from orl.solver import Control, Outcome, Solver, Task
+
+FIRST_WIDTH, GROWTH = 100, 10
+SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class LayersSettings:
+    """Settings of `layers`.
+
+    Parameters
+    ----------
+    width : int >= 1
+        The most states of a layer that go on, those with the least bounds. Memory grows with it and with the layers.
+    """
+
+    width: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.width <= 100_000_000:
+            raise ValueError(f"width must be in 1..100,000,000, got {self.width}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """What a search of one width found.
+
+    Parameters
+    ----------
+    path : list of ndarray, or None
+        The states of a solution that is cheaper than what was known.
+    cost : float
+        Its cost; infinity without one.
+    bound : float
+        No solution that was left out is cheaper; infinity: none was left out.
+    states : int
+        How many went on.
+    """
+
+    path: list[np.ndarray] | None
+    cost: float
+    bound: float
+    states: int
+
+
+def search(layered: Layered, width: int, below: float, control: Control) -> Searched | None:
+    """Search for a solution cheaper than `below`, so many states of a layer going on; None if there was no time."""
+    layer, left_out, states = layered.first(), float("inf"), 0
+    behind: list[tuple[np.ndarray, np.ndarray]] = []  # states and parents of the layers before
+    best, end = float("inf"), None
+    while len(layer.states):
+        if control.should_stop:
+            return None
+        behind.append((layer.states, layer.parents))
+        layer = layered.next(layer, len(behind) - 1, min(below, best))
+        if layer.is_end.any():
+            cheapest = int(np.where(layer.is_end, layer.costs, np.inf).argmin())
+            if layer.costs[cheapest] < best:
+                best = float(layer.costs[cheapest])
+                end = layer.states[cheapest], int(layer.parents[cheapest]), len(behind)
+        layer = some(layer, np.flatnonzero(~layer.is_end))
+        if len(layer.states) > width:
+            order = np.argsort(layer.bounds, kind="stable")
+            left_out = min(left_out, float(layer.bounds[order[width]]))
+            layer = some(layer, order[:width])
+        states += len(layer.states)
+    if end is None:
+        return Searched(None, best, left_out, states)
+    state, place, length = end
+    path = [state]
+    for states_there, parents in reversed(behind[:length]):
+        path.append(states_there[place])
+        place = int(parents[place])
+    return Searched(path[::-1], best, left_out, states)
+
+
+def _attempt(task: Task, solution: Solution | None, cost: float | None) -> Attempt | None:
+    """Search with growing widths, from the best solution known, until nothing was left out."""
+    assert task.problem.layered is not None
+    layered, control = task.problem.layered(task.instance, task.scenarios), task.control
+    best = float("inf") if cost is None else cost
+    bound, states, width = float(layered.first().bounds[0]), 0, min(FIRST_WIDTH, task.settings.width)
+    with control.progress(0, "states") as bar:
+        while True:
+            # The first width is never cut short, so that there is a solution.
+            found = search(layered, width, best - SLACK * max(1.0, abs(best)), control)
+            if found is None:
+                break
+            states += found.states
+            bar.update(found.states)
+            if found.path is not None:
+                solution, best = layered.solution(found.path), found.cost
+            bound = max(bound, min(best, found.bound))
+            control.report(value=best, bound=bound, note=f"width {width}")
+            if found.bound >= best - SLACK * max(1.0, abs(best)) or width >= task.settings.width:
+                break
+            width = min(GROWTH * width, task.settings.width)
+    status = Status.OPTIMAL if bound >= best - SLACK * max(1.0, abs(best)) else Status.FEASIBLE
+    return Attempt(status, solution, bound, states)
+
+
+def _fits(problem: Problem) -> bool:
+    return problem.layered is not None
+
+
+def _solve(task: Task) -> Outcome:
+    return solve_hindsight(task, "best-rule", _attempt)
+
+
+SOLVER = Solver(
+    name="layers",
+    summary="search through layers of states, wider and wider: a plan in hindsight and a bound",
+    settings=LayersSettings,
+    fits=_fits,
+    solve=_solve,
+)

@@ -1,0 +1,170 @@
+"""Optimal schedules of LLM serving by rounds: search in layers, the Pyomo model, and all schedules looked through."""
+
+from functools import cache
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import orl
+from orl.cli import main
+from orl.exact import solve_model
+from orl.problems.llmserving.exact import build
+from orl.problems.llmserving.instance import Requests, Serving, ServingSettings
+from orl.problems.llmserving.search import LayeredServing
+from orl.problems.llmserving.server import server
+from orl.problems.llmserving.verify import verify
+from orl.scenario import Scenarios
+from orl.solver import Control
+from orl.solvers.layers import search
+
+NEVER_PREEMPT = ("mc-sf",)
+
+
+def made(arrival, prompt, output, memory, weight=None, **engine):
+    same = np.zeros(len(prompt), dtype=np.int64)
+    weight = same + 1.0 if weight is None else weight
+    asked = Requests(np.sort(np.array(arrival, dtype=float)), prompt, output, same, same, weight, same - 1, same)
+    engine = ServingSettings(clock="rounds", enable_prefix_caching=False, **engine)
+    return Serving("drawn", asked, settings=engine, **server(engine, {"num_blocks": memory}))
+
+
+@st.composite
+def small(draw):
+    count = draw(st.integers(1, 4))
+    whole = st.lists(st.integers(1, 4), min_size=count, max_size=count)
+    prompt, output = draw(whole), draw(whole)
+    most = max(p + o for p, o in zip(prompt, output, strict=True))
+    arrival = draw(st.lists(st.integers(0, 4), min_size=count, max_size=count))
+    weight = draw(st.lists(st.sampled_from([1.0, 2.0, 0.5]), min_size=count, max_size=count))
+    return made(arrival, prompt, output, most + draw(st.integers(0, 4)), weight,
+                max_num_seqs=draw(st.sampled_from([1, 2, 8])))  # fmt: skip
+
+
+def least_cost(one, preempts):
+    """Return the least cost of all schedules, idle ones among them."""
+    requests = one.source
+    arrival, prompt, output = (np.asarray(getattr(requests, key), int) for key in ("arrival", "prompt", "output"))
+    end = int(arrival.max() + output.sum()) + 1  # nobody need wait longer, with preemption or without
+
+    @cache
+    def rest(state, now):
+        if all(g == o for g, o in zip(state, output, strict=True)):
+            return 0.0
+        if now > end:
+            return np.inf
+        options = []
+        for g, a, o in zip(state, arrival, output, strict=True):
+            may, must = g < o and a <= now, not preempts and 0 < g < o
+            options.append([1] if must else [0, 1] if may else [0])
+        best = np.inf
+        for runs in product(*options):
+            used = sum(int(p) + g for p, g, x in zip(prompt, state, runs, strict=True) if x)
+            if used <= one.num_blocks and sum(runs) <= one.settings.max_num_seqs:
+                after = tuple(g + x for g, x in zip(state, runs, strict=True))
+                ends = [r for r in range(len(state)) if after[r] == output[r] > state[r]]
+                paid = sum(requests.weight[r] * (now + 1 - arrival[r]) for r in ends)
+                best = min(best, paid + rest(after, now + 1))
+        return best
+
+    return rest(tuple([0] * len(output)), 0)
+
+
+@settings(max_examples=40)
+@given(small())
+def test_layers_find_the_best_of_all_schedules(one):
+    result = orl.solve(one, "layers", time_limit=None)
+    assert result.verified and result.status.value == "optimal"
+    assert result.value == pytest.approx(least_cost(one, True)) == pytest.approx(result.bound)
+
+
+@settings(max_examples=20)
+@given(small())
+def test_without_preemption(one):
+    """The preemptive optimum <= the other one <= every policy that does not preempt; both models agree."""
+    right = least_cost(one, False)
+    found = search(LayeredServing(one, Scenarios.deterministic(), preempts=False), 10**6, np.inf, Control())
+    program = build(one, Scenarios.deterministic(), form="non-preemptive").program
+    assert found.cost == pytest.approx(right) == pytest.approx(solve_model(program, Control()).value)
+    assert orl.solve(one, "layers", time_limit=None).value <= right + 1e-6
+    for rule in NEVER_PREEMPT:
+        assert right <= orl.solve(one, rule, time_limit=None).value + 1e-6
+
+
+@settings(max_examples=20)
+@given(small())
+def test_the_program_finds_it_too(one):
+    result = orl.solve(one, "exact", time_limit=None)
+    assert result.verified and result.status.value == "optimal"
+    assert result.value == pytest.approx(least_cost(one, True))
+
+
+@settings(max_examples=20)
+@given(small())
+def test_the_program_alone_can_be_carried_out(one):
+    """Without a start, so that what is read is the program's own schedule, idle rounds filled."""
+    model = build(one, Scenarios.deterministic())
+    solved = solve_model(model.program, Control())
+    report = verify(one, Scenarios.deterministic(), model.read(solved.of))
+    assert report.is_feasible and report.cost == pytest.approx(solved.value)
+
+
+@given(small(), st.sampled_from(["shortest", "fcfs", "las"]))
+@settings(max_examples=20)
+def test_a_schedule_is_a_start_of_the_program(one, rule):
+    """Every constraint holds, and the objective is the schedule's cost."""
+    result = orl.solve(one, rule, time_limit=None)
+    model = build(one, Scenarios.deterministic(), upper_bound=result.value)
+    for variable, number in model.start(result.solutions[0]):
+        variable.fix(number)
+    assert solve_model(model.program, Control()).value == pytest.approx(result.value)
+
+
+def test_a_narrow_search_gives_a_bound():
+    """Eight requests, none of which fits beside all others: ten states of a layer are too few, and it says so."""
+    rng = np.random.default_rng(1)
+    one = made(np.zeros(8), rng.integers(1, 6, 8), rng.integers(4, 12, 8), 20)
+    wide = orl.solve(one, "layers", time_limit=None)
+    narrow = orl.solve(one, "layers", settings={"width": 10}, time_limit=None)
+    assert wide.status.value == "optimal" and narrow.status.value == "feasible"
+    assert narrow.bound < wide.value <= narrow.value and narrow.verified
+
+
+def test_an_end_of_time_keeps_what_is_known():
+    rng = np.random.default_rng(0)
+    one = made(np.zeros(12), rng.integers(1, 6, 12), rng.integers(10, 30, 12), 40)
+    result = orl.solve(one, "layers", time_limit=0.5)
+    assert result.verified and result.status.value == "feasible" and result.bound < result.value
+    assert result.value <= orl.solve(one, "shortest", time_limit=None).value
+
+
+def test_preemption_pays():
+    """A long one has begun when a short one arrives that does not fit beside it: it stands aside for two rounds."""
+    one = made([0, 2], [1, 4], [5, 2], 6)
+    assert orl.solve(one, "layers", time_limit=None).value == 7 + 2
+    assert least_cost(one, False) == 5 + 5
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [([], "set clock=rounds"), (["--set", "clock=rounds", "--set", "requests=3"], "arrivals at whole rounds")],
+)
+@pytest.mark.parametrize("method", ["layers", "exact"])
+def test_what_is_not_meant_is_refused(told, message, method, capsys):
+    assert main(["solve", "llmserving/poisson", "--solver", method, *told]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_too_many_requests_are_refused():
+    with pytest.raises(orl.InputError, match="at most 16 requests"):
+        orl.solve("llmserving/theory-40", "layers")
+
+
+def test_shared_prefixes_are_refused():
+    asked = Requests([0.0, 0.0], [4, 4], [2, 2], [0, 0], [0, 0], [1.0, 1.0], [-1, 0], [0, 4])
+    engine = ServingSettings(clock="rounds")
+    one = Serving("shared", asked, settings=engine, **server(engine, {"num_blocks": 8}))
+    with pytest.raises(orl.InputError, match="enable_prefix_caching=false"):
+        orl.solve(one, "layers")
