@@ -33,6 +33,7 @@ CASES = {
         {"panel": "protocol"},
     ),
     "lotsizing": ("lotsizing_ppo/shipped.jsonl", {"instance": "15x5-a"}, "lotsizing/15x5-a", "ppo", {}),
+    "pdppo": ("lotsizing_ppo/shipped-pdppo.jsonl", {"instance": "20x10-a"}, "lotsizing/20x10-a", "pdppo", {}),
 }
 
 
