@@ -45,10 +45,10 @@ class Layered(Protocol):
         """Return the layer of the beginning."""
 
     def next(self, layer: Layer, number: int, below: float) -> Layer:
-        """Return what follows the states of layer `number`, none of them ends; those whose bound is below a cost.
+        """Return what follows states of layer `number`, none of them ends; those whose bound is below a cost.
 
-        What is left out must not be needed: for every solution below that cost through a state one that is no dearer
-        passes through a state that is returned.
+        The same state may come several times. What is left out must not be needed: for every solution below that cost
+        through one of the states, one that is no dearer passes through a state that is returned.
         """
 
     def solution(self, states: Sequence[np.ndarray]) -> Solution:
@@ -64,6 +64,6 @@ def distinct(layer: Layer) -> Layer:
     return some(layer, order[is_new])
 
 
-def some(layer: Layer, places: np.ndarray) -> Layer:
+def some(layer: Layer, places: np.ndarray | slice) -> Layer:
     """Return some states of a layer, by their places."""
     return Layer._make(array[places] for array in layer)

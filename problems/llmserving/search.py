@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from orl.errors import InputError
-from orl.layers import Layer, distinct
+from orl.layers import Layer
 from orl.scenario import Scenarios
 
 from . import kernels_search as kernels
@@ -73,7 +73,7 @@ class LayeredServing:
             )  # fmt: skip
             parts.append(tuple(array[:count].copy() for array in self._out))
         states, costs, bounds, parents = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return distinct(Layer(states, costs, bounds, parents, (states == self._output).all(axis=1)))
+        return Layer(states, costs, bounds, parents, (states == self._output).all(axis=1))
 
     def solution(self, states: Sequence[np.ndarray]) -> ServingLog:
         tokens = np.stack(states)

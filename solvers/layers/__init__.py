@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from orl.hindsight import Attempt, solve_hindsight
-from orl.layers import Layered, some
+from orl.layers import Layer, Layered, distinct, some
 from orl.problem import Problem, Solution
 from orl.result import Status
 from orl.solver import Control, Outcome, Solver, Task
 
 FIRST_WIDTH, GROWTH = 100, 10
 SLACK = 1e-9
+CHUNK = 20_000  # states that are followed between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ def search(layered: Layered, width: int, below: float, control: Control) -> Sear
     behind: list[tuple[np.ndarray, np.ndarray]] = []  # states and parents of the layers before
     best, end = float("inf"), None
     while len(layer.states):
-        if control.should_stop:
-            return None
         behind.append((layer.states, layer.parents))
-        layer = layered.next(layer, len(behind) - 1, min(below, best))
+        followers = _followers(layered, layer, len(behind) - 1, min(below, best), control)
+        if followers is None:
+            return None
+        layer = followers
         if layer.is_end.any():
             cheapest = int(np.where(layer.is_end, layer.costs, np.inf).argmin())
             if layer.costs[cheapest] < best:
@@ -86,6 +88,17 @@ def search(layered: Layered, width: int, below: float, control: Control) -> Sear
     return Searched(path[::-1], best, left_out, states)
 
 
+def _followers(layered: Layered, layer: Layer, number: int, below: float, control: Control) -> Layer | None:
+    """Return what follows a layer, each state once; None if there was no time."""
+    parts = []
+    for begin in range(0, len(layer.states), CHUNK):
+        if control.should_stop:
+            return None
+        part = distinct(layered.next(some(layer, slice(begin, begin + CHUNK)), number, below))
+        parts.append(part._replace(parents=part.parents + begin))
+    return distinct(Layer._make(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
 def _attempt(task: Task, solution: Solution | None, cost: float | None) -> Attempt | None:
     """Search with growing widths, from the best solution known, until nothing was left out."""
     assert task.problem.layered is not None
@@ -94,7 +107,6 @@ def _attempt(task: Task, solution: Solution | None, cost: float | None) -> Attem
     bound, states, width = float(layered.first().bounds[0]), 0, min(FIRST_WIDTH, task.settings.width)
     with control.progress(0, "states") as bar:
         while True:
-            # The first width is never cut short, so that there is a solution.
             found = search(layered, width, best - SLACK * max(1.0, abs(best)), control)
             if found is None:
                 break
