@@ -27,7 +27,7 @@ SMALL = {
     "hydrothermal": "hydrothermal/case3",
     "llmserving": "llmserving/theory-40",
 }
-FEWER = {"llmserving": {"requests": 5}}  # for methods: schedules of more are not looked through
+FEWER = {"llmserving": {"requests": 4}}  # for methods: schedules of more are not looked through
 QUICK = {
     "best-of": {"runs": 20},
     "tabu": {"iterations": 2000},
