@@ -2,6 +2,7 @@
 
 from functools import cache
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 import orl
 from orl.cli import main
 from orl.exact import solve_model
+from orl.layers import Layer, some
 from orl.problems.llmserving.exact import build
 from orl.problems.llmserving.instance import Requests, Serving, ServingSettings
 from orl.problems.llmserving.search import LayeredServing
@@ -18,7 +20,7 @@ from orl.problems.llmserving.server import server
 from orl.problems.llmserving.verify import verify
 from orl.scenario import Scenarios
 from orl.solver import Control
-from orl.solvers.layers import search
+from orl.solvers.layers import LayersSettings, _attempt, search
 
 NEVER_PREEMPT = ("mc-sf",)
 
@@ -138,6 +140,20 @@ def test_an_end_of_time_keeps_what_is_known():
     result = orl.solve(one, "layers", time_limit=0.5)
     assert result.verified and result.status.value == "feasible" and result.bound < result.value
     assert result.value <= orl.solve(one, "shortest", time_limit=None).value
+
+
+def test_where_no_path_ends_there_is_no_solution():
+    class Blind:
+        def first(self):
+            return Layer(np.zeros((1, 1), np.int16), np.zeros(1), np.zeros(1), np.zeros(1, int), np.zeros(1, bool))
+
+        def next(self, layer, number, below):
+            return some(layer, slice(0, 1 if number < 3 else 0))
+
+    task = SimpleNamespace(problem=SimpleNamespace(layered=lambda instance, scenario: Blind()), instance=None,
+                           scenarios=None, control=Control(), settings=LayersSettings())  # fmt: skip
+    found = _attempt(task, None, None)
+    assert (found.status.value, found.solution, found.bound) == ("infeasible", None, None)
 
 
 def test_preemption_pays():

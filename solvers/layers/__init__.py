@@ -114,6 +114,8 @@ def _attempt(task: Task, solution: Solution | None, cost: float | None) -> Attem
             bar.update(found.states)
             if found.path is not None:
                 solution, best = layered.solution(found.path), found.cost
+            if best == found.bound == float("inf"):  # nothing was left out, and there is no end
+                return Attempt(Status.INFEASIBLE, None, None, states)
             bound = max(bound, min(best, found.bound))
             control.report(value=best, bound=bound, note=f"width {width}")
             if found.bound >= best - SLACK * max(1.0, abs(best)) or width >= task.settings.width:
