@@ -50,13 +50,12 @@ def instance(count: int, seed: int, are_all_there: bool) -> Serving:
 def without_preemption(one: Serving, seconds: float) -> tuple[float, float]:
     """Return the cost of the best schedule in which nobody is preempted, and a proven bound on it."""
     layered, control = LayeredServing(one, Scenarios.deterministic(), preempts=False), Control(seconds)
-    best, bound = float("inf"), 0.0
+    best, bound = orl.solve(one, "mc-sf", time_limit=None).value, float(layered.first().bounds[0])
     for width in WIDTHS:
         found = search(layered, width, best, control)
-        if found is None:
-            break
-        best, bound = min(best, found.cost), max(bound, min(best, found.cost, found.bound))
-        if found.bound >= best:
+        best = min(best, found.cost)
+        bound = max(bound, min(best, found.bound))
+        if found.bound >= best or found.bound < 0:
             break
     return best, bound
 

@@ -196,7 +196,7 @@ def p_value(pairs):
 
 
 def picture(found):
-    """Draw the learning curves: the median over seeds and all seeds, % of the tuned greedy rule on `evaluate`."""
+    """Draw the learning curves, the median over seeds and all seeds; lines are what others cost on `evaluate`."""
     import matplotlib
 
     matplotlib.use("Agg")

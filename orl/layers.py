@@ -6,7 +6,7 @@ cost in the end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -24,7 +24,8 @@ class Layer(NamedTuple):
     costs : ndarray (n,)
         Paid so far.
     bounds : ndarray (n,)
-        No more than the cost of any solution that passes through the state.
+        No more than the cost of any solution that passes through the state; of equal states the cheaper has the
+        smaller.
     parents : int ndarray (n,)
         Which state of the layer before each comes from.
     is_end : bool ndarray (n,)
@@ -44,11 +45,12 @@ class Layered(Protocol):
     def first(self) -> Layer:
         """Return the layer of the beginning."""
 
-    def next(self, layer: Layer, number: int, below: float) -> Layer:
-        """Return what follows states of layer `number`, none of them ends; those whose bound is below a cost.
+    def next(self, layer: Layer, number: int, below: float) -> Iterator[Layer]:
+        """Yield what follows the states of layer `number`, none of them ends; those whose bound is below a cost.
 
-        The same state may come several times. What is left out must not be needed: for every solution below that cost
-        through one of the states, one that is no dearer passes through a state that is returned.
+        Part by part, so that time and memory can be looked after; the same state may come several times. What is left
+        out must not be needed: for every solution below that cost through one of the states, one that is no dearer
+        passes through a state that is yielded.
         """
 
     def solution(self, states: Sequence[np.ndarray]) -> Solution:

@@ -148,12 +148,33 @@ def test_where_no_path_ends_there_is_no_solution():
             return Layer(np.zeros((1, 1), np.int16), np.zeros(1), np.zeros(1), np.zeros(1, int), np.zeros(1, bool))
 
         def next(self, layer, number, below):
-            return some(layer, slice(0, 1 if number < 3 else 0))
+            assert below == np.inf
+            yield some(layer, slice(0, 1 if number < 3 else 0))
 
     task = SimpleNamespace(problem=SimpleNamespace(layered=lambda instance, scenario: Blind()), instance=None,
                            scenarios=None, control=Control(), settings=LayersSettings())  # fmt: skip
     found = _attempt(task, None, None)
     assert (found.status.value, found.solution, found.bound) == ("infeasible", None, None)
+
+
+def test_without_a_known_solution_one_is_found():
+    one, scenario = made([0, 2], [1, 4], [5, 2], 6), Scenarios.deterministic()
+    task = SimpleNamespace(problem=SimpleNamespace(layered=LayeredServing), instance=one, scenarios=scenario,
+                           control=Control(), settings=LayersSettings())  # fmt: skip
+    found = _attempt(task, None, None)
+    assert (found.status.value, found.bound) == ("optimal", 9)
+
+
+@settings(max_examples=20)
+@given(small(), st.integers(1, 20))
+def test_small_parts_and_narrow_searches(one, width):
+    """The order of parts changes nothing, and a bound is one whatever the width."""
+    right = least_cost(one, True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("orl.problems.llmserving.search.CHUNK", 3)
+        found = search(LayeredServing(one, Scenarios.deterministic()), 10**6, np.inf, Control())
+    assert found.cost == pytest.approx(right) and found.bound == np.inf
+    assert orl.solve(one, "layers", settings={"width": width}, time_limit=None).bound <= right + 1e-6
 
 
 def test_preemption_pays():

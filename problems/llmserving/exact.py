@@ -60,7 +60,8 @@ def build(
     scenarios : Scenarios
         One.
     upper_bound : number or None
-        The cost of a known schedule; rounds that are too late for a better one are left out.
+        The cost of a known schedule of the form that is asked for; rounds that are too late for a better one are left
+        out.
     should_stop : callable () -> bool, or None
         Asked from time to time as the model is built.
     form : 'preemptive' or 'non-preemptive'
@@ -116,8 +117,8 @@ def _last_rounds(rounds: Rounds, upper_bound: float | None) -> np.ndarray:
     if upper_bound is None:
         return np.full(len(rounds.output), latest)
     least = rounds.weight @ rounds.output
-    spare = np.floor((upper_bound - least) / rounds.weight + 1e-6).astype(np.int64)
-    return np.minimum(rounds.arrival + rounds.output + spare - 1, latest)
+    spare = np.minimum((upper_bound - least + 1e-6 * max(1.0, upper_bound)) / rounds.weight, latest)
+    return np.minimum(rounds.arrival + rounds.output + np.floor(spare).astype(np.int64) - 1, latest)
 
 
 def _tokens(m: Any, rounds: Rounds, last: np.ndarray, should_stop: Callable[[], bool] | None) -> dict[Any, Any]:

@@ -1,12 +1,15 @@
 """Schedules by rounds, layer by layer: who may run next, and what the rest will cost at least.
 
-A layer is a round; a state, how many tokens each request has. Only sets that nobody could join run: a token that could
-be had now and is had later can be had now instead, and nothing else changes. Without preemption whoever has begun runs
-on, so memory must do for all that have begun to their ends, and sets may be such that somebody could join.
+A layer is a round; a state, how many tokens each request has. Only sets that nobody could join, for memory or seats,
+run: a token that could be had now and is had later can be had now instead, and nothing else changes. Without preemption
+whoever has begun runs on, so memory must do for all that have begun to their ends, and sets may be such that somebody
+could join.
 
-What is left costs at least: each request's tokens take memory for a round each, W_r in all; one machine that works off
-the memory of a round in a round finishes the j-th request no earlier than shortest remaining work first would (Schrage
-1968, doi 10.1287/opre.16.3.687), nor can the j-th finish before the j-th of all, each running without a break.
+What is left costs at least: let W_r be the memory that the tokens left of request r take, a round each, in rounds of
+the whole memory. A round takes no more than that, so a schedule is one of a preemptive machine with jobs W_r, released
+when they arrive; there shortest remaining work first has most jobs done at any time (Schrage 1968, doi
+10.1287/opre.16.3.687), so its j-th end comes no later than the j-th of the schedule. Nor does the j-th smallest of the
+rounds at which each would end if it ran alone from now on. The largest weight is given to the earliest end.
 """
 
 from __future__ import annotations
@@ -85,15 +88,15 @@ def sort(values, count):
 
 
 @kernel
-def expand(given, work, limits, now, below, states, costs, begin, room, chosen, out_states, out_costs, out_bounds,
+def expand(given, work, limits, now, below, states, costs, begin, end, room, chosen, out_states, out_costs, out_bounds,
            out_parents):  # fmt: skip
-    """Write what follows states from `begin` on, and return how many and the first state that found no room.
+    """Write what follows states `begin` to `end`, and return how many and the first state that found no room.
 
     `limits`: memory, seats, whether there is preemption; `chosen` (2, requests): who may run, neediest first; who does.
     """
     present, runs = chosen[0], chosen[1]
     count = 0
-    for s in range(begin, len(states)):
+    for s in range(begin, end):
         state = states[s]
         num = 0
         for r in range(len(state)):
@@ -134,13 +137,17 @@ def expand(given, work, limits, now, below, states, costs, begin, room, chosen, 
             elif runs[depth] == 1:
                 used -= need(given, state, r)
                 seats -= 1
-            if runs[depth] == 1 and (limits[2] or state[r] == 0):
+            if limits[2]:
+                may_stay_out = may_be_full(given, state, present, depth, num, limits[0] - used, limits[1] - seats)
+            else:
+                may_stay_out = state[r] == 0
+            if runs[depth] == 1 and may_stay_out:
                 runs[depth] = 2
                 depth += 1
             else:
                 runs[depth] = 0
                 depth -= 1
-    return count, len(states)
+    return count, end
 
 
 @kernel
@@ -157,6 +164,15 @@ def is_full(given, state, present, runs, num, memory, seats):
         if runs[d] == 2:
             smallest = min(smallest, need(given, state, present[d]))
     return seats == 0 or smallest > memory
+
+
+@kernel
+def may_be_full(given, state, present, depth, num, memory, seats):
+    """Return whether those decided later can take so much that the one at `depth` could not join."""
+    wanted = 0
+    for d in range(depth + 1, num):
+        wanted += need(given, state, present[d])
+    return wanted + need(given, state, present[depth]) > memory or num - depth - 1 >= seats
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from .instance import Serving, ServingLog
 from .rounds import carried_out, rounds_of
 
 MAX_REQUESTS, MAX_OUTPUT = 16, 2**15 - 1
-ROOM = 1 << MAX_REQUESTS + 2  # states that are written at a time
+CHUNK = 5_000  # states that are followed at a time
+ROOM = 1 << (MAX_REQUESTS + 2)  # states that are written at a time; more than can follow one state
 
 
 class LayeredServing:
@@ -63,17 +64,16 @@ class LayeredServing:
         bound -= float(self._given[3] @ self._given[0])
         return Layer(state, zero, zero + bound, np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool))
 
-    def next(self, layer: Layer, number: int, below: float) -> Layer:
-        parts: list[tuple[np.ndarray, ...]] = []
-        begin = 0
-        while begin < len(layer.states):
-            count, begin = kernels.expand(
-                self._given, self._work, self._limits, number, below, layer.states, layer.costs, begin, self._room,
-                self._chosen, *self._out,
-            )  # fmt: skip
-            parts.append(tuple(array[:count].copy() for array in self._out))
-        states, costs, bounds, parents = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return Layer(states, costs, bounds, parents, (states == self._output).all(axis=1))
+    def next(self, layer: Layer, number: int, below: float) -> Iterator[Layer]:
+        for first in range(0, len(layer.states), CHUNK):
+            begin, end = first, min(first + CHUNK, len(layer.states))
+            while begin < end:
+                count, begin = kernels.expand(
+                    self._given, self._work, self._limits, number, below, layer.states, layer.costs, begin, end,
+                    self._room, self._chosen, *self._out,
+                )  # fmt: skip
+                states, costs, bounds, parents = (array[:count].copy() for array in self._out)
+                yield Layer(states, costs, bounds, parents, (states == self._output).all(axis=1))
 
     def solution(self, states: Sequence[np.ndarray]) -> ServingLog:
         tokens = np.stack(states)

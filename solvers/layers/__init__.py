@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,7 @@ from orl.result import Status
 from orl.solver import Control, Outcome, Solver, Task
 
 FIRST_WIDTH, GROWTH = 100, 10
-SLACK = 1e-9
-CHUNK = 20_000  # states that are followed between two looks at the clock
+SLACK, MOST_SLACK = 1e-9, 5e-7  # relative, and in all: differences that count as rounding
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class LayersSettings:
     Parameters
     ----------
     width : int >= 1
-        The most states of a layer that go on, those with the least bounds. Memory grows with it and with the layers.
+        The most states of a layer that go on, those with the least bounds. Memory grows with it, with the layers, and
+        with what follows a state.
     """
 
     width: int = 1_000_000
@@ -45,7 +46,8 @@ class Searched:
     cost : float
         Its cost; infinity without one.
     bound : float
-        No solution that was left out is cheaper; infinity: none was left out.
+        No solution that was left out for want of room is cheaper; infinity: none was left out. Minus infinity if there
+        was no time to the end.
     states : int
         How many went on.
     """
@@ -56,16 +58,17 @@ class Searched:
     states: int
 
 
-def search(layered: Layered, width: int, below: float, control: Control) -> Searched | None:
-    """Search for a solution cheaper than `below`, so many states of a layer going on; None if there was no time."""
-    layer, left_out, states = layered.first(), float("inf"), 0
+def search(layered: Layered, width: int, below: float, control: Control) -> Searched:
+    """Search for a solution cheaper than `below`, so many states of a layer going on."""
+    layer, left_out, states = layered.first(), math.inf, 0
     behind: list[tuple[np.ndarray, np.ndarray]] = []  # states and parents of the layers before
-    best, end = float("inf"), None
+    best, end = math.inf, None
     while len(layer.states):
         behind.append((layer.states, layer.parents))
         followers = _followers(layered, layer, len(behind) - 1, min(below, best), control)
         if followers is None:
-            return None
+            left_out = -math.inf
+            break
         layer = followers
         if layer.is_end.any():
             cheapest = int(np.where(layer.is_end, layer.costs, np.inf).argmin())
@@ -90,39 +93,40 @@ def search(layered: Layered, width: int, below: float, control: Control) -> Sear
 
 def _followers(layered: Layered, layer: Layer, number: int, below: float, control: Control) -> Layer | None:
     """Return what follows a layer, each state once; None if there was no time."""
-    parts = []
-    for begin in range(0, len(layer.states), CHUNK):
+    parts = [some(layer, slice(0))]
+    for part in layered.next(layer, number, below):
         if control.should_stop:
             return None
-        part = distinct(layered.next(some(layer, slice(begin, begin + CHUNK)), number, below))
-        parts.append(part._replace(parents=part.parents + begin))
+        parts.append(distinct(part))
     return distinct(Layer._make(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _below(best: float) -> float:
+    """Return what a solution must be cheaper than to count as better; rounding is not."""
+    return best - min(SLACK * max(1.0, best), MOST_SLACK) if best < math.inf else math.inf
 
 
 def _attempt(task: Task, solution: Solution | None, cost: float | None) -> Attempt | None:
     """Search with growing widths, from the best solution known, until nothing was left out."""
     assert task.problem.layered is not None
     layered, control = task.problem.layered(task.instance, task.scenarios), task.control
-    best = float("inf") if cost is None else cost
+    best = math.inf if cost is None else cost
     bound, states, width = float(layered.first().bounds[0]), 0, min(FIRST_WIDTH, task.settings.width)
     with control.progress(0, "states") as bar:
         while True:
-            found = search(layered, width, best - SLACK * max(1.0, abs(best)), control)
-            if found is None:
-                break
+            found = search(layered, width, _below(best), control)
             states += found.states
             bar.update(found.states)
             if found.path is not None:
                 solution, best = layered.solution(found.path), found.cost
-            if best == found.bound == float("inf"):  # nothing was left out, and there is no end
+            if best == found.bound == math.inf:  # nothing was left out, and there is no end
                 return Attempt(Status.INFEASIBLE, None, None, states)
             bound = max(bound, min(best, found.bound))
-            control.report(value=best, bound=bound, note=f"width {width}")
-            if found.bound >= best - SLACK * max(1.0, abs(best)) or width >= task.settings.width:
+            control.report(value=best if solution is not None else None, bound=bound, note=f"width {width}")
+            if found.bound >= _below(best) or found.bound == -math.inf or width >= task.settings.width:
                 break
             width = min(GROWTH * width, task.settings.width)
-    status = Status.OPTIMAL if bound >= best - SLACK * max(1.0, abs(best)) else Status.FEASIBLE
-    return Attempt(status, solution, bound, states)
+    return Attempt(Status.OPTIMAL if bound >= _below(best) else Status.FEASIBLE, solution, bound, states)
 
 
 def _fits(problem: Problem) -> bool:
