@@ -199,6 +199,11 @@ def test_too_many_requests_are_refused():
         orl.solve("llmserving/theory-40", "layers")
 
 
+def test_an_arrival_in_the_far_future_is_refused():
+    with pytest.raises(orl.InputError, match="up to 1000000 rounds"):
+        orl.solve(made([0, 0, 10**8], [4, 4, 4], [2, 2, 2], 8), "layers")
+
+
 def test_shared_prefixes_are_refused():
     asked = Requests([0.0, 0.0], [4, 4], [2, 2], [0, 0], [0, 0], [1.0, 1.0], [-1, 0], [0, 4])
     engine = ServingSettings(clock="rounds")

@@ -125,8 +125,13 @@ def _tokens(m: Any, rounds: Rounds, last: np.ndarray, should_stop: Callable[[], 
     """Add the variables y and Y and what binds them, and return y."""
     import pyomo.environ as pyo
 
+    def check() -> None:
+        if should_stop is not None and should_stop():
+            raise Stopped
+
     when = {}
     for r, output in enumerate(rounds.output.tolist()):
+        check()
         for k in range(1, output + 1):
             when[r, k] = range(int(rounds.arrival[r]) + k - 1, int(last[r]) - (output - k) + 1)
     places = [(r, k, t) for (r, k), some in when.items() for t in some]
@@ -134,15 +139,18 @@ def _tokens(m: Any, rounds: Rounds, last: np.ndarray, should_stop: Callable[[], 
     m.by = pyo.Var(places, bounds=(0, 1))
 
     def counted(_: Any, r: int, k: int, t: int) -> Any:
-        if should_stop is not None and should_stop():
-            raise Stopped
+        check()
         before = m.by[r, k, t - 1] if t > when[r, k][0] else 0
         return m.by[r, k, t] == before + m.y[r, k, t]
 
     m.counted = pyo.Constraint(places, rule=counted)
     m.comes = pyo.Constraint(list(when), rule=lambda _, r, k: m.by[r, k, when[r, k][-1]] == 1)
-    later = [(r, k, t) for r, k, t in places if k > 1]
-    m.order = pyo.Constraint(later, rule=lambda _, r, k, t: m.by[r, k, t] <= m.by[r, k - 1, t - 1])
+
+    def ordered(_: Any, r: int, k: int, t: int) -> Any:
+        check()
+        return m.by[r, k, t] <= m.by[r, k - 1, t - 1]
+
+    m.order = pyo.Constraint([(r, k, t) for r, k, t in places if k > 1], rule=ordered)
     return {at: m.y[at] for at in places}
 
 

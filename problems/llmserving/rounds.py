@@ -20,6 +20,8 @@ from .instance import ADMIT, FINISH, RECOMPUTE, SWAP_IN, SWAP_OUT, Serving, Serv
 from .process import ServingProcess
 from .scenario import realise
 
+MAX_ROUNDS = 1_000_000
+
 
 @dataclass(frozen=True, eq=False)
 class Rounds:
@@ -60,6 +62,10 @@ def rounds_of(instance: Serving, scenario: Scenarios) -> Rounds:
         raise InputError(
             f"{instance.name}: optimal schedules need arrivals at whole rounds, request {place} arrives at "
             f"{requests.arrival[place]:g}."
+        )
+    if (rounds := int(arrival.max() + requests.output.sum())) > MAX_ROUNDS:
+        raise InputError(
+            f"{instance.name}: optimal schedules are for up to {MAX_ROUNDS} rounds, these requests may take {rounds}."
         )
     if instance.settings.enable_prefix_caching and ((requests.parent >= 0) & (requests.shared > 0)).any():
         raise InputError(f"{instance.name}: optimal schedules are without sharing; set enable_prefix_caching=false.")
