@@ -28,7 +28,7 @@ from orl.solver import Control
 from orl.solvers.layers import search
 
 RAW = record.RESULTS / "llmserving_exact"
-RULES = ("fcfs", "shortest", "mc-sf", "las", "priority", "vtc")
+RULES = ("fcfs", "shortest", "mc-sf", "las")  # with one client and one priority others are among these
 SIZES = range(5, 13)
 SEEDS = range(4)
 WIDTHS = (100, 1_000, 10_000, 100_000, 1_000_000)

@@ -37,7 +37,6 @@ class LayeredServing:
     """
 
     def __init__(self, instance: Serving, scenario: Scenarios, preempts: bool = True):
-        self._preempts = preempts
         self._instance, self._scenario = instance, scenario
         rounds = rounds_of(instance, scenario)
         count = len(rounds.output)
