@@ -39,7 +39,7 @@ SCENARIOS = 500
 RAW = record.RESULTS / "lotsizing_ppo"
 TRAINING = {
     "baseline": "critic", "discount": 0.994, "gae_decay": 0.95, "samples": 1, "instances": 64,
-    "epochs": 4, "minibatch": 1024, "learning_rate": 0.002, "entropy": 0.003, "width": 32, "layers": 1,
+    "epochs": 4, "minibatch": 1024, "learning_rate": 0.002, "entropy": 0.003, "width": 32, "layers": 1, "columns": 34,
 }  # fmt: skip
 FORMS = {
     "single": {"critic": "single"},
@@ -53,13 +53,15 @@ ABLATION = {
     for form, told in FORMS.items()
     if normalise == "returns" or form in ("single", "half-steps")
 }
+ABLATION["greedy-score", "returns"] = {"critic": "single", "columns": 0}
 TWO_ITEMS = ("setting_2items_VI", "setting_2items_VI_binomial_1", "setting_2items_VI_binomial_3")
 # What separates the actions of a state is a tenth of the noise: more of everything than above.
 SMALL = {"discount": 1.0, "instances": 64, "epochs": 8, "minibatch": 512, "learning_rate": 0.004, "entropy": 0.01,
          "width": 64, "layers": 2}  # fmt: skip
 RULES = ("greedy", "fixed", "keep", "idle")
 COMPARED = ("greedy", "fixed", "lagrangian")
-FULL = {"single": "one", **{form: f"two, {form}" for form in ("max", "sum", "post", "half-steps")}}
+FULL = {"single": "one", **{form: f"two, {form}" for form in ("max", "sum", "post", "half-steps")},
+        "greedy-score": "one, greedy's score read"}  # fmt: skip
 SIZES = ("15x5", "20x10", "25x10", "25x15")
 INSTANCES = [f"{size}-{letter}" for size in SIZES for letter in "abc"]
 
@@ -103,7 +105,7 @@ def judged_row(instance, method):
 
 def ablation(seeds, work):
     """Yield what to measure for every variant and seed on 15x5-a: 20 iterations of 32,000 steps."""
-    for normalise, seed, form in product(("returns", "none"), range(seeds), FORMS):
+    for normalise, seed, form in product(("returns", "none"), range(seeds), FULL):
         if (form, normalise) in ABLATION:
             key = {"part": "ablation", "form": form, "normalise": normalise, "seed": seed}
             name, training = f"ablation-{form}-{normalise}", ABLATION[form, normalise]

@@ -12,7 +12,7 @@ from lots import lots
 import orl
 from orl import registry, testing
 from orl.errors import InputError
-from orl.problems.lotsizing.demand import PathDemand, binomial
+from orl.problems.lotsizing.demand import IndependentDemand, PathDemand, binomial
 from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
 from orl.problems.lotsizing.metrics import metrics
 from orl.problems.lotsizing.process import LotSizingProcess
@@ -235,10 +235,12 @@ def test_rows_of_candidates_on_paper():
         [0, squash(6, 2)]
     )
     assert second[24:28] == pytest.approx([0, 0, squash(3 * 6, setup), squash(3 * 4, setup)])
+    saved = (14 - 10) * 3 - 0 * 0.2 - 0.5 * 0  # four periods' demand of 16, short by 14 without the 4 made
+    assert [idle[34], first[34]] == [0, 0] and second[34] == pytest.approx(squash(saved, setup))
     process.decide(np.array([2]))
     idle, first, second = LOTSIZING.features().candidates(process.observe())[0]
     assert [row[3] for row in (idle, first, second)] == [1, 1, 1] and second[4] == 1
-    assert not any(row[place] for row in (idle, first, second) for place in (1, 7, 8, 11, 12, 13, 27))
+    assert not any(row[place] for row in (idle, first, second) for place in (1, 7, 8, 11, 12, 13, 27, 34))
     assert second[14] == pytest.approx(squash(6, 12)) and second[[9, 10]].tolist() == [0.5, 0.5]
 
 
@@ -266,6 +268,22 @@ def test_rows_of_candidates_are_bounded_and_blind_to_company(instance, steps, se
                 alone.reveal(), both.reveal()
 
 
+@given(lots(), st.integers(0, 20), st.integers(0, 2**32))
+@profile(max_examples=80)
+def test_the_score_that_is_shown_is_what_the_greedy_rule_goes_by(instance, steps, seed):
+    process = LotSizingProcess([instance], [scenario_of(instance)])
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        seen = process.observe()
+        if seen.legal.ndim == 3 or not seen.legal.any():
+            break
+        scores = np.where(seen.legal[0], LOTSIZING.features().candidates(seen)[0, :, 34], 0)
+        chosen = int(np.argmax(LOTSIZING.rules()["greedy"].score(seen, np.array([[4.0, 0.5]]))[0]))
+        assert scores[chosen] == pytest.approx(max(scores.max(), 0), abs=1e-6) and (chosen > 0) == (scores.max() > 0)
+        process.decide(np.array([rng.choice(np.flatnonzero(seen.legal[0]))]))
+        process.reveal()
+
+
 def test_where_nothing_ends_no_feature_tells_the_period():
     """An infinite horizon is cut off somewhere; a policy is not to know where."""
     instance = orl.load("lotsizing/setting_2items_VI", settings={"discount": 0.9})
@@ -280,6 +298,23 @@ def test_where_nothing_ends_no_feature_tells_the_period():
     rows, vectors = (np.array(one) for one in zip(*seen, strict=True))
     for left in (rows, vectors):
         assert (left[:, 0] == 1).all() and (np.diff(left[:, 1]) < 0).all() and (left[:, 1] < 1).all()
+
+
+def test_where_nothing_ends_the_greedy_rule_does_not_see_where_it_is_cut_off():
+    demand = IndependentDemand([[0, 0, 1, 0, 0], [0, 0, 0, 0, 1]])
+    plants = [
+        LotSizing(
+            "paper", [[8, 14]], [0.1, 0.2], [2.0, 3.0], [20, 20], demand, 9, [[7, 9]],
+            settings=LotSizingSettings(discount=0.9, horizon=horizon, tail=tail),
+        )
+        for horizon, tail in (("infinite", 0.6), ("infinite", 1e-6), ("6", 1e-6))
+    ]  # fmt: skip
+    process = LotSizingProcess(plants, [scenario_of(plant) for plant in plants])
+    for _ in range(3):
+        process.decide(np.zeros(3, dtype=np.int64))
+        process.reveal()
+    short, long, ends = LOTSIZING.features().candidates(process.observe())[:, :, 34]
+    assert (short == long).all() and (ends[1:] < long[1:]).all()
 
 
 def test_rows_of_candidates_are_for_one_machine():

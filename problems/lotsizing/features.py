@@ -109,7 +109,7 @@ def graph(observation: Observation) -> Mapping[str, np.ndarray]:
 
 
 def candidates(observation: Observation, envs: np.ndarray | None = None) -> np.ndarray:
-    """Return a row a choice of the machine that is told next, float32 (len(envs), C, 34), within [-1, 1]; idle first.
+    """Return a row a choice of the machine that is told next, float32 (len(envs), C, 35), within [-1, 1]; idle first.
 
     After a decision no machine is due: what depends on the machine is 0 then.
 

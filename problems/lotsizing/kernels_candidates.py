@@ -10,11 +10,11 @@ import numpy as np
 from orl.jit import kernel
 from orl.kernels_squash import squash
 
-from .kernels_codes import ENDLESS, NUM_ITEMS, NUM_MACHINES, PERIODS
-from .kernels_rules import expected_shortage, mean_over, spread_over
+from .kernels_codes import ENDLESS, GREEDY_SETUP_SHARE, GREEDY_WINDOW, NUM_ITEMS, NUM_MACHINES, PERIODS
+from .kernels_rules import expected_shortage, mean_over, saving, spread_over
 
 WINDOWS = (2, 4, 8, 16)  # periods over which shortage is expected
-NUM_COLUMNS = 34
+NUM_COLUMNS = 35
 
 
 @kernel
@@ -118,3 +118,8 @@ def of_item(
         short, short_after = expected_shortage(now, mean, spread), expected_shortage(after, mean, spread)
         cells[26 + 2 * place] = squash(shortage * short, cost_scale)
         cells[27 + 2 * place] = squash(shortage * (short - short_after), cost_scale)
+    if due >= 0:
+        saved = saving(
+            lots, row, setup, stock, period, last_demand, factors, due, option, GREEDY_WINDOW, GREEDY_SETUP_SHARE
+        )
+        cells[34] = squash(saved, cost_scale)

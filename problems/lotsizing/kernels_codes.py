@@ -3,6 +3,7 @@
 INDEPENDENT, PATH, POISSON = 0, 1, 2  # laws of demand
 
 IDLE, KEEP, FIXED, BASE_STOCK, GREEDY, RANDOM = 1, 2, 3, 4, 5, 6  # rules
+GREEDY_WINDOW, GREEDY_SETUP_SHARE = 4.0, 0.5  # where its tuning begins, and what networks are shown its score at
 NUM_PARAMETERS = 2  # of a rule, or one a machine
 
 # Columns of an instance's row of whole numbers.

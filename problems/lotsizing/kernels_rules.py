@@ -9,7 +9,20 @@ import numpy as np
 from orl.jit import kernel
 from orl.kernels_hash import hash_uniform
 
-from .kernels_codes import BASE_STOCK, CYCLE, FIRST_PERIOD, FIXED, GREEDY, KEEP, LAW, NUM_ITEMS, PATH, PERIODS, POISSON
+from .kernels_codes import (
+    BASE_STOCK,
+    CYCLE,
+    ENDLESS,
+    FIRST_PERIOD,
+    FIXED,
+    GREEDY,
+    KEEP,
+    LAW,
+    NUM_ITEMS,
+    PATH,
+    PERIODS,
+    POISSON,
+)
 from .kernels_codes import RANDOM as RANDOM_RULE
 from .kernels_moves import is_legal
 
@@ -57,32 +70,41 @@ def least_covered(lots, row, setup, stock, choice, period, last_demand, machine,
 
 @kernel
 def most_saving(lots, row, setup, stock, choice, period, last_demand, factors, machine, parameters):
-    """Choose the item whose production now saves most: the expected shortage within `parameters[0]` periods, less the
-    holding of what is then left, less `parameters[1]` times the set-up cost; nothing if none saves anything.
-    """
-    window = min(np.int64(parameters[0]), lots.sizes[row, PERIODS] - period)
+    """Choose the item whose production now saves most; nothing if none saves anything."""
     best, best_saved = np.int64(0), 0.0
     for option in range(1, lots.sizes[row, NUM_ITEMS] + 1):
-        if not is_legal(lots, row, setup, stock, choice, machine, option):
-            continue
-        item = option - 1
-        now = stock[item]
-        after = min(
-            now + lots.output[row, machine, setup[machine], option],
-            lots.limit[row, item] + np.int64(mean_over(lots, row, period, last_demand, item, 1)),
-        )
-        if after <= now:
-            continue
-        mean = mean_over(lots, row, period, last_demand, item, window)
-        spread = spread_over(lots, row, item, window, mean)
-        short, short_after = expected_shortage(now, mean, spread), expected_shortage(after, mean, spread)
-        saved = (short - short_after) * lots.shortage[row, item]
-        saved -= (after - now - (short - short_after)) * lots.holding[row, item] * window
-        saved -= parameters[1] * lots.changeover[row, machine, setup[machine], option]
-        saved *= factors[item]
-        if saved > best_saved:
-            best, best_saved = np.int64(option), saved
+        if is_legal(lots, row, setup, stock, choice, machine, option):
+            saved = saving(
+                lots, row, setup, stock, period, last_demand, factors, machine, option, parameters[0], parameters[1]
+            )
+            if saved > best_saved:
+                best, best_saved = np.int64(option), saved
     return best
+
+
+@kernel
+def saving(lots, row, setup, stock, period, last_demand, factors, machine, option, window, setup_share):
+    """Return what making an item now saves: the expected shortage within `window` periods, less the holding of what is
+    then left, less `setup_share` times the set-up cost; 0 if it adds nothing to stock.
+    """
+    window = np.int64(window)
+    if not lots.sizes[row, ENDLESS]:
+        window = min(window, lots.sizes[row, PERIODS] - period)
+    item = option - 1
+    now = stock[item]
+    after = min(
+        now + lots.output[row, machine, setup[machine], option],
+        lots.limit[row, item] + np.int64(mean_over(lots, row, period, last_demand, item, 1)),
+    )
+    if after <= now:
+        return 0.0
+    mean = mean_over(lots, row, period, last_demand, item, window)
+    spread = spread_over(lots, row, item, window, mean)
+    short, short_after = expected_shortage(now, mean, spread), expected_shortage(after, mean, spread)
+    saved = (short - short_after) * lots.shortage[row, item]
+    saved -= (after - now - (short - short_after)) * lots.holding[row, item] * window
+    saved -= setup_share * lots.changeover[row, machine, setup[machine], option]
+    return saved * factors[item]
 
 
 @kernel

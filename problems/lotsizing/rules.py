@@ -69,7 +69,8 @@ def _covers(instance: LotSizing) -> np.ndarray:
 
 
 def _window_and_share(instance: LotSizing) -> np.ndarray:
-    return _searched(instance, "greedy", (WINDOWS, SETUP_SHARES), (4.0, 0.5), codes.GREEDY)
+    first = (codes.GREEDY_WINDOW, codes.GREEDY_SETUP_SHARE)
+    return _searched(instance, "greedy", (WINDOWS, SETUP_SHARES), first, codes.GREEDY)
 
 
 def _searched(
