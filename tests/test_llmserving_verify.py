@@ -20,6 +20,7 @@ from orl.problems.llmserving.instance import KINDS, CostModel, Requests, Serving
 from orl.problems.llmserving.metrics import metrics
 from orl.problems.llmserving.plot import draw_log, plot
 from orl.problems.llmserving.process import ServingProcess
+from orl.problems.llmserving.replay_memory import Copies, Memory, Priorities
 from orl.problems.llmserving.rules import RULES
 from orl.problems.llmserving.scenario import sample
 from orl.problems.llmserving.trace import chrome_trace, requests_csv, requests_table, trace_json
@@ -119,9 +120,67 @@ PIPELINED_EVENTS = """
 """
 
 
+# Twelve blocks in areas of 4, a second a stretch. The first request lies in 0 1 2, 3 and 8 9, the other in 4 5 6, 7 and
+# 10 11: at time 4 nothing is left, and its six blocks are copied out in two stretches. The first takes 10, next to its
+# 9, and ends at 7; 11 is the first in the queue then, so the other is copied into 8 9 10 11, and 4 5 of the next area.
+GROUPED = server([3, 3], [5, 5], blocks=12, block_group=4)
+GROUPED_EPOCHS = [(0, 0, 1), (1, 1, 2), (2, 2, 3), (3, 3, 4), (4, 6, 7), (7, 9, 10)]
+GROUPED_EVENTS = """
+    0 0 admit 0
+    0 1 admit 0
+    0 0 prefill 3
+    0 1 prefill 3
+    4 1 swap-out 6
+    5 0 finish 0
+    5 1 swap-in 6
+    6 1 finish 0
+"""
+# Blocks of two tokens, a second each: out 2 and in 2; the first is full, so then out only the second, and in 2.
+KEPT = server([3], [4], block_size=2, kv_reuse="preemptions")
+KEPT_EPOCHS = [(0, 0, 1), (1, 1, 1), (1, 5, 6), (6, 6, 6), (6, 9, 10), (10, 10, 11)]
+KEPT_EVENTS = """
+    0 0 admit 0
+    0 0 prefill 3
+    1 0 swap-out 3
+    2 0 swap-in 3
+    3 0 swap-out 4
+    4 0 swap-in 4
+    6 0 finish 0
+"""
+# The first turn's two blocks are copied out when it ends at 1, the second turn copies them in: 4 seconds to wait for.
+TURNS = server([4, 5], [1, 1], [0.0, 1.5], parent=[-1, 0], shared=[0, 4], block_size=2, kv_reuse="turns")
+TURNS_EPOCHS = [(0, 0, 1), (1, 1, 1), (1.5, 5.5, 6.5)]
+# Beside batches: out from 1 to 3, and in from 4, when the second turn arrives, to 6.
+LATE = server([4, 5], [1, 1], [0.0, 4.0], parent=[-1, 0], shared=[0, 4], block_size=2, kv_reuse="turns", overlap=True)
+LATE_EPOCHS = [(0, 0, 1), (1, 1, 1), (3, 3, 3), (4, 4, 4), (6, 6, 7)]
+LATE_EVENTS = """
+    0 0 admit 0
+    0 0 prefill 4
+    1 0 finish 0
+    3 1 admit 4
+    4 1 prefill 1
+    5 1 finish 0
+"""
+# The same, but the second turn joins the batch, which is empty without it, at once, and the batch waits.
+JOINED = replace(LATE, settings=replace(LATE.settings, overlap_from=1))
+JOINED_EPOCHS = [(0, 0, 1), (1, 1, 1), (3, 3, 3), (4, 6, 7)]
+JOINED_EVENTS = LATE_EVENTS.replace("4 1 prefill", "3 1 prefill").replace("5 1 finish", "4 1 finish")
+# As the second turn arrives at 1.5 the copy out goes on until 3: it computes all of its prompt, and its own two full
+# blocks are copied out when it ends.
+EARLY = replace(TURNS, settings=replace(TURNS.settings, overlap=True))
+EARLY_EPOCHS = [(0, 0, 1), (1, 1, 1), (1.5, 1.5, 2.5)]
+EARLY_EVENTS = CACHED_EVENTS.replace("2 1 admit 4", "2 1 admit 0").replace("2 1 prefill 1", "2 1 prefill 5")
+
+
 @pytest.mark.parametrize(
     ("instance", "epochs", "events", "cost"),
     [
+        (GROUPED, GROUPED_EPOCHS, GROUPED_EVENTS, 17.0),
+        (KEPT, KEPT_EPOCHS, KEPT_EVENTS, 11.0),
+        (TURNS, TURNS_EPOCHS, CACHED_EVENTS, 6.0),
+        (LATE, LATE_EPOCHS, LATE_EVENTS, 4.0),
+        (JOINED, JOINED_EPOCHS, JOINED_EVENTS, 4.0),
+        (EARLY, EARLY_EPOCHS, EARLY_EVENTS, 2.0),
         (TWO, TWO_EPOCHS, TWO_EVENTS, 5.0),
         (TIGHT, TIGHT_EPOCHS, TIGHT_EVENTS, 10.0),
         (TIGHT, SWAP_EPOCHS, SWAP_EVENTS, 25.0),
@@ -206,6 +265,22 @@ BROKEN = [
      TWO_EVENTS, ("", "")),
     ("start", "epoch 2: the batch starts at 2, 7 would be right", TIGHT, [*SWAP_EPOCHS[:2], (2, 2, 3), (3, 3, 4),
      (4, 9, 10), (10, 10, 11)], SWAP_EVENTS, ("", "")),
+    ("start", "epoch 4: the batch starts at 10, 6 would be right", GROUPED, [*GROUPED_EPOCHS[:4], (4, 10, 11),
+     (11, 13, 14)], GROUPED_EVENTS, ("", "")),  # a second a block
+    ("start", "epoch 5: the batch starts at 8, 9 would be right", GROUPED, [*GROUPED_EPOCHS[:5], (7, 8, 9)],
+     GROUPED_EVENTS, ("", "")),  # in one stretch
+    ("start", "epoch 4: the batch starts at 10, 9 would be right", KEPT, [*KEPT_EPOCHS[:4], (6, 10, 11), (11, 11, 12)],
+     KEPT_EVENTS, ("", "")),  # both blocks out again
+    ("start", "epoch 2: the batch starts at 3.5, 5.5 would be right", TURNS, [*TURNS_EPOCHS[:2], (1.5, 3.5, 4.5)],
+     CACHED_EVENTS, ("", "")),  # nothing copied out
+    ("start", "epoch 3: the batch starts at 4, 6 would be right", JOINED, [*JOINED_EPOCHS[:3], (4, 4, 5)],
+     JOINED_EVENTS, ("", "")),
+    ("prefix", "epoch 2, request 1: 0 tokens found in the prefix cache or copied in, there are 4", TURNS, TURNS_EPOCHS,
+     CACHED_EVENTS, ("2 1 admit 4", "2 1 admit 0")),
+    ("prefix", "epoch 2, request 1: 4 tokens found in the prefix cache, there are 0", EARLY, EARLY_EPOCHS, EARLY_EVENTS,
+     ("2 1 admit 0", "2 1 admit 4")),
+    ("touched", "epoch 3, request 1: recompute of a request that was touched in this epoch", JOINED, JOINED_EPOCHS,
+     JOINED_EVENTS, ("3 1 admit 4", "3 1 admit 4\n    3 1 recompute 4")),
     ("start", "epoch 1: the batch is empty and starts at 1.2", CACHED, [(0, 0, 1), (1, 1.2, 1.2), (1.5, 1.5, 2.5)],
      CACHED_EVENTS, ("", "")),
     ("duration", "epoch 2: the batch of 1 tokens, 1 requests takes 0.5, the cost model says 1", TWO,
@@ -256,7 +331,12 @@ def test_a_log_of_nonsense_has_at_most_twenty_violations():
         epoch = np.sort(rng.integers(0, 7, size=60))
         events = np.stack([epoch, rng.integers(2, size=60), rng.integers(6, size=60), rng.integers(8, size=60)], axis=1)
         times = np.array(TIGHT_EPOCHS, dtype=float).T
-        for instance in (TIGHT, replace(BESIDE, settings=replace(BESIDE.settings, enable_prefix_caching=True))):
+        cached = {"enable_prefix_caching": True}
+        reused = {**cached, "kv_reuse": "turns", "block_group": 4, "overlap_from": 1}
+        for instance in (
+            TIGHT,
+            *(replace(BESIDE, settings=replace(BESIDE.settings, **more)) for more in (cached, reused)),
+        ):
             report = verify(instance, NONE, ServingLog(*times, events))
             assert 0 < len(report.violations) <= 20
 
@@ -302,6 +382,64 @@ def test_what_preemption_costs_on_paper():
     assert metrics(CACHED, NONE, made(CACHED_EPOCHS, CACHED_EVENTS))["hit_tokens"] == 4
 
 
+@pytest.mark.parametrize(
+    ("instance", "epochs", "events", "copies", "blocks", "tokens", "stalled"),
+    [
+        (GROUPED, GROUPED_EPOCHS, GROUPED_EVENTS, 4, 12, 0, 4 / 10),
+        (KEPT, KEPT_EPOCHS, KEPT_EVENTS, 7, 7, 0, 7 / 11),
+        (TURNS, TURNS_EPOCHS, CACHED_EVENTS, 4, 4, 4, 4 / 6.5),
+        (LATE, LATE_EPOCHS, LATE_EVENTS, 4, 4, 4, 2 / 7),  # nobody is there from 1 to 3
+        (JOINED, JOINED_EPOCHS, JOINED_EVENTS, 4, 4, 4, 2 / 7),
+        (EARLY, EARLY_EPOCHS, EARLY_EVENTS, 4, 4, 0, 0),
+    ],
+)
+def test_what_copies_cost_on_paper(instance, epochs, events, copies, blocks, tokens, stalled):
+    seen = metrics(instance, NONE, made(epochs, events))
+    assert (seen["copies"], seen["swapped_bytes"], seen["blocks_per_copy"]) == (copies, 1000 * blocks, blocks / copies)
+    assert (seen["copied_in_tokens"], seen["hit_tokens"]) == (tokens, 0)
+    assert seen["stalled_share"] == pytest.approx(stalled)
+
+
+def test_the_least_urgent_gives_up_its_copies_first():
+    given = np.array([0, 5, 5, 9])
+    copies = Copies(Priorities(TWO, given, np.zeros(4), 0))
+    for request, blocks in enumerate((3, 2, 2, 0)):
+        copies.keep(request, blocks)
+    copies.give_up(4)
+    assert [copies.of(request) for request in range(4)] == [3, 0, 1, 0] and copies.total == 4
+    copies.give_up(2)
+    assert [copies.of(request) for request in range(4)] == [2, 0, 0, 0]
+
+
+@pytest.mark.parametrize("group", [2, 8, 64])
+def test_the_next_block_is_the_one_that_the_statement_says(group):
+    """The areas that a memory keeps account of are those found by looking at every block."""
+    rng, count = np.random.default_rng(group), 45
+    memory = Memory(server([1] * 6, [1] * 6, blocks=count, block_group=group), [-1] * 6, [0] * 6)
+    queue, held = list(range(count)), [[] for _ in range(6)]
+    for _ in range(400):
+        request = int(rng.integers(6))
+        if rng.random() < 0.2 or not queue:
+            memory.release(request)
+            queue += reversed(held[request])
+            held[request] = []
+            continue
+        after = held[request][-1] + 1 if held[request] else 0
+        if after % group == 0 or after not in queue:
+            areas = [(size, start) for size in 2 ** np.arange(group.bit_length()) for start in range(0, count, size)
+                     if set(range(start, start + size)) <= set(queue)]  # fmt: skip
+            largest = max(size for size, _ in areas)
+            starts = [start for size, start in areas if size == largest]
+            after = min(starts, key=lambda start: min(queue.index(start + place) for place in range(largest)))
+        memory.take(request, 1)
+        queue.remove(after)
+        held[request].append(after)
+        assert memory._held[request] == held[request]
+        pieces = [place for place, block in enumerate(held[request])
+                  if place == 0 or block % group == 0 or block != held[request][place - 1] + 1]  # fmt: skip
+        assert memory.stretches(request, 0, len(held[request])) == len(pieces)
+
+
 def test_clients_that_wait_are_compared_while_both_do():
     """One seat; both clients wait from 0 to 1, one of them to 2; by then the first was served 2 + 2 more."""
     one = server([2, 2, 2], [1, 1, 1], client=[0, 0, 1], max_num_seqs=1)
@@ -325,6 +463,7 @@ ALL = [
     (TIGHT, SWAP_EPOCHS, SWAP_EVENTS),
     (BESIDE, BESIDE_EPOCHS, BESIDE_EVENTS),
     (PIPELINED, PIPELINED_EPOCHS, PIPELINED_EVENTS),
+    (JOINED, JOINED_EPOCHS, JOINED_EVENTS),
 ]
 
 

@@ -125,12 +125,14 @@ MODELS = {
         ModelShape("llama-2-13b", 40, 5120, 40, 40, 128, 13824, 32000),
         ModelShape("llama-3.1-70b", 80, 8192, 64, 8, 128, 28672, 128256),
         ModelShape("qwen3-32b", 64, 5120, 64, 8, 128, 25600, 151936, has_head_norm=True),
+        ModelShape("qwen2.5-32b", 64, 5120, 40, 8, 128, 27648, 152064, has_bias=True),
         ModelShape("qwen2.5-7b", 28, 3584, 28, 4, 128, 18944, 152064, has_bias=True),
         ModelShape("mistral-7b", 32, 4096, 32, 8, 128, 14336, 32000),
     )
 }
 GPUS = {
     "rtx4090": Gpu(24, 1008, 165),
+    "a10": Gpu(24, 600, 125),
     "a10g": Gpu(24, 600, 70),
     "a100-40g": Gpu(40, 1555, 312),
     "a100-80g": Gpu(80, 2039, 312),

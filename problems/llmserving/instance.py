@@ -11,6 +11,7 @@ import numpy as np
 from orl.errors import InputError
 
 MAX_TOKENS = 2**24  # of one request
+MAX_GROUP = 1024  # blocks
 ADMIT, RECOMPUTE, SWAP_OUT, SWAP_IN, PREFILL, FINISH = range(6)
 KINDS = ("admit", "recompute", "swap-out", "swap-in", "prefill", "finish")
 
@@ -58,9 +59,19 @@ class ServingSettings:
     victim : 'last', 'latest', 'largest' or 'smallest'
         Whom they preempt: the last in their own order, the latest to arrive, the one with most or with fewest blocks.
     pcie_gbs, copy_us : float
-        Bandwidth of a transfer in GB/s each way, and what starting each copy costs, in microseconds.
+        Bandwidth of a transfer in GB/s each way (inf: bytes take no time), and what starting each copy costs, in
+        microseconds.
     overlap : bool
         Transfers go on while batches are computed; else batches wait for them.
+    overlap_from : int >= 0
+        With overlap: the next batch waits for a copy in, and computes its request, too, while it has fewer requests
+        than this without; 0: it never waits.
+    block_group : int
+        1: a copy moves one block. More, a power of two: blocks of a request are laid side by side in groups of so many
+        where that can be, and a copy moves what lies side by side.
+    kv_reuse : 'off', 'preemptions' or 'turns'
+        Whether copies on the CPU are kept, so that only what has changed is copied out again; turns: requests are
+        copied out when they finish, too, and those that go on from there (`parent`) copy in what they share.
     shared_prefix : 'random', 'latest', 'earliest' or 'none'
         Which earlier request holds a shared prefix where the file does not say; random: any that is long enough.
     priorities : 'file', 'random' or 'markov'
@@ -102,6 +113,9 @@ class ServingSettings:
     pcie_gbs: float = 25.0
     copy_us: float = 10.0
     overlap: bool = False
+    overlap_from: int = 0
+    block_group: int = 1
+    kv_reuse: Literal["off", "preemptions", "turns"] = "off"
     shared_prefix: Literal["random", "latest", "earliest", "none"] = "random"
     priorities: Literal["file", "random", "markov"] = "file"
     priority_levels: int = 4
@@ -121,17 +135,21 @@ class ServingSettings:
         least = {
             "requests": 0, "rate": 0, "tensor_parallel_size": 1, "block_size": 1, "num_gpu_blocks_override": 0,
             "swap_space": 0, "max_num_seqs": 1, "max_num_batched_tokens": 1, "copy_us": 0, "priority_levels": 1,
-            "priority_frequency": 0, "priority_stay": 0, "prediction_noise": 0, "link_us": 0,
+            "priority_frequency": 0, "priority_stay": 0, "prediction_noise": 0, "link_us": 0, "overlap_from": 0,
         }  # fmt: skip
         for key, low in least.items():
             if not low <= getattr(self, key) < 2**31:
                 raise ValueError(f"{key} must be >= {low} and finite, got {getattr(self, key)}.")
-        for key in ("pcie_gbs", "link_gbs", "slo_ttft_s", "slo_tpot_s", "gpu_memory_utilization"):
+        if self.pcie_gbs != float("inf") and not 0 < self.pcie_gbs < 2**31:
+            raise ValueError(f"pcie_gbs must be > 0, or inf, got {self.pcie_gbs}.")
+        for key in ("link_gbs", "slo_ttft_s", "slo_tpot_s", "gpu_memory_utilization"):
             if not 0 < getattr(self, key) < 2**31:
                 raise ValueError(f"{key} must be > 0 and finite, got {getattr(self, key)}.")
         for key in ("gpu_memory_utilization", "priority_frequency", "priority_stay"):
             if getattr(self, key) > 1:
                 raise ValueError(f"{key} must be at most 1, got {getattr(self, key)}.")
+        if not 1 <= self.block_group <= MAX_GROUP or self.block_group & (self.block_group - 1):
+            raise ValueError(f"block_group must be a power of two in 1..{MAX_GROUP}, got {self.block_group}.")
         if self.max_num_seqs > self.max_num_batched_tokens:
             raise ValueError(
                 f"max_num_seqs must not exceed max_num_batched_tokens, got {self.max_num_seqs} and "
@@ -389,11 +407,26 @@ class Serving:
         return 2 if self.settings.async_scheduling and not self.is_rounds else 1
 
     @property
-    def copy_s(self) -> float:
-        """Seconds that the transfer of one block takes."""
-        if self.is_rounds:
-            return 0.0
-        return self.pieces * self.settings.copy_us * 1e-6 + self.block_bytes / (self.settings.pcie_gbs * 1e9)
+    def block_group(self) -> int:
+        return 1 if self.is_rounds else self.settings.block_group
+
+    @property
+    def overlaps(self) -> bool:
+        return self.settings.overlap and not self.is_rounds
+
+    @property
+    def kv_reuse(self) -> str:
+        return "off" if self.is_rounds else self.settings.kv_reuse
+
+    @property
+    def start_s(self) -> float:
+        """Seconds that it takes to start copying blocks that lie side by side, however many."""
+        return 0.0 if self.is_rounds else self.pieces * self.settings.copy_us * 1e-6
+
+    @property
+    def block_s(self) -> float:
+        """Seconds that a block's bytes take."""
+        return 0.0 if self.is_rounds else self.block_bytes / (self.settings.pcie_gbs * 1e9)
 
     @property
     def priority_every(self) -> int:
@@ -425,9 +458,9 @@ class ServingLog:
     start, end : float ndarray (num_epochs,)
         When its batch was computed; both are `decided` where there was none.
     events : int ndarray (num_events, 4)
-        Epoch, request, kind (`KINDS`), and a number: tokens found in the prefix cache (admit), tokens computed
-        (prefill: whatever is not one decoded token; recompute, swap-out, swap-in: what the request had computed),
-        0 (finish: its epoch is the first whose decisions know of it). In the order in which they took place.
+        Epoch, request, kind (`KINDS`), and a number: tokens found in the prefix cache or copied in (admit), tokens
+        computed (prefill: whatever is not one decoded token; recompute, swap-out, swap-in: what the request had
+        computed), 0 (finish: its epoch is the first whose decisions know of it). In the order in which they took place.
     """
 
     decided: np.ndarray

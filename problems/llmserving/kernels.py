@@ -32,8 +32,10 @@ from .kernels_codes import (
 from .kernels_layout import at_env
 from .kernels_moves import (
     act,
+    copy_out,
     into_queue,
     is_legal,
+    keep_copies,
     leave_seat,
     lift,
     next_transfer,
@@ -59,7 +61,7 @@ def mixed(key, a, b):
 def draw_priority(s, w, request, is_new):
     """Give a request the priority of the present update."""
     update = s.num[codes.UPDATES]
-    stays = mixed(w.key[0], np.uint64(request), np.uint64(2 * update + 1)) < w.times[1]
+    stays = mixed(w.key[0], np.uint64(request), np.uint64(2 * update + 1)) < w.times[codes.STAY]
     if w.sizes[codes.PRIORITY_KIND] == codes.BY_MARKOV and not is_new and stays:
         return
     level = mixed(w.key[0], np.uint64(request), np.uint64(2 * update)) * w.sizes[codes.PRIORITY_LEVELS]
@@ -86,14 +88,26 @@ def arrive(s, w):
 @kernel
 def finish(s, w, request):
     """Let a request leave, from wherever it is."""
-    if s.request[request, codes.STATUS] == RUNNING:
+    status, kept = s.request[request, codes.STATUS], s.request[request, codes.KEPT]
+    full = s.request[request, codes.COMPUTED] // w.sizes[codes.BLOCK_SIZE]
+    if w.sizes[codes.REUSE] != codes.OF_TURNS:
+        full = 0
+    s.request[request, codes.STATUS] = FINISHED
+    if status == RUNNING:
         leave_seat(s, request)
+        if full > s.num[codes.CPU_FREE]:
+            full = 0
+        keep_copies(s, w, request, full)
+        copy_out(s, w, request, min(kept, full), full, False)
     else:
         out_of_queue(s, w, request)
         s.num[codes.CPU_FREE] += s.request[request, codes.ON_CPU]
+        if s.request[request, codes.ON_CPU] > 0 and s.ready[request] <= s.clock[NOW]:
+            keep_copies(s, w, request, full)
         s.request[request, codes.ON_CPU] = 0
-    release(s, w, request)
-    s.request[request, codes.STATUS] = FINISHED
+        if s.request[request, codes.HELD] > 0:  # its copy goes on, of what is nobody's any more
+            s.num[codes.OUTBOUND] -= s.request[request, codes.HELD]
+            release(s, w, request)
     s.num[UNFINISHED] -= 1
     s.clock[WEIGHT] -= w.real[request, codes.WEIGHT_OF]
     write_event(s, request, codes.FINISH, 0)
@@ -106,6 +120,7 @@ def end_copies(s, w):
     for place in range(s.num[codes.LEAVING]):
         request = s.leaving[place]
         if s.ready[request] <= s.clock[NOW]:
+            s.num[codes.OUTBOUND] -= s.request[request, codes.HELD]
             release(s, w, request)
         else:
             s.leaving[count] = request
@@ -143,8 +158,8 @@ def start_batch(s, w):
     s.epochs[epoch, 2] = now
     if s.num[PLANNED] == 0:
         return
-    start = max(now, s.clock[GPU_FREE]) + s.clock[STALL]
-    s.clock[STALL] = 0.0
+    start = max(now, s.clock[GPU_FREE], s.clock[codes.WAITS_FOR]) + s.clock[STALL]
+    s.clock[STALL], s.clock[codes.WAITS_FOR] = 0.0, 0.0
     end = start + batch_time(s, w)
     s.clock[GPU_FREE] = end
     s.epochs[epoch, 1] = start

@@ -22,7 +22,7 @@ class Work(NamedTuple):
     """Instances and what scenarios bring."""
 
     sizes: np.ndarray  # (E, SIZES_WIDTH) whole numbers
-    times: np.ndarray  # (E, 2): seconds of copying a block, the probability that a drawn priority stays
+    times: np.ndarray  # (E, TIMES_WIDTH)
     key: np.ndarray  # (E, 1) uint64, of drawn priorities
     request: np.ndarray  # (E, N, GIVEN_WIDTH) whole numbers
     real: np.ndarray  # (E, N, REAL_WIDTH)
@@ -52,6 +52,8 @@ class States(NamedTuple):
     blocks: (
         np.ndarray
     )  # (E, K + 1, BLOCK_WIDTH): content, holders, neighbours in the ring of free blocks; K: its anchor
+    areas: np.ndarray  # (E, 2 x the next power of two of K): free blocks below each node of a binary tree over blocks
+    levels: np.ndarray  # (E, NUM_LEVELS): nodes of each level below which all are free, up to the size of a group
     epochs: np.ndarray  # (E, epochs, 3): decided, start, end
     events: np.ndarray  # (E, events, 4)
 
@@ -86,6 +88,8 @@ def at_env(work, states, env):
         states.clients[env],
         states.contents[env],
         states.blocks[env],
+        states.areas[env],
+        states.levels[env],
         states.epochs[env],
         states.events[env],
     )

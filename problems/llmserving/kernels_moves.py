@@ -10,7 +10,7 @@ from __future__ import annotations
 from orl.jit import kernel
 
 from . import kernels_codes as codes
-from .kernels_blocks import found, release, share, take
+from .kernels_blocks import found, release, share, stretches_of, take
 from .kernels_codes import (
     BLOCK_SIZE,
     BUDGET,
@@ -63,12 +63,15 @@ def put_in_batch(s, place, request, tokens, is_decode):
 
 @kernel
 def plan(s, w):
-    """Write the batch: who gets how many tokens, the blocks that it needs, the tokens of the budget that it leaves."""
-    size, left, need, count = w.sizes[BLOCK_SIZE], w.sizes[BUDGET], 0, 0
+    """Write the batch: who gets how many tokens, the blocks that it needs, the tokens of the budget that it leaves; and
+    the blocks that those who are copied in will need for a token.
+    """
+    size, left, need, pending, count = w.sizes[BLOCK_SIZE], w.sizes[BUDGET], 0, 0, 0
     others = 0
     for seat in range(s.num[NUM_RUNNING]):
         request = s.seats[seat, codes.SEATED]
         if s.ready[request] > s.clock[NOW]:
+            pending += blocks_for(s.request[request, codes.COMPUTED] + 1, size) - s.request[request, codes.HELD]
             continue
         done, known = s.request[request, codes.COMPUTED], known_tokens(s, w, request)
         prompt, output = w.request[request, codes.PROMPT], w.request[request, codes.OUTPUT]
@@ -102,7 +105,14 @@ def plan(s, w):
             need += blocks_for(done + tokens, size) - s.request[request, codes.HELD]
     s.num[PLANNED] = count
     s.num[NEED] = need
+    s.num[codes.PENDING] = pending
     s.num[LEFT] = left
+
+
+@kernel
+def room(s):
+    """Return the blocks that somebody who comes may have."""
+    return s.num[FREE] - s.num[NEED] - s.num[codes.PENDING]
 
 
 @kernel
@@ -116,13 +126,13 @@ def can_admit(s, w, request):
     ):
         return False
     size, known = w.sizes[BLOCK_SIZE], w.request[request, codes.PROMPT] + s.request[request, codes.GENERATED]
-    room = s.num[FREE] - s.num[NEED]
-    if room <= 0:
+    spare = room(s)
+    if spare <= 0:
         return False
     count, unheld = found(s, w, request)
     if not w.sizes[codes.RESERVES_ALL]:
-        known = min(known, count * size + s.num[LEFT])
-    return blocks_for(known, size) - count + unheld <= room
+        known = min(known, max(count, copies_for(s, w, request)) * size + s.num[LEFT])
+    return blocks_for(known, size) - count + unheld <= spare
 
 
 @kernel
@@ -135,7 +145,7 @@ def can_swap_in(s, w, request):
         and s.request[request, codes.TOUCHED] != s.num[EPOCH]
         and s.ready[request] <= s.clock[NOW]
         and s.request[request, codes.HELD] == 0
-        and blocks_for(s.request[request, codes.COMPUTED] + 1, w.sizes[BLOCK_SIZE]) <= s.num[FREE] - s.num[NEED]
+        and blocks_for(s.request[request, codes.COMPUTED] + 1, w.sizes[BLOCK_SIZE]) <= room(s)
     )
 
 
@@ -233,9 +243,76 @@ def leave_seat(s, request):
 
 
 @kernel
-def copy_time(w, blocks):
-    """Return how long the transfer of so many blocks takes."""
-    return blocks * w.times[0]
+def copy_time(w, stretches, blocks):
+    """Return how long the transfer of so many blocks takes that lie in so many stretches."""
+    return stretches * w.times[codes.START_S] + blocks * w.times[codes.BLOCK_S]
+
+
+@kernel
+def copy_in(s, w, request, first):
+    """Copy the blocks of a request from a place on from the CPU."""
+    held = s.request[request, codes.HELD]
+    seconds = copy_time(w, stretches_of(s, w, request, first, held), held - first)
+    if not w.sizes[codes.IS_OVERLAPPED] or seconds == 0:
+        s.clock[codes.STALL] += seconds
+        return
+    s.clock[codes.IN_FREE] = max(s.clock[NOW], s.clock[codes.IN_FREE]) + seconds
+    if s.num[PLANNED] < w.sizes[codes.OVERLAP_FROM]:
+        s.clock[codes.WAITS_FOR] = max(s.clock[codes.WAITS_FOR], s.clock[codes.IN_FREE])
+    else:
+        s.ready[request] = s.clock[codes.IN_FREE]
+
+
+@kernel
+def copy_out(s, w, request, first, end, is_urgent):
+    """Copy the blocks of a request from one place to before another to the CPU, and release all that it holds: then or,
+    if it is urgent, at once, and the next batch waits.
+    """
+    seconds = copy_time(w, stretches_of(s, w, request, first, end), end - first)
+    if w.sizes[codes.IS_OVERLAPPED] and seconds > 0:
+        s.clock[codes.OUT_FREE] = max(end_of_flights(s), s.clock[codes.OUT_FREE]) + seconds
+        s.ready[request] = s.clock[codes.OUT_FREE]
+        s.leaving[s.num[codes.LEAVING]] = request
+        s.num[codes.LEAVING] += 1
+        if is_urgent:
+            s.clock[codes.WAITS_FOR] = max(s.clock[codes.WAITS_FOR], s.clock[codes.OUT_FREE])
+            release(s, w, request)
+        s.num[codes.OUTBOUND] += s.request[request, codes.HELD]
+    else:
+        s.clock[codes.STALL] += seconds
+        release(s, w, request)
+
+
+@kernel
+def keep_copies(s, w, request, count):
+    """Note how many leading blocks of a request have a copy on the CPU; give up copies if there are too many now."""
+    s.num[codes.COPIES] += count - s.request[request, codes.KEPT]
+    s.request[request, codes.KEPT] = count
+    while s.num[codes.COPIES] > s.num[CPU_FREE]:
+        last = -1
+        for other in range(s.num[codes.ARRIVED]):
+            if s.request[other, codes.KEPT] > 0 and (
+                last < 0 or s.request[other, codes.PRIORITY] > s.request[last, codes.PRIORITY]
+            ):
+                last = other
+        fewer = min(s.request[last, codes.KEPT], s.num[codes.COPIES] - s.num[CPU_FREE])
+        s.request[last, codes.KEPT] -= fewer
+        s.num[codes.COPIES] -= fewer
+
+
+@kernel
+def copies_for(s, w, request):
+    """Return how many leading blocks of a waiting request the request that it goes on from has left on the CPU."""
+    parent, size = w.request[request, codes.PARENT], w.sizes[BLOCK_SIZE]
+    if (
+        w.sizes[codes.REUSE] != codes.OF_TURNS
+        or parent < 0
+        or s.request[parent, codes.STATUS] != codes.FINISHED
+        or s.ready[parent] > s.clock[NOW]
+    ):
+        return 0
+    most = (w.request[request, codes.PROMPT] + s.request[request, codes.GENERATED] - 1) // size
+    return min(s.request[parent, codes.KEPT], w.request[request, codes.SHARED] // size, most)
 
 
 @kernel
@@ -246,10 +323,19 @@ def end_of_flights(s):
 
 @kernel
 def admit(s, w, request):
-    """Let a waiting request run; it holds what it finds in the prefix cache."""
+    """Let a waiting request run; it holds what it finds in the prefix cache and, beyond that, on the CPU."""
     count, _ = found(s, w, request)
     share(s, w, request, count)
-    s.request[request, codes.COMPUTED] = count * w.sizes[BLOCK_SIZE]
+    copies = copies_for(s, w, request)
+    if copies > 0:
+        keep_copies(s, w, w.request[request, codes.PARENT], 0)
+        keep_copies(s, w, request, copies)
+    if copies > count:
+        while s.request[request, codes.HELD] < copies:
+            take(s, w, request)
+        s.request[request, codes.FILLED] = copies  # what came back is not known
+        copy_in(s, w, request, count)
+    s.request[request, codes.COMPUTED] = max(count, copies) * w.sizes[BLOCK_SIZE]
     s.request[request, codes.STATUS] = RUNNING
     s.seats[s.num[NUM_RUNNING], codes.SEATED] = request
     s.num[NUM_RUNNING] += 1
@@ -269,18 +355,15 @@ def swap_in(s, w, request):
         take(s, w, request)
     s.request[request, codes.ON_CPU] = 0
     s.num[CPU_FREE] += blocks
-    s.request[request, codes.FILLED] = (
-        s.request[request, codes.COMPUTED] // w.sizes[BLOCK_SIZE]
-    )  # what came back is not known
+    full = s.request[request, codes.COMPUTED] // w.sizes[BLOCK_SIZE]
+    s.request[request, codes.FILLED] = full  # what came back is not known
+    if w.sizes[codes.REUSE] != codes.NO_REUSE:
+        keep_copies(s, w, request, full)  # the block that is not full will change
     s.request[request, codes.STATUS] = RUNNING
     s.seats[s.num[NUM_RUNNING], codes.SEATED] = request
     s.num[NUM_RUNNING] += 1
     out_of_queue(s, w, request)
-    if w.sizes[codes.IS_OVERLAPPED]:
-        s.clock[codes.IN_FREE] = max(s.clock[NOW], s.clock[codes.IN_FREE]) + copy_time(w, blocks)
-        s.ready[request] = s.clock[codes.IN_FREE]
-    else:
-        s.clock[codes.STALL] += copy_time(w, blocks)
+    copy_in(s, w, request, 0)
     write_event(s, request, codes.SWAP_IN, s.request[request, codes.COMPUTED])
 
 
@@ -290,6 +373,7 @@ def recompute(s, w, request):
     write_event(s, request, codes.RECOMPUTE, s.request[request, codes.COMPUTED])
     leave_seat(s, request)
     release(s, w, request)
+    keep_copies(s, w, request, 0)
     s.request[request, codes.COMPUTED] = 0
     s.request[request, codes.STATUS] = WAITING
     into_queue(s, w, request)
@@ -300,21 +384,16 @@ def recompute(s, w, request):
 def swap_out(s, w, request):
     """Preempt a request; its blocks go to the CPU."""
     write_event(s, request, codes.SWAP_OUT, s.request[request, codes.COMPUTED])
+    is_urgent = s.num[NEED] > s.num[FREE]
     leave_seat(s, request)
-    blocks = s.request[request, codes.HELD]
+    blocks, kept = s.request[request, codes.HELD], s.request[request, codes.KEPT]
     s.request[request, codes.ON_CPU] = blocks
     s.num[CPU_FREE] -= blocks
+    keep_copies(s, w, request, 0)  # they are a part of what it holds there now
     s.request[request, codes.STATUS] = SWAPPED
     into_queue(s, w, request)
     s.num[codes.PREEMPTED] += 1
-    if w.sizes[codes.IS_OVERLAPPED]:
-        s.clock[codes.OUT_FREE] = max(end_of_flights(s), s.clock[codes.OUT_FREE]) + copy_time(w, blocks)
-        s.ready[request] = s.clock[codes.OUT_FREE]
-        s.leaving[s.num[codes.LEAVING]] = request
-        s.num[codes.LEAVING] += 1
-    else:
-        s.clock[codes.STALL] += copy_time(w, blocks)
-        release(s, w, request)
+    copy_out(s, w, request, kept, blocks, is_urgent)
 
 
 @kernel

@@ -9,7 +9,7 @@ from orl.jit import kernel
 
 from . import kernels_codes as codes
 from .kernels_codes import BLOCK_SIZE, EPOCH, FREE, LEFT, MAX_SEQS, NEED, NUM_RUNNING, SWAPPED, WAITING
-from .kernels_moves import blocks_for, copy_time, is_legal, known_tokens
+from .kernels_moves import blocks_for, copy_time, is_legal, known_tokens, room
 from .kernels_time import bilinear, by_count
 
 
@@ -111,7 +111,9 @@ def preempt_action(s, w, legal, request, mode):
     if mode == codes.BY_CHEAPER:
         tokens = s.request[request, codes.COMPUTED]
         again = by_count(w.dense, tokens) + bilinear(w.chunk, w.past, w.prefill, float(tokens), 0.0)
-        is_swap = 2 * copy_time(w, s.request[request, codes.HELD]) < again
+        # There and back, as its blocks lie now, less the bytes of those that have a copy.
+        there = copy_time(w, s.request[request, codes.STRETCHES], s.request[request, codes.HELD])
+        is_swap = 2 * there - copy_time(w, 0, s.request[request, codes.KEPT]) < again
     if is_swap and can(s, w, legal, 2 + 2 * request):
         return 2 + 2 * request
     return 1 + 2 * request
@@ -125,19 +127,24 @@ def comes_before(s, w, request, other, order):
 
 
 @kernel
-def frees_enough(s, w, legal, request, order):
-    """Return whether preempting everybody after a request in the order would make room for it."""
-    size = w.sizes[BLOCK_SIZE]
-    room, seats = s.num[FREE] - s.num[NEED], w.sizes[MAX_SEQS] - s.num[NUM_RUNNING]
-    for seat in range(s.num[NUM_RUNNING]):
-        other = s.seats[seat, codes.SEATED]
-        if can_preempt(s, w, legal, other) and comes_before(s, w, request, other, order):
-            room += s.request[other, codes.HELD]
-            seats += 1
+def blocks_to_enter(s, w, request):
+    """Return the blocks that a waiting or swapped request needs to run, those that it may find not counted."""
     tokens = max(
         w.request[request, codes.PROMPT] + s.request[request, codes.GENERATED], s.request[request, codes.COMPUTED] + 1
     )
-    return seats > 0 and blocks_for(tokens, size) <= room
+    return blocks_for(tokens, w.sizes[BLOCK_SIZE])
+
+
+@kernel
+def frees_enough(s, w, legal, request, order):
+    """Return whether preempting everybody after a request in the order would make room for it."""
+    spare, seats = room(s), w.sizes[MAX_SEQS] - s.num[NUM_RUNNING]
+    for seat in range(s.num[NUM_RUNNING]):
+        other = s.seats[seat, codes.SEATED]
+        if can_preempt(s, w, legal, other) and comes_before(s, w, request, other, order):
+            spare += s.request[other, codes.HELD]
+            seats += 1
+    return seats > 0 and blocks_to_enter(s, w, request) <= spare
 
 
 @kernel
@@ -183,7 +190,7 @@ def choose(s, w, legal, parameters):
     # Nobody can be let in, whoever is first: there is no seat, or no block that is free.
     if trigger != codes.FOR_SEATS and s.num[NUM_RUNNING] >= w.sizes[MAX_SEQS]:
         return 0
-    if trigger == codes.ON_SHORTAGE and s.num[FREE] <= s.num[NEED]:
+    if trigger == codes.ON_SHORTAGE and room(s) <= 0:
         return 0
     request = first_in_queue(s, w, order)
     if request < 0:
@@ -197,7 +204,8 @@ def choose(s, w, legal, parameters):
         is_copied = s.request[request, codes.STATUS] == WAITING or (
             s.request[request, codes.HELD] == 0 and s.ready[request] <= s.clock[codes.NOW]
         )
-        if may and is_copied and frees_enough(s, w, legal, request, order):
+        is_on_its_way = has_seat and blocks_to_enter(s, w, request) <= room(s) + s.num[codes.OUTBOUND]
+        if may and is_copied and not is_on_its_way and frees_enough(s, w, legal, request, order):
             other = whom_to_preempt(s, w, legal, order, codes.THE_LAST)
             if other >= 0 and comes_before(s, w, request, other, order):
                 return preempt_action(s, w, legal, other, mode)

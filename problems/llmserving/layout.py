@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import kernels_codes as codes
-from .instance import Requests, Serving
+from .instance import MAX_GROUP, Requests, Serving
 from .kernels_layout import States, Work
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TABLES = ("dense", "sequence", "chunk", "past", "prefill", "count", "context", "decode")
 LOG_START = 256  # epochs, to begin with
+_REUSE = {"off": codes.NO_REUSE, "preemptions": codes.OF_PREEMPTIONS, "turns": codes.OF_TURNS}
 _PRIORITY_KINDS = {"file": codes.BY_FILE, "random": codes.BY_DRAW, "markov": codes.BY_MARKOV}
 
 
@@ -30,6 +31,11 @@ class Room:
     contents: int
     clients: int
     tables: tuple[tuple[int, ...], ...]
+
+    @property
+    def leaves(self) -> int:
+        """The least power of two that is no less than the number of blocks."""
+        return 1 << max(self.blocks - 1, 0).bit_length()
 
     @staticmethod
     def of(instances: Iterable[Serving]) -> Room:
@@ -61,7 +67,7 @@ class Room:
         tables = {name: np.zeros((envs, *shape)) for name, shape in zip(TABLES, self.tables, strict=True)}
         return Work(
             sizes=np.zeros((envs, codes.SIZES_WIDTH), dtype=np.int64),
-            times=np.zeros((envs, 2)),
+            times=np.zeros((envs, codes.TIMES_WIDTH)),
             key=np.zeros((envs, 1), dtype=np.uint64),
             request=np.zeros((envs, self.requests, codes.GIVEN_WIDTH), dtype=np.int64),
             real=np.zeros((envs, self.requests, codes.REAL_WIDTH)),
@@ -83,6 +89,8 @@ class Room:
             clients=np.zeros((envs, self.clients, codes.CLIENT_WIDTH)),
             contents=np.zeros((envs, self.contents, codes.CONTENT_WIDTH), dtype=small),
             blocks=np.zeros((envs, self.blocks + 1, codes.BLOCK_WIDTH), dtype=small),
+            areas=np.zeros((envs, 2 * self.leaves), dtype=small),
+            levels=np.zeros((envs, MAX_GROUP.bit_length()), dtype=small),
             epochs=np.zeros((envs, LOG_START, 3)),
             events=np.zeros((envs, 4 * self.seats + 2 * self.requests + 64, 4), dtype=whole),
         )
@@ -99,12 +107,13 @@ def lay_out(work: Work, env: int, one: Serving, realised: Realised) -> None:
     sizes[codes.IS_CHUNKED] = settings.enable_chunked_prefill
     sizes[codes.IS_CACHING] = settings.enable_prefix_caching
     sizes[codes.RESERVES_ALL] = settings.scheduler_reserve_full_isl
-    sizes[codes.IS_OVERLAPPED] = settings.overlap and not one.is_rounds
+    sizes[codes.IS_OVERLAPPED], sizes[codes.OVERLAP_FROM] = one.overlaps, settings.overlap_from
+    sizes[codes.GROUP], sizes[codes.REUSE] = one.block_group, _REUSE[one.kv_reuse]
     sizes[codes.IS_ROUNDS] = one.is_rounds
     sizes[codes.PRIORITY_EVERY], sizes[codes.PRIORITY_LEVELS] = one.priority_every, settings.priority_levels
     sizes[codes.PRIORITY_KIND] = _PRIORITY_KINDS[settings.priorities]
     sizes[codes.NUM_CLIENTS] = requests.num_clients
-    work.times[env] = one.copy_s, settings.priority_stay
+    work.times[env] = one.start_s, one.block_s, settings.priority_stay
     work.key[env] = realised.priority_key
     given, real = work.request[env], work.real[env]
     given[:], real[:] = 0, 0.0
@@ -138,6 +147,19 @@ def begin(states: States, env: int, one: Serving, realised: Realised) -> None:
     ring = np.arange(blocks + 1)
     states.blocks[env, : blocks + 1, codes.AFTER] = np.roll(ring, -1)
     states.blocks[env, : blocks + 1, codes.BEFORE] = np.roll(ring, 1)
+    if one.block_group > 1:
+        _count_areas(states.areas[env], states.levels[env], blocks, one.block_group)
+
+
+def _count_areas(areas: np.ndarray, levels: np.ndarray, blocks: int, group: int) -> None:
+    """Write the tree of free blocks where all are free."""
+    nodes = len(areas) // 2
+    areas[nodes : nodes + blocks] = 1
+    while nodes > 1:
+        areas[nodes // 2 : nodes] = areas[nodes : 2 * nodes].reshape(-1, 2).sum(axis=1)
+        nodes //= 2
+    for level in range(group.bit_length()):
+        levels[level] = blocks >> level
 
 
 def _needs(one: Serving) -> Room:

@@ -30,7 +30,7 @@ def metrics(instance: Serving, scenario: Scenarios, log: ServingLog) -> Mapping[
     | `ttft_mean`, ... | s | from a request's arrival to its first token |
     | `tpot_mean`, ... | s | from the first token to the last, a token after the first; requests of one token are left out |
     | `latency_mean`, ... | s | from arrival to the last token |
-    | `tbt_p99` | s | between two tokens of a request, of all such times |
+    | `tbt_p99`, `tbt_p999` | s | between two tokens of a request, of all such times |
     | `throughput_tokens_s`, `throughput_requests_s` | 1/s | output tokens and requests, from the first arrival to the end |
     | `goodput_requests_s` | 1/s | requests whose times to the first and to a further token are within the settings' slo |
     | `service_difference` | tokens | the largest, over epochs, of the difference in what two clients were served so far, prompt + 2 output tokens known, that both have requests in the system |
@@ -38,8 +38,11 @@ def metrics(instance: Serving, scenario: Scenarios, log: ServingLog) -> Mapping[
     | `vtc_bound` | tokens | what VTC guarantees for the latter where nobody is preempted |
     | `preemptions` | | |
     | `recomputed_tokens` | tokens | computed again |
-    | `swapped_bytes` | bytes | copied, out and in |
-    | `stalled_share` | share | of the time in which batches wait for transfers, or nothing can be computed until one ends |
+    | `swapped_bytes` | bytes | copied, out and in, at preemptions, finishes and admissions |
+    | `copies` | | stretches of blocks side by side that are copied, out and in |
+    | `blocks_per_copy` | blocks | their mean length |
+    | `copied_in_tokens` | tokens | copied in at admissions instead of being computed |
+    | `stalled_share` | share | of the time in which batches wait for transfers, or nothing can be computed until one ends, though there are requests |
     | `kv_use` | share | of the blocks that are held, mean over time |
     | `hit_tokens` | tokens | found in the prefix cache |
     """  # noqa: E501
@@ -58,9 +61,12 @@ def metrics(instance: Serving, scenario: Scenarios, log: ServingLog) -> Mapping[
         figures[f"{name}_mean"] = float(values.mean()) if values.size else 0.0
         for suffix, share in QUANTILES.items():
             figures[f"{name}_{suffix}"] = float(np.quantile(values, share)) if values.size else 0.0
+    between = time_between_tokens(replay)
+    blocks, copies = int(replay.blocks_swapped.sum()), int(replay.stretches_copied.sum())
     lengths, differences = np.diff(replay.epoch_time), service_differences(replay)
     return figures | {
-        "tbt_p99": _weighted_quantile(*time_between_tokens(replay), 0.99),
+        "tbt_p99": _weighted_quantile(*between, 0.99),
+        "tbt_p999": _weighted_quantile(*between, 0.999),
         "throughput_tokens_s": float(output.sum()) * a_second,
         "throughput_requests_s": len(output) * a_second,
         "goodput_requests_s": int(is_good.sum()) * a_second,
@@ -70,7 +76,10 @@ def metrics(instance: Serving, scenario: Scenarios, log: ServingLog) -> Mapping[
         * max(INPUT_WEIGHT * int(requests.prompt.max()), OUTPUT_WEIGHT * instance.num_blocks * instance.block_size),
         "preemptions": float(replay.preemptions.sum()),
         "recomputed_tokens": float(replay.recomputed.sum()),
-        "swapped_bytes": float(replay.blocks_swapped.sum()) * instance.block_bytes,
+        "swapped_bytes": float(blocks) * instance.block_bytes,
+        "copies": float(copies),
+        "blocks_per_copy": blocks / max(copies, 1),
+        "copied_in_tokens": float(replay.copied_in_tokens),
         "stalled_share": float(stalled(replay).sum()) * a_second,
         "kv_use": float((replay.used * lengths).sum() / (instance.num_blocks * lengths.sum()))
         if lengths.sum()
@@ -85,6 +94,7 @@ def stalled(replay: Replay) -> np.ndarray:
         np.searchsorted(replay.requests.arrival, replay.log.decided, side="right")
     ]
     is_waiting = np.isfinite(replay.next_copy) & (replay.next_copy <= following)
+    is_waiting &= replay.running + replay.waiting + replay.swapped > 0  # else what is copied out has finished
     if replay.instance.depth > 1:
         is_waiting[1:] &= replay.is_empty[:-1]  # no batch is under way
     return replay.stall + np.where(is_waiting, np.diff(replay.epoch_time), 0.0)

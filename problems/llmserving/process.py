@@ -29,6 +29,8 @@ _KNOWN = {
     "touched": codes.TOUCHED,
     "was_admitted": codes.WAS_ADMITTED,
     "priority": codes.PRIORITY,
+    "kept": codes.KEPT,
+    "stretches": codes.STRETCHES,
 }
 _UNSEEN = np.array([0, 0, 0, -1, 0, 0])
 _NO_MASK = np.zeros(0, dtype=bool)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Sequence
+from collections import defaultdict, deque
 
 import numpy as np
 
@@ -12,12 +11,12 @@ from orl.problem import Violation
 from orl.scenario import Scenarios
 
 from .instance import ADMIT, FINISH, KINDS, PREFILL, RECOMPUTE, SWAP_IN, Serving, ServingLog
+from .replay_memory import Copies, Memory, Priorities
 
 MAX_VIOLATIONS = 20
 WAITING, FILLING, DECODING, DONE, LOADING, SWAPPED, FINISHED = range(7)  # DONE: no token is left to compute
 STATES = ("waiting", "running", "running", "running", "running and not copied yet", "swapped", "finished")
 SLACK = 1e-9  # relative: points in time that differ by rounding alone
-_MANY = 2**26  # more than a request has blocks
 
 Calendar = defaultdict[int, list[tuple[int, int]]]  # by epoch: request, and the phase of its life that this is of
 
@@ -71,8 +70,8 @@ class Replay:
         Times; nan: never.
     admit_epoch, finish_epoch : int ndarray (num_requests,)
         Of the first admission, and of the end; -1: never.
-    preemptions, recomputed, blocks_swapped : int ndarray (num_requests,)
-        Of the latter two: tokens computed again, blocks copied either way.
+    preemptions, recomputed, blocks_swapped, stretches_copied : int ndarray (num_requests,)
+        Of the latter three: tokens computed again, blocks copied either way, and the stretches in which they lay.
     running, waiting, swapped, used, tokens : int ndarray (num_epochs,)
         Requests after the decisions of each epoch (those whose swap-in goes on are running), blocks of the GPU that are
         held when its batch is decided, tokens of the batch.
@@ -80,7 +79,7 @@ class Replay:
         Where there was no batch.
     has_preempted : bool ndarray (num_epochs,)
     stall : ndarray (num_epochs,)
-        Seconds that each batch has to wait for transfers.
+        Seconds that each batch has to wait for transfers, beyond the end of the one before it.
     next_copy : ndarray (num_epochs,)
         After empty batches, when the next transfer ends; inf otherwise.
     decodes, context, members : int ndarray (num_epochs,)
@@ -92,21 +91,24 @@ class Replay:
     lives : list of (request, state, time)
         Changes to 'queued', 'prefill', 'decode', 'swapped' and 'finished', in the order of the log. A decision may be
         earlier than the end of a batch that is under way.
-    hit_tokens : int
+    hit_tokens, copied_in_tokens : int
+        Found in the prefix cache; copied in at admissions.
     """
 
     def __init__(self, instance: Serving, scenario: Scenarios, log: ServingLog, slack: float = 0.0):
         from .scenario import realise
 
         self.instance, self.log, self._slack, self.has_close_ends = instance, log, slack, False
-        self.requests = requests = realise(instance, scenario).requests
+        realised = realise(instance, scenario)
+        self.requests = requests = realised.requests
         count, epochs = len(requests), len(log.decided)
         self.violations: list[Violation] = []
         self.lives: list[tuple[int, str, float]] = []
-        self.hit_tokens = 0
+        self.hit_tokens = self.copied_in_tokens = 0
         self.admitted, self.first_token, self.finish = np.full((3, count), np.nan)
         self.admit_epoch, self.finish_epoch = np.full((2, count), -1)
-        self.preemptions, self.recomputed, self.blocks_swapped = np.zeros((3, count), dtype=np.int64)
+        self.preemptions, self.recomputed = np.zeros((2, count), dtype=np.int64)
+        self.blocks_swapped, self.stretches_copied = np.zeros((2, count), dtype=np.int64)
         self.running, self.waiting, self.swapped, self.used, self.tokens = np.zeros((5, epochs), dtype=np.int64)
         self.stall, self.next_copy = np.zeros(epochs), np.full(epochs, np.inf)
         self.has_preempted = np.zeros(epochs, dtype=bool)
@@ -114,6 +116,9 @@ class Replay:
         self._chunks: list[tuple[int, int, int]] = []
         self._stretches: list[tuple[int, int, int]] = []
         self._memory = Memory(instance, requests.parent.tolist(), requests.shared.tolist())
+        self._reuse = instance.kv_reuse
+        self._priorities = Priorities(instance, requests.priority, requests.arrival, realised.priority_key)
+        self._copies = Copies(self._priorities)
         # Of each request, in plain numbers. Of one that decodes, `_computed` is less by the number of the epoch.
         self._prompt, self._output = requests.prompt.tolist(), requests.output.tolist()
         self._arrival = requests.arrival.tolist()
@@ -132,6 +137,7 @@ class Replay:
         self._inbound: deque[tuple[float, int]] = deque()
         self._out_free = self._in_free = self._waits = 0.0
         self._computing = -np.inf  # when the batch of the epoch before ends, if there was one
+        self._last_end = self._held_until = -np.inf  # of the last batch; of copies that the next one waits for
         self._play()
         self._close_books()
 
@@ -161,6 +167,8 @@ class Replay:
                     self._state[request] = DONE
             if self._outbound or self._inbound:
                 self._end_transfers(epoch, time)
+            if self._reuse != "off":
+                self._priorities.arrive(time)
             chunks: dict[int, int] = {}
             stage = 0
             for request, kind, number in events[bounds[epoch] : bounds[epoch + 1]]:
@@ -183,8 +191,11 @@ class Replay:
                 self._run(epoch, chunks)
             self.used[epoch] = self._memory.used
             if decoding or self.tokens[epoch]:
-                self.stall[epoch], self._waits = self._waits, 0.0
-                self._computing = float(log.end[epoch])
+                self.stall[epoch] = self._waits + max(0.0, self._held_until - max(time, self._last_end))
+                self._waits, self._held_until = 0.0, -np.inf
+                self._computing = self._last_end = float(log.end[epoch])
+                if self._reuse != "off":
+                    self._priorities.count_batch(self.finish_epoch)
             else:
                 self._computing = -np.inf
                 self.next_copy[epoch] = min((queue[0][0] for queue in (self._outbound, self._inbound) if queue),
@@ -257,14 +268,24 @@ class Replay:
             self.wrong("finish", f"{place}: finishes after {sampled} of {output} tokens.")
         elif epoch != known:
             self.wrong("finish", f"{place}: finishes, its last token is known in epoch {known}.")
+        kept, copied = 0, self._copies.of(request)
+        full = self._computed[request] // self.instance.block_size if self._reuse == "turns" else 0
         if state == SWAPPED:
+            kept = full
             self._num_swapped -= 1
             self._cpu_used -= self._on_cpu[request]
             for _, whose, blocks in self._outbound:
                 if whose == request:  # the copy goes on, of what is nobody's any more
                     self._memory.release_all(blocks)
                     blocks.clear()
-        self._memory.release(request)
+                    kept = 0
+        elif state != WAITING and full <= self.instance.cpu_blocks - self._cpu_used:
+            kept = full
+        if state != SWAPPED and copied < kept:
+            self._copy_out(request, copied, kept, epoch, time)
+        else:
+            self._memory.release(request)
+        self._keep(request, kept)
         self._state[request] = FINISHED
         self.finish_epoch[request] = epoch
         self.lives.append((request, "finished", time))
@@ -276,6 +297,9 @@ class Replay:
         right = {ADMIT: (WAITING,), SWAP_IN: (SWAPPED,)}.get(kind, (FILLING, DECODING, DONE))
         if state not in right:
             self.wrong("life", f"{place}: {KINDS[kind]} of a request that is {STATES[state]}.")
+            return
+        if kind not in (ADMIT, SWAP_IN) and self._copied_at[request] > time + SLACK * max(1.0, time):
+            self.wrong("life", f"{place}: {KINDS[kind]} of a request that is {STATES[LOADING]}.")
             return
         if kind == ADMIT and self._sampled[request] == self._output[request]:
             self.wrong("life", f"{place}: admit of a request whose tokens are all computed.")
@@ -293,26 +317,49 @@ class Replay:
         place, size = f"epoch {epoch}, request {request}", one.block_size
         if self._arrival[request] > time:
             self.wrong("arrival", f"{place}: admitted at {time:.9g}, it arrives at {self._arrival[request]:.9g}.")
-        left, need = self._seat(request, epoch)
+        left, need, members = self._seat(request, epoch)
         total = self._prompt[request] + self._sampled[request]
         hits = memory.find(request, (total - 1) // size)
-        if number != len(hits) * size:
-            self.wrong("prefix", f"{place}: {number} tokens found in the prefix cache, there are {len(hits) * size}.")
+        copied = self._copies_of_parent(request, (total - 1) // size, time)
+        right = max(len(hits), copied) * size
+        if number != right:
+            what = "found in the prefix cache" + (" or copied in" if copied else "")
+            self.wrong("prefix", f"{place}: {number} tokens {what}, there are {right}.")
             if number % size == 0:
+                copied = min(copied, max(number // size, 0))
                 hits = hits[: max(number // size, 0)]
+        missing, computed = max(copied - len(hits), 0), max(len(hits), copied) * size
         tokens = total
         if not one.settings.scheduler_reserve_full_isl:
-            tokens = min(total, len(hits) * size + max(left, 0))
+            tokens = min(total, computed + max(left, 0))
         wanted = -(-tokens // size) - sum(memory.holders[block] > 0 for block in hits)
         if wanted > memory.free - need:
             self.wrong("admit", f"{place}: needs {wanted} blocks, {memory.free - need} are free.")
         memory.share(request, hits)
         self.hit_tokens += len(hits) * size
-        self._computed[request] = len(hits) * size
+        self.copied_in_tokens += missing * size
+        self._computed[request] = computed
         if np.isnan(self.admitted[request]):
             self.admitted[request] = time
             self.admit_epoch[request] = epoch
-        self._enter(request, epoch, time)
+        if copied:
+            self._keep(int(self.requests.parent[request]), 0)
+            self._keep(request, copied)
+        if missing:
+            self._copy_in(request, missing, members, epoch, time)
+        else:
+            self._enter(request, epoch, time)
+
+    def _copies_of_parent(self, request: int, most: int, time: float) -> int:
+        """Return of how many leading blocks, `most` or fewer, a request takes over its parent's copies."""
+        if self._reuse != "turns":
+            return 0
+        parent = int(self.requests.parent[request])
+        if parent < 0 or self._state[parent] != FINISHED:
+            return 0
+        if self._copied_at[parent] > time + self._slack * max(1.0, time):
+            return 0
+        return min(self._copies.of(parent), int(self.requests.shared[request]) // self.instance.block_size, most)
 
     def _swap_in(self, request: int, number: int, epoch: int, time: float) -> None:
         one, memory = self.instance, self._memory
@@ -323,28 +370,27 @@ class Replay:
             self.wrong(
                 "transfer", f"{place}: swap-in at {time:.9g}, its swap-out ends at {self._copied_at[request]:.9g}."
             )
-        _, need = self._seat(request, epoch)
+        _, need, members = self._seat(request, epoch)
         wanted = -(-(computed + 1) // one.block_size)
         if wanted > memory.free - need:
             self.wrong("swap-in", f"{place}: needs {wanted} blocks, {memory.free - need} are free.")
         blocks = self._on_cpu[request]
         self._cpu_used -= blocks
         self._num_swapped -= 1
-        self.blocks_swapped[request] += blocks
-        memory.take(request, blocks)
-        if not one.settings.overlap:
-            self._waits += blocks * one.copy_s
-            self._enter(request, epoch, time)
-            return
-        self._in_free = max(self._in_free, time) + blocks * one.copy_s
-        self._inbound.append((self._in_free, request))
-        self._state[request] = LOADING
-        self._end_transfers(epoch, time)  # one that takes no time
+        if self._reuse != "off":
+            self._keep(request, computed // one.block_size)
+        self._copy_in(request, blocks, members, epoch, time)
 
-    def _seat(self, request: int, epoch: int) -> tuple[int, int]:
-        """Give a request a place among those that run; return what the batch leaves of tokens and needs of blocks."""
+    def _seat(self, request: int, epoch: int) -> tuple[int, int, int]:
+        """Give a request a place among those that run.
+
+        Return what the batch before it leaves of tokens, the blocks that it needs and that those who are copied in
+        need for a token, and how many requests are in it.
+        """
         place = f"epoch {epoch}, request {request}"
-        left, need, _ = self._batch(epoch)
+        left, need, chunks = self._batch(epoch)
+        for _, other in self._inbound:
+            need += -(-(self._computed[other] + 1) // self.instance.block_size) - self._memory.held_by(other)
         if left < 1:
             self.wrong("budget", f"{place}: the batch leaves no tokens of the budget of {self.instance.token_budget}.")
         if self._num_running >= self.instance.settings.max_num_seqs:
@@ -352,10 +398,11 @@ class Replay:
         self._num_running += 1
         self._places += 1
         self._place[request] = self._places
-        return left, need
+        return left, need, self._num_decoding + len(chunks)
 
     def _preempt(self, request: int, kind: int, number: int, epoch: int, time: float) -> None:
         one, memory, place = self.instance, self._memory, f"epoch {epoch}, request {request}"
+        is_urgent = self._batch(epoch)[1] > memory.free
         self._leave(request, epoch)
         computed = self._computed[request]
         if number != computed:
@@ -364,6 +411,7 @@ class Replay:
         self.has_preempted[epoch] = True
         if kind == RECOMPUTE:
             memory.release(request)
+            self._keep(request, 0)
             self._peak[request] = max(self._peak[request], computed)
             self._computed[request] = 0
             self._state[request] = WAITING
@@ -378,17 +426,62 @@ class Replay:
         self._on_cpu[request] = blocks
         self._cpu_used += blocks
         self._num_swapped += 1
-        self.blocks_swapped[request] += blocks
         self._state[request] = SWAPPED
         self.lives.append((request, "swapped", time))
-        if not one.settings.overlap:
-            self._waits += blocks * one.copy_s
+        self._copy_out(request, self._copies.of(request), blocks, epoch, time, is_urgent)
+        self._keep(request, 0)
+
+    # Transfers ------------------------------------------------------------------------------------------------------
+
+    def _keep(self, request: int, blocks: int) -> None:
+        """Let copies of so many leading blocks of a request stay on the CPU, and give up those that are too many."""
+        if self._reuse != "off":
+            self._copies.keep(request, blocks)
+            self._copies.give_up(self.instance.cpu_blocks - self._cpu_used)
+
+    def _seconds(self, request: int, first: int, last: int) -> float:
+        """Count the blocks from `first` to before `last` as copied; return how long that takes."""
+        blocks, stretches = last - first, self._memory.stretches(request, first, last)
+        self.blocks_swapped[request] += blocks
+        self.stretches_copied[request] += stretches
+        return stretches * self.instance.start_s + blocks * self.instance.block_s
+
+    def _copy_out(self, request: int, first: int, last: int, epoch: int, time: float, is_urgent: bool = False) -> None:
+        """Copy blocks of a request; all are released when that is done or, if it is urgent, at once."""
+        one, memory = self.instance, self._memory
+        seconds = self._seconds(request, first, last)
+        if not one.overlaps or seconds == 0:
+            self._waits += seconds
             self._copied_at[request] = time
             memory.release(request)
             return
         begin = max(self._out_free, time, self._computing if one.depth > 1 else time)
-        self._out_free = self._copied_at[request] = begin + blocks * one.copy_s
+        self._out_free = self._copied_at[request] = begin + seconds
+        if is_urgent:
+            self._held_until = max(self._held_until, self._out_free)
+            memory.release(request)
         self._outbound.append((self._out_free, request, memory.detach(request)))
+        self._end_transfers(epoch, time)  # one that takes no time
+
+    def _copy_in(self, request: int, blocks: int, members: int, epoch: int, time: float) -> None:
+        """Take blocks for what is copied in; the request joins batches of so many members at once or afterwards."""
+        one, memory = self.instance, self._memory
+        first = memory.held_by(request)
+        memory.take(request, blocks)
+        seconds = self._seconds(request, first, first + blocks)
+        if not one.overlaps or seconds == 0:
+            self._waits += seconds
+            self._copied_at[request] = time
+            self._enter(request, epoch, time)
+            return
+        self._in_free = max(self._in_free, time) + seconds
+        if members < one.settings.overlap_from:
+            self._held_until = max(self._held_until, self._in_free)
+            self._enter(request, epoch, time)
+        else:
+            self._copied_at[request] = self._in_free
+            self._inbound.append((self._in_free, request))
+            self._state[request] = LOADING
         self._end_transfers(epoch, time)
 
     # Batches --------------------------------------------------------------------------------------------------------
@@ -525,101 +618,3 @@ class Replay:
         elif self._state[request] == DECODING:
             self._stop_decoding(request, epoch)
         self._num_running -= 1
-
-
-class Memory:
-    """The GPU's blocks: who holds them, what is in them, and which are taken next.
-
-    Attributes
-    ----------
-    holders : list of int
-        How many requests hold each block.
-    """
-
-    def __init__(self, instance: Serving, parent: Sequence[int], shared: Sequence[int]):
-        self.holders = [0] * instance.num_blocks
-        self._content: list[int] = [-1] * instance.num_blocks
-        self._free = OrderedDict.fromkeys(range(instance.num_blocks))  # in the order in which they are taken
-        self._known: dict[int, int] = {}  # content: block
-        self._held: list[list[int]] = [[] for _ in parent]
-        self._is_cached = instance.settings.enable_prefix_caching
-        self._prefix: list[list[int]] = []  # contents that are another's
-        for other, tokens in zip(parent, shared, strict=True):
-            count = tokens // instance.block_size if other >= 0 and self._is_cached else 0
-            first = self._prefix[other][:count] if count else []
-            self._prefix.append(first + [_MANY * other + block for block in range(len(first), count)])
-
-    @property
-    def used(self) -> int:
-        """How many blocks are held."""
-        return len(self.holders) - len(self._free)
-
-    @property
-    def free(self) -> int:
-        return len(self._free)
-
-    def held_by(self, request: int) -> int:
-        """Return how many blocks a request holds."""
-        return len(self._held[request])
-
-    def find(self, request: int, most: int) -> list[int]:
-        """Return the leading blocks of a request, `most` or fewer, whose content is known."""
-        found: list[int] = []
-        while self._is_cached and len(found) < most:
-            block = self._known.get(self._key(request, len(found)), -1)
-            if block < 0:
-                break
-            found.append(block)
-        return found
-
-    def share(self, request: int, blocks: list[int]) -> None:
-        """Let a request hold blocks that are known."""
-        for block in blocks:
-            if self.holders[block] == 0:
-                del self._free[block]
-            self.holders[block] += 1
-        self._held[request] += blocks
-
-    def take(self, request: int, count: int) -> None:
-        """Let a request hold more blocks; what was in them is known no more. Where none is free there is one more."""
-        for _ in range(count):
-            if self._free:
-                block = self._free.popitem(last=False)[0]
-                if self._content[block] >= 0:
-                    del self._known[self._content[block]]
-                    self._content[block] = -1
-            else:
-                block = len(self.holders)
-                self.holders.append(0)
-                self._content.append(-1)
-            self.holders[block] = 1
-            self._held[request].append(block)
-
-    def fill(self, request: int, place: int) -> None:
-        """Make a request's block known, unless its content is."""
-        if self._is_cached:
-            key = self._key(request, place)
-            if key not in self._known:
-                block = self._held[request][place]
-                self._known[key] = block
-                self._content[block] = key
-
-    def detach(self, request: int) -> list[int]:
-        """Return a request's blocks, which it holds no more and nobody may take yet."""
-        blocks, self._held[request] = self._held[request], []
-        return blocks
-
-    def release_all(self, blocks: list[int]) -> None:
-        """Release blocks, the last first."""
-        for block in reversed(blocks):
-            self.holders[block] -= 1
-            if self.holders[block] == 0:
-                self._free[block] = None
-
-    def release(self, request: int) -> None:
-        """Release what a request holds."""
-        self.release_all(self.detach(request))
-
-    def _key(self, request: int, place: int) -> int:
-        prefix = self._prefix[request]
-        return prefix[place] if place < len(prefix) else _MANY * request + place

@@ -22,6 +22,7 @@ from .instance import KINDS, CostModel, Requests, Serving, ServingLog
 RUN = (-1, "run")
 Choice = tuple[int, str]
 Content = tuple[int, int]  # the request whose own content it is, and which of its blocks
+Written = tuple[Content, int]  # what is really in a block, and how many tokens of it
 
 
 @dataclass
@@ -37,8 +38,12 @@ class Job:
         Held on the GPU, in the order of the tokens.
     cpu : int
         Blocks held on the CPU.
+    copies : map of int to Written
+        What lies on the CPU, by the number of the block in the request's order; not all of it may be of use.
+    wanted : list of Written
+        What its full blocks are to contain, as far as that was asked for.
     is_copying : bool
-        A swap-out or a swap-in is not complete.
+        A copy out, or a copy in for which it waits, is not complete.
     was_admitted : bool
         Once at least.
     """
@@ -55,6 +60,8 @@ class Job:
     c: int = 0
     blocks: list[int] = field(default_factory=list)
     cpu: int = 0
+    copies: dict[int, Written | None] = field(default_factory=dict)
+    wanted: list[Written] = field(default_factory=list)
     is_copying: bool = False
     was_admitted: bool = False
 
@@ -107,21 +114,57 @@ class Blocks:
     ----------
     count : int
         Of blocks.
+    group : int
+        The largest area that is kept together.
+
+    Attributes
+    ----------
+    written : list
+        What is really in each block, whether anybody knows it or not.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, group: int = 1) -> None:
+        self.group = group
         self.holders = [0] * count
+        self.written: list[Written | None] = [None] * count
         self.free = list(range(count))  # the next to be taken first
         self.known: dict[Content, int] = {}
         self.content: dict[int, Content] = {}  # of blocks that are known
 
-    def take(self) -> int:
-        """Hand out the block that was released longest ago, and forget what it contained."""
-        block = self.free.pop(0)
+    def take(self, blocks: list[int]) -> None:
+        """Give a request that has these blocks the next one, and forget what it was known for."""
+        block = self._next(blocks)
+        self.free.remove(block)
         if block in self.content:
             del self.known[self.content.pop(block)]
         self.holders[block] = 1
-        return block
+        blocks.append(block)
+
+    def stretches(self, blocks: list[int]) -> int:
+        """Count the series of blocks that lie side by side."""
+        return sum(
+            place == 0 or not self._is_side_by_side(blocks[place - 1], block) for place, block in enumerate(blocks)
+        )
+
+    def _next(self, blocks: list[int]) -> int:
+        if blocks:
+            after = blocks[-1] + 1
+            if self._is_side_by_side(blocks[-1], after) and self.holders[after] == 0:
+                return after
+        for size in (2**power for power in reversed(range(self.group.bit_length()))):
+            for block in self.free:
+                area = self._area(block, size)
+                if area and all(self.holders[member] == 0 for member in area):
+                    return area[0]
+        raise IndexError("no block is free.")
+
+    def _area(self, block: int, size: int) -> range:
+        """Return the area of a size in which a block lies; empty where it would go beyond the last block."""
+        start = block - block % size
+        return range(start, start + size) if start + size <= len(self.holders) else range(0)
+
+    def _is_side_by_side(self, block: int, after: int) -> bool:
+        return after == block + 1 < len(self.holders) and after // self.group == block // self.group
 
     def share(self, block: int) -> None:
         """Let one more hold a known block."""
@@ -158,7 +201,11 @@ class Server:
     jobs : list of Job
     blocks : Blocks
     cpu_free : int
-        Blocks.
+        Blocks that no swapped request holds; copies lie in them.
+    kept : list of int
+        k of each request.
+    priority : list of int
+        Of each request, as it is now; whoever draws it anew sets it.
     served, counter : list of int, (num_clients,)
     running : list of Job
         In the order of admission.
@@ -170,8 +217,10 @@ class Server:
         columns = (requests.arrival, requests.prompt, requests.output, requests.client, requests.weight)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         self.jobs = [Job(number, *row) for number, row in enumerate(rows)]
-        self.blocks = Blocks(instance.num_blocks)
+        self.blocks = Blocks(instance.num_blocks, instance.block_group)
         self.cpu_free = instance.cpu_blocks
+        self.kept = [0] * len(self.jobs)
+        self.priority: list[int] = requests.priority.tolist()
         self.served = [0] * requests.num_clients
         self.counter = [0] * requests.num_clients
         self.running: list[Job] = []
@@ -182,6 +231,8 @@ class Server:
         self._last_admitted: int | None = None  # a client
         self._gpu_end = 0.0  # of the latest batch
         self._owed = 0.0  # seconds of transfers for which the next batch waits
+        self._in_end = self._out_end = 0.0  # of the latest copy in or out, with overlap
+        self._not_before = 0.0  # the end of the copies for which the next batch waits, with overlap
         self._decided_batch: Batch | None = None  # "run" was decided, and time has not passed yet
         self._epochs: list[tuple[float, float, float]] = []
         self._events: list[tuple[int, int, int, int]] = []
@@ -253,6 +304,7 @@ class Server:
             return []
         batch = self.batch()
         spare_blocks = self.free - self._needs(batch)
+        pending = sum(self._count(job.c + 1) - len(job.blocks) for job in self.running if job.is_copying)
         spare_tokens = self.instance.token_budget - batch.tokens
         has_room = len(self.running) < self.instance.settings.max_num_seqs and spare_tokens > 0
         choices: list[Choice] = []
@@ -260,13 +312,13 @@ class Server:
             is_short = job.state == "running" and spare_blocks < 0  # somebody must give way, whoever it is
             if job.is_copying or (job.number in self._touched and not is_short):
                 continue
-            if job.state == "waiting" and has_room and self._admission(job, spare_tokens) <= spare_blocks:
+            if job.state == "waiting" and has_room and self._admission(job, spare_tokens) <= spare_blocks - pending:
                 choices.append((job.number, "admit"))
             if job.state == "running":
                 choices.append((job.number, "recompute"))
                 if job.c > 0 and len(job.blocks) <= self.cpu_free:
                     choices.append((job.number, "swap-out"))
-            if job.state == "swapped" and has_room and self._count(job.c + 1) <= spare_blocks:
+            if job.state == "swapped" and has_room and self._count(job.c + 1) <= spare_blocks - pending:
                 choices.append((job.number, "swap-in"))
         goes_on = self.under_way or self._num_coming or self._num_copies or self._has_preempted
         if spare_blocks >= 0 and (batch.parts or goes_on):
@@ -343,9 +395,19 @@ class Server:
     # What decisions do ------------------------------------------------------------------------------------------------
 
     def _admit(self, job: Job) -> None:
+        joins, copies = self._joins_at_once(), self._copies_for(job)
         for block in self._found(job):
             self.blocks.share(block)
             job.blocks.append(block)
+        if copies > 0:
+            parent = self.jobs[self.requests.parent[job.number]]
+            job.copies = {number: parent.copies.get(number) for number in range(copies)}
+            self.kept[job.number] = copies
+            self._keep_nothing(parent)
+        found = len(job.blocks)
+        while len(job.blocks) < copies:
+            self.blocks.take(job.blocks)
+        self._copy_in(job, found, joins)
         job.c = len(job.blocks) * self.instance.block_size
         job.state = "running"
         self.running.append(job)
@@ -358,33 +420,34 @@ class Server:
     def _recompute(self, job: Job) -> None:
         self._note(job, "recompute", job.c)
         self.blocks.release(job.blocks)
+        self._keep_nothing(job)
         job.c, job.state = 0, "waiting"
         self.running.remove(job)
         self._has_preempted = True
 
     def _swap_out(self, job: Job) -> None:
         self._note(job, "swap-out", job.c)
+        is_urgent = self._needs(self.batch()) > self.free
         job.cpu = len(job.blocks)
         self.cpu_free -= job.cpu
         job.state = "swapped"
         self.running.remove(job)
         self._has_preempted = True
-        if self.instance.settings.overlap:
-            self._copy(job, self._out, job.cpu)
-        else:
-            self._owed += job.cpu * self.instance.copy_s
-            self.blocks.release(job.blocks)
+        first, self.kept[job.number] = self.kept[job.number], 0
+        self._give_up_copies()
+        self._copy_out(job, first, job.cpu, is_urgent)
 
     def _swap_in(self, job: Job) -> None:
         self._note(job, "swap-in", job.c)
-        job.blocks = [self.blocks.take() for _ in range(job.cpu)]
+        joins = self._joins_at_once()
+        while len(job.blocks) < job.cpu:
+            self.blocks.take(job.blocks)
         self.cpu_free += job.cpu
         job.cpu, job.state = 0, "running"
         self.running.append(job)
-        if self.instance.settings.overlap:
-            self._copy(job, self._in, len(job.blocks))
-        else:
-            self._owed += len(job.blocks) * self.instance.copy_s
+        if self.instance.kv_reuse != "off":
+            self.kept[job.number] = self._full(job.c)
+        self._copy_in(job, 0, joins)
 
     def _run(self) -> None:
         batch = self._decided_batch = self.batch()
@@ -393,9 +456,11 @@ class Server:
             return
         seconds = self._seconds(batch)
         for job, count in batch.parts:
+            assert self._is_intact(job), f"request {job.number} would read stale tokens at {self.now:g}."
             while len(job.blocks) < self._count(job.c + count):
-                job.blocks.append(self.blocks.take())
+                self.blocks.take(job.blocks)
             job.c += count
+            self._write(job, job.c - count)
             if job.missing == 0:
                 job.q += 1
                 batch.yields.append(job)
@@ -404,19 +469,108 @@ class Server:
                     self.blocks.fill(job.blocks[number], self._content(job.number, number))
         for job, count in batch.chunks:
             self._note(job, "prefill", count)
-        start = max(self._gpu_end, self.now) + self._owed
+        start = max(self._gpu_end, self.now, self._not_before) + self._owed
         self._gpu_end = batch.end = start + seconds
-        self._owed = 0.0
+        self._owed = self._not_before = 0.0
         batch.ended = self.environment.event()
         self.under_way.append(batch)
         self._orders.put(batch)
         self._epochs.append((self.now, start, batch.end))
 
-    def _copy(self, job: Job, queue: simpy.Store, count: int) -> None:
-        job.is_copying = True
-        self._num_copies += 1
-        waits_for = [batch.ended for batch in self.under_way] if queue is self._out else []
-        queue.put((job, count, waits_for))
+    # Transfers and copies ---------------------------------------------------------------------------------------------
+
+    def _joins_at_once(self) -> bool:
+        """Whether the next batch would wait for a request that is copied in now."""
+        return len(self.batch().parts) < self.instance.settings.overlap_from
+
+    def _transfer_s(self, blocks: list[int]) -> float:
+        return self.blocks.stretches(blocks) * self.instance.start_s + len(blocks) * self.instance.block_s
+
+    def _copy_out(self, job: Job, first: int, stop: int, is_urgent: bool = False) -> None:
+        """Copy some of a request's blocks out, and release all of them when that is done; the next batch may wait."""
+
+        def release() -> None:
+            for number, block in list(enumerate(job.blocks))[first:stop]:
+                job.copies[number] = self.blocks.written[block]
+            self.blocks.release(job.blocks)
+
+        def end() -> None:
+            release()
+            job.is_copying = False
+
+        seconds = self._transfer_s(job.blocks[first:stop])
+        if self.instance.overlaps and seconds > 0:
+            job.is_copying = True
+            self._num_copies += 1
+            begins = max([self.now, self._out_end, *(batch.end for batch in self.under_way)])
+            self._out_end = begins + seconds
+            if is_urgent:
+                self._not_before = max(self._not_before, self._out_end)
+                release()
+            self._out.put((seconds, [batch.ended for batch in self.under_way], end))
+        else:
+            self._owed += seconds
+            end()
+
+    def _copy_in(self, job: Job, first: int, joins: bool) -> None:
+        """Copy a request's blocks in, from one on; with overlap it joins at once or waits for it."""
+
+        def end() -> None:
+            job.is_copying = False
+
+        for number, block in list(enumerate(job.blocks))[first:]:
+            self.blocks.written[block] = job.copies.get(number)
+        seconds = self._transfer_s(job.blocks[first:])
+        if self.instance.overlaps and seconds > 0:
+            self._in_end = max(self.now, self._in_end) + seconds
+            if joins:
+                self._not_before = max(self._not_before, self._in_end)
+                self._in.put((seconds, [], None))
+            else:
+                self._num_copies += 1
+                job.is_copying = True
+                self._in.put((seconds, [], end))
+        else:
+            self._owed += seconds
+
+    def _copies_for(self, job: Job) -> int:
+        """Return how many leading blocks of a request could be copied in from what its parent left."""
+        parent = int(self.requests.parent[job.number])
+        if self.instance.kv_reuse != "turns" or parent < 0:
+            return 0
+        if self.jobs[parent].state != "finished" or self.jobs[parent].is_copying:
+            return 0
+        shared = int(self.requests.shared[job.number])
+        return min(self.kept[parent], self._full(shared), self._full(job.prompt + job.g - 1))
+
+    def _keep_nothing(self, job: Job) -> None:
+        self.kept[job.number] = 0
+        job.copies = {}
+
+    def _give_up_copies(self) -> None:
+        """Give up copies until the rest is no more than what is free on the CPU."""
+        while sum(self.kept) > self.cpu_free:
+            keepers = [job for job in self.jobs if self.kept[job.number] > 0]
+            job = min(keepers, key=lambda keeper: (-self.priority[keeper.number], keeper.number))
+            self.kept[job.number] -= 1
+            job.copies.pop(self.kept[job.number], None)
+
+    def _write(self, job: Job, before: int) -> None:
+        """Note what is in the blocks that a batch writes, of a request which had so many tokens computed before."""
+        size = self.instance.block_size
+        for number in range(self._full(before), len(job.blocks)):
+            content = self._content(job.number, number)
+            self.blocks.written[job.blocks[number]] = content, min(job.c - number * size, size)
+
+    def _is_intact(self, job: Job) -> bool:
+        """Whether the blocks of a request contain just the tokens that it has computed."""
+        size, full = self.instance.block_size, self._full(job.c)
+        while len(job.wanted) < full:
+            job.wanted.append((self._content(job.number, len(job.wanted)), size))
+        wanted = job.wanted[:full]
+        if job.c % size > 0:
+            wanted.append((self._content(job.number, full), job.c % size))
+        return [self.blocks.written[block] for block in job.blocks] == wanted
 
     # What happens by itself -------------------------------------------------------------------------------------------
 
@@ -435,16 +589,15 @@ class Server:
 
     def _link(self, queue: simpy.Store) -> Generator[simpy.Event, Any, None]:
         while True:
-            job, count, waits_for = yield queue.get()
+            seconds, waits_for, end = yield queue.get()
             for ended in waits_for:
                 if not ended.processed:
                     yield ended
-            yield self._at(self.now + count * self.instance.copy_s)
-            if queue is self._out:
-                self.blocks.release(job.blocks)
-            job.is_copying = False
-            self._num_copies -= 1
-            self._tell()
+            yield self._at(self.now + seconds)
+            if end is not None:
+                end()
+                self._num_copies -= 1
+                self._tell()
 
     def _at(self, time: float) -> simpy.Event:
         return self.environment.timeout(Fraction(time) - self.environment.now)
@@ -465,13 +618,26 @@ class Server:
             job.g, job.q = job.g + 1, job.q - 1
             self._serve(job.client, 2)
             if job.g == job.output:
-                if job.state == "running":
-                    self.running.remove(job)
-                job.state = "finished"
-                self.blocks.release(job.blocks)
-                self.cpu_free += job.cpu
-                job.cpu = 0
+                self._leave(job)
                 self._note(job, "finish", 0)
+
+    def _leave(self, job: Job) -> None:
+        before, job.state = job.state, "finished"
+        first, full = self.kept[job.number], self._full(job.c)
+        self.cpu_free += job.cpu
+        job.cpu = 0
+        if before == "running":
+            self.running.remove(job)
+        stays = self.instance.kv_reuse == "turns" and not job.is_copying and full <= self.cpu_free
+        if stays and before in ("running", "swapped"):
+            self.kept[job.number] = full
+        else:
+            self._keep_nothing(job)
+        self._give_up_copies()
+        if stays and before == "running":
+            self._copy_out(job, first, full)
+        else:
+            self.blocks.release(job.blocks)
 
     def _receive(self) -> None:
         for job in self._arrived:
@@ -527,7 +693,8 @@ class Server:
         """Return how many free blocks there must be to admit a request."""
         found, tokens = self._found(job), job.prompt + job.g
         if not self.instance.settings.scheduler_reserve_full_isl:
-            tokens = min(tokens, len(found) * self.instance.block_size + spare_tokens)
+            leading = max(len(found), self._copies_for(job))
+            tokens = min(tokens, leading * self.instance.block_size + spare_tokens)
         return self._count(tokens) - sum(self.blocks.holders[block] > 0 for block in found)
 
     def _seconds(self, batch: Batch) -> float:
