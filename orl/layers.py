@@ -53,6 +53,11 @@ class Layered(Protocol):
         passes through a state that is yielded.
         """
 
+    def undominated(self, layer: Layer, number: int) -> Layer:
+        """Return layer `number`, of distinct states, without some from which nothing cheaper is reached than from one
+        that stays.
+        """
+
     def solution(self, states: Sequence[np.ndarray]) -> Solution:
         """Return the solution of a path, (k,) each, from the first layer to an end."""
 

@@ -15,6 +15,8 @@ from orl.exact import solve_model
 from orl.layers import Layer, some
 from orl.problems.llmserving.exact import build
 from orl.problems.llmserving.instance import Requests, Serving, ServingSettings
+from orl.problems.llmserving.kernels_prices import fill_values, priced_bound
+from orl.problems.llmserving.prices import find_prices
 from orl.problems.llmserving.search import LayeredServing
 from orl.problems.llmserving.server import server
 from orl.problems.llmserving.verify import verify
@@ -95,6 +97,59 @@ def test_without_preemption(one):
         assert right <= orl.solve(one, rule, time_limit=None).value + 1e-6
 
 
+@settings(max_examples=30)
+@given(small(), st.booleans(), st.integers(0, 2**32))
+def test_any_prices_give_a_bound(one, preempts, seed):
+    """Drawn ones as well as those that are searched for, which are no worse than none at all."""
+    right = least_cost(one, preempts)
+    asked = one.source
+    given = np.stack([asked.arrival, asked.prompt, asked.output, asked.weight]).astype(np.float64)
+    values, worth = find_prices(given, one.num_blocks, preempts)
+    nothing, count = np.zeros(len(asked), dtype=np.int16), len(worth) - 1
+
+    def bound(values, worth):
+        return priced_bound(given, values, worth, nothing, 0) - float(asked.weight @ asked.arrival)
+
+    drawn, none = np.random.default_rng(seed).exponential(0.1, count), np.zeros(count)
+    bounds = []
+    for prices in (drawn, none):
+        fill_values(given, preempts, prices, values_of := np.zeros_like(values))
+        bounds.append(bound(values_of, one.num_blocks * np.append(prices[::-1].cumsum()[::-1], 0.0)))
+    found = bound(values, worth)
+    assert max(*bounds, found) <= right + 1e-9 and found >= bounds[1] - 1e-9
+
+
+def test_prices_of_memory_on_paper():
+    """Two requests of prompt 1 and output 1, memory 2 (1 token each): together in a round. Of memory 1: one waits.
+
+    At price 1 for the first round one pays it and ends at 1, or waits until 2: 2 each, less 1 for the memory: 3.
+    """
+    one = made([0, 0], [1, 1], [1, 1], 2)
+    asked = one.source
+    given = np.stack([asked.arrival, asked.prompt, asked.output, asked.weight]).astype(np.float64)
+    values, worth = find_prices(given, 2, True)
+    assert priced_bound(given, values, worth, np.zeros(2, np.int16), 0) == pytest.approx(2)
+    values, worth = find_prices(given, 1, True)
+    assert priced_bound(given, values, worth, np.zeros(2, np.int16), 0) == pytest.approx(3, abs=0.01)
+
+
+def test_states_that_others_dominate_are_left_out():
+    """Requests of 5 and 3 tokens, at round 4. The second state is behind the first; the third as well, but cheaper.
+
+    The fifth is behind the fourth, whose first request has ended: at a cost of 5 the fourth is no dearer than the
+    fifth, at 0, which pays 4 + 1 at least.
+    """
+    one = made([0, 0], [1, 1], [5, 3], 9)
+    layered = LayeredServing(one, Scenarios.deterministic())
+    states = np.array([[3, 2], [2, 2], [1, 2], [5, 1], [4, 1], [2, 0]], dtype=np.int16)
+    costs = np.array([1.0, 1.0, 0.5, 5.0, 0.0, 0.0])
+    layer = Layer(states, costs, costs, np.arange(6), np.zeros(6, dtype=bool))
+    assert layered.undominated(layer, 4).parents.tolist() == [0, 2, 3, 5]
+    dearer = layer._replace(costs=np.array([1.0, 1.0, 0.5, 5.1, 0.0, 0.0]))
+    assert layered.undominated(dearer, 4).parents.tolist() == [0, 2, 3, 4, 5]
+    assert LayeredServing(one, Scenarios.deterministic(), preempts=False).undominated(layer, 4) is layer
+
+
 @settings(max_examples=20)
 @given(small())
 def test_the_program_finds_it_too(one):
@@ -150,6 +205,9 @@ def test_where_no_path_ends_there_is_no_solution():
         def next(self, layer, number, below):
             assert below == np.inf
             yield some(layer, slice(0, 1 if number < 3 else 0))
+
+        def undominated(self, layer, number):
+            return layer
 
     task = SimpleNamespace(problem=SimpleNamespace(layered=lambda instance, scenario: Blind()), instance=None,
                            scenarios=None, control=Control(), settings=LayersSettings())  # fmt: skip

@@ -9,7 +9,8 @@ What is left costs at least: let W_r be the memory that the tokens left of reque
 the whole memory. A round takes no more than that, so a schedule is one of a preemptive machine with jobs W_r, released
 when they arrive; there shortest remaining work first has most jobs done at any time (Schrage 1968, doi
 10.1287/opre.16.3.687), so its j-th end comes no later than the j-th of the schedule. Nor does the j-th smallest of the
-rounds at which each would end if it ran alone from now on. The largest weight is given to the earliest end.
+rounds at which each would end if it ran alone from now on. The largest weight is given to the earliest end. A second
+bound is that of `kernels_prices`; the larger one counts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from __future__ import annotations
 import math
 
 from orl.jit import kernel
+
+from .kernels_prices import priced_bound
 
 
 @kernel
@@ -88,8 +91,8 @@ def sort(values, count):
 
 
 @kernel
-def expand(given, work, limits, now, below, states, costs, begin, end, room, chosen, out_states, out_costs, out_bounds,
-           out_parents):  # fmt: skip
+def expand(given, work, values, worth, limits, now, below, states, costs, begin, end, room, chosen, out_states,
+           out_costs, out_bounds, out_parents):  # fmt: skip
     """Write what follows states `begin` to `end`, and return how many and the first state that found no room.
 
     `limits`: memory, seats, whether there is preemption; `chosen` (2, requests): who may run, neediest first; who does.
@@ -120,7 +123,10 @@ def expand(given, work, limits, now, below, states, costs, begin, end, room, cho
                 if is_set:
                     if count == len(out_costs):
                         return start, s
-                    bound = write(given, work, state, present, runs, num, now, costs[s], out_states[count], room)
+                    bound = write(
+                        given, work, values, worth, state, present, runs, num, now, costs[s], below, out_states[count],
+                        room,
+                    )  # fmt: skip
                     if bound[1] < below:
                         out_costs[count], out_bounds[count], out_parents[count] = bound[0], bound[1], s
                         count += 1
@@ -176,8 +182,8 @@ def may_be_full(given, state, present, depth, num, memory, seats):
 
 
 @kernel
-def write(given, work, state, present, runs, num, now, cost, out, room):
-    """Write the state that follows, and return its cost and its bound."""
+def write(given, work, values, worth, state, present, runs, num, now, cost, below, out, room):
+    """Write the state that follows, and return its cost and its bound, or one that is not below `below`."""
     for r in range(len(state)):  # slices would allocate
         out[r] = state[r]
     for d in range(num):
@@ -186,10 +192,13 @@ def write(given, work, state, present, runs, num, now, cost, out, room):
             out[r] += 1
             if out[r] == given[2, r]:
                 cost += given[3, r] * (now + 1 - given[0, r])
-    bound = cost + first_bound(given, work, out, now + 1, room)
+    so_far = cost
     for r in range(len(out)):
         if out[r] < given[2, r]:
-            bound -= given[3, r] * given[0, r]
+            so_far -= given[3, r] * given[0, r]
+    bound = so_far + priced_bound(given, values, worth, out, now + 1)
+    if bound < below:  # the other takes longer
+        bound = max(bound, so_far + first_bound(given, work, out, now + 1, room))
     return cost, bound
 
 

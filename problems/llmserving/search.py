@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from orl.errors import InputError
-from orl.layers import Layer
+from orl.layers import Layer, some
 from orl.scenario import Scenarios
 
 from . import kernels_search as kernels
 from .instance import Serving, ServingLog
+from .prices import find_prices
 from .rounds import carried_out, rounds_of
 
 MAX_REQUESTS, MAX_OUTPUT = 16, 2**15 - 1
@@ -53,6 +54,7 @@ class LayeredServing:
         self._work = np.zeros((count, int(rounds.output.max()) + 1))
         for r, (prompt, output) in enumerate(zip(rounds.prompt.tolist(), rounds.output.tolist(), strict=True)):
             self._work[r, :output] = np.arange(prompt, prompt + output)[::-1].cumsum()[::-1] / rounds.memory
+        self._values, self._worth = find_prices(self._given, rounds.memory, preempts)
         self._room, self._chosen = np.zeros((4, count)), np.zeros((2, count), dtype=np.int64)
         parents = np.zeros(ROOM, dtype=np.int64)
         self._out = np.zeros((ROOM, count), dtype=np.int16), np.zeros(ROOM), np.zeros(ROOM), parents
@@ -60,6 +62,7 @@ class LayeredServing:
     def first(self) -> Layer:
         state, zero = np.zeros((1, len(self._output)), dtype=np.int16), np.zeros(1)
         bound = kernels.first_bound(self._given, self._work, state[0], 0, self._room)
+        bound = max(bound, kernels.priced_bound(self._given, self._values, self._worth, state[0], 0))
         bound -= float(self._given[3] @ self._given[0])
         return Layer(state, zero, zero + bound, np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool))
 
@@ -68,11 +71,33 @@ class LayeredServing:
             begin, end = first, min(first + CHUNK, len(layer.states))
             while begin < end:
                 count, begin = kernels.expand(
-                    self._given, self._work, self._limits, number, below, layer.states, layer.costs, begin, end,
-                    self._room, self._chosen, *self._out,
+                    self._given, self._work, self._values, self._worth, self._limits, number, below, layer.states,
+                    layer.costs, begin, end, self._room, self._chosen, *self._out,
                 )  # fmt: skip
                 states, costs, bounds, parents = (array[:count].copy() for array in self._out)
                 yield Layer(states, costs, bounds, parents, (states == self._output).all(axis=1))
+
+    def undominated(self, layer: Layer, number: int) -> Layer:
+        """Leave out states that are behind another with one request alone, and no cheaper.
+
+        Who is ahead may do what the other does and let that request stand aside until the other has caught up. Where it
+        has ended already, the other's end comes after as many rounds as it has tokens to go, at least.
+        """
+        if not self._limits[2]:
+            return layer
+        arrival, _, output, weight = self._given
+        for r in range(len(output)):
+            states = layer.states
+            others = np.delete(states, r, axis=1)
+            order = np.lexsort((-states[:, r], *others.T))
+            is_first = np.ones(len(order), dtype=bool)  # the one that is furthest, of those alike but for the request
+            is_first[1:] = (others[order[1:]] != others[order[:-1]]).any(axis=1)
+            ahead = order[np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))]
+            has_ended = (states[ahead, r] == output[r]) & ~is_first
+            to_pay = weight[r] * (number + output[r] - states[order, r] - arrival[r])
+            is_dominated = ~is_first & (layer.costs[ahead] <= layer.costs[order] + np.where(has_ended, to_pay, 0.0))
+            layer = some(layer, np.sort(order[~is_dominated]))
+        return layer
 
     def solution(self, states: Sequence[np.ndarray]) -> ServingLog:
         tokens = np.stack(states)

@@ -92,13 +92,14 @@ def search(layered: Layered, width: int, below: float, control: Control) -> Sear
 
 
 def _followers(layered: Layered, layer: Layer, number: int, below: float, control: Control) -> Layer | None:
-    """Return what follows a layer, each state once; None if there was no time."""
+    """Return what follows a layer, each state once, less what others dominate; None if there was no time."""
     parts = [some(layer, slice(0))]
     for part in layered.next(layer, number, below):
         if control.should_stop:
             return None
         parts.append(distinct(part))
-    return distinct(Layer._make(np.concatenate(column) for column in zip(*parts, strict=True)))
+    layer = distinct(Layer._make(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return layered.undominated(layer, number + 1)
 
 
 def _below(best: float) -> float:

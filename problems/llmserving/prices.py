@@ -1,0 +1,62 @@
+"""Prices for memory that make the bound of `kernels_prices` large, by subgradients."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import kernels_prices as kernels
+
+STEPS, PATIENCE = 600, 20
+MOST_VALUES = 20_000_000  # numbers; beyond, there are no prices
+
+
+class Prices(NamedTuple):
+    """What requests cost at the prices of memory.
+
+    Parameters
+    ----------
+    values : ndarray (requests, rounds + 1, tokens + 1)
+        Of a request at a round, with so many tokens.
+    worth : ndarray (rounds + 1,)
+        Of all memory from a round on.
+    """
+
+    values: np.ndarray
+    worth: np.ndarray
+
+
+def find_prices(given: np.ndarray, memory: int, preempts: bool) -> Prices:
+    """Return prices for instances given as in `kernels_search`; where those would be too many, prices of nothing.
+
+    A step goes along what is taken beyond the memory, towards a bound a little better than the best one so far (Held,
+    Wolfe and Crowder 1974, doi 10.1007/BF01580223); after `PATIENCE` steps without a better one it is shorter.
+    """
+    count, tokens = given.shape[1], int(given[2].max())
+    rounds = int(given[0].max() + given[2].sum())  # then all are served, if never nobody is who could be
+    if count * (rounds + 1) * (tokens + 1) > MOST_VALUES:
+        return Prices(np.zeros((count, 1, tokens + 1)), np.zeros(1))
+    values, taken, prices = np.zeros((count, rounds + 1, tokens + 1)), np.zeros(rounds), np.zeros(rounds)
+    best, best_prices, size, since = -np.inf, prices, 1.0, 0
+    starts = (np.arange(count), 0, 0)
+    for _ in range(STEPS):
+        kernels.fill_values(given, preempts, prices, values)
+        bound = float(values[starts].sum() - memory * prices.sum())
+        if bound > best:
+            best, best_prices, since = bound, prices, 0
+        else:
+            since += 1
+            if since == PATIENCE:
+                prices, size, since = best_prices, 0.7 * size, 0
+                kernels.fill_values(given, preempts, prices, values)
+        kernels.memory_taken(given, preempts, prices, values, taken)
+        beyond = taken - memory
+        beyond[(prices <= 0) & (beyond < 0)] = 0
+        norm = float(beyond @ beyond)
+        if norm == 0:
+            break
+        prices = np.maximum(prices + size * (0.05 * best + max(best - bound, 0.0)) / norm * beyond, 0)
+    kernels.fill_values(given, preempts, best_prices, values)
+    worth = np.append(memory * best_prices[::-1].cumsum()[::-1], 0.0)
+    return Prices(values, worth)
