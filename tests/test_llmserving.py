@@ -172,6 +172,15 @@ def test_a_request_waits_until_what_runs_and_it_fit_to_the_end_on_paper():
     assert played(one_server([4, 2], [3, 3], blocks=10, reserve_output=True), "fcfs")[0] == 6.0
 
 
+def test_the_smallest_goes_first_on_paper():
+    """Prompts of 2 and 3 fit beside one another, that of 6 beside neither. Where limits are declared, on one seat, one
+    token of output for a prompt of 3 goes before nine for one of 2.
+    """
+    assert [played(one_server([6, 2, 3], [1, 1, 1], blocks=7), rule)[0] for rule in ("smallest", "fcfs")] == [4, 5]
+    declares = [played(one_server([2, 3], [9, 1], max_num_seqs=1, reserve_output=on), "smallest")[0] for on in (0, 1)]
+    assert declares == [9 + 10, 1 + 10]
+
+
 @pytest.mark.parametrize("reserve_output", [False, True])
 def test_limits_are_shown_only_where_requests_declare_them(reserve_output):
     process = ServingProcess([one_server([4, 2], [3, 5], [0, 9], reserve_output=reserve_output)], [NOTHING])
