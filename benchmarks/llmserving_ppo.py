@@ -1,19 +1,20 @@
-"""LLM serving: a learned policy against the rules, on scenarios that none of them was trained or chosen on.
+"""LLM serving: learned policies against the rules, on scenarios that none of them was trained or chosen on.
 
-python benchmarks/llmserving_ppo.py train [--seeds 1] [--work FOLDER]       by the recipe; one that was stopped goes on
-python benchmarks/llmserving_ppo.py measure [--work FOLDER] [--only ...]    rows that are there are kept
-python benchmarks/llmserving_ppo.py                                         write the tables and the picture
+python benchmarks/llmserving_ppo.py train [--forms groups critic] [--seed 0] [--work FOLDER]    goes on where it was
+python benchmarks/llmserving_ppo.py measure [--only select evaluate] [--work FOLDER]    rows that are there are kept
+python benchmarks/llmserving_ppo.py                                                     write the tables and the picture
 
-`select`: which rule is the best of those that know no more than the policy, on the stream `select`. `evaluate`: all
-rules and the policy of training seed 0, on the stream `evaluate`, the same scenarios for all. Where limits are declared
-the engine knows all outputs, so no rule is clairvoyant there; a rule that is 'bold' admits what fits now, as the policy
-may, not only what fits to the end of all.
+`select`: which rule is the best of those that know no more than the policies, on the stream `select`. `evaluate`: all
+rules, and a policy of each form, on the stream `evaluate`, the same scenarios for all. Where limits are declared the
+engine knows all outputs, so no rule is clairvoyant there; a rule that is 'bold' admits what fits now, as a policy may,
+not only what fits to the end of all.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,18 +25,24 @@ import rows
 from numpy.typing import NDArray
 
 import orl
+from orl import params
+from orl.learn import checkpoint
+from orl.learn.training import Recipe, Training
 from orl.problems.llmserving import kernels_codes as codes
 from orl.problems.llmserving.instance import Serving
 from orl.problems.llmserving.process import ServingProcess
 from orl.problems.llmserving.rules import RULES
 from orl.problems.llmserving.scenario import sample
 from orl.problems.llmserving.verify import verify
+from orl.registry import find_problem
 from orl.result import paired_difference
 from orl.rule import Rule
 from orl.scenario import Purpose
+from orl.solver import Control
+from orl.solvers.ppo.settings import PpoSettings
+from orl.solvers.ppo.train import PpoLearner
 
 RAW = record.RESULTS / "llmserving_ppo"
-RECIPE = Path(orl.__file__).parent.parent / "solvers" / "ppo" / "checkpoints" / "ppo" / "llmserving" / "recipe.toml"
 SCENARIOS = 200
 TRAINED = {
     "8 a second": {"rate": 8.0},
@@ -52,9 +59,24 @@ OTHERS = {
     "120 requests, 8 a second, declared": {"requests": 120, "rate": 8.0, "reserve_output": True},
     "poisson, 3 a second, declared": {"instance": "llmserving/poisson", **LONGER, "reserve_output": True},
 }  # fmt: skip
+RECIPE = {
+    "problem": "llmserving", "description": "crowded, two loads, limits declared or not",
+    "sizes": [{"instance": "llmserving/crowded"}], "validation": [{"instance": "llmserving/crowded"}],
+    "validation_instances": 32, "validate_every": 5, "variants": list(TRAINED.values()),
+}  # fmt: skip
+TAUGHT = {"teacher": "smallest", "entropy": 0.0, "width": 32, "layers": 2, "learning_rate": 0.003}
+FORMS = {
+    "groups": {
+        **TAUGHT, "taught": 40, "lessons": 8, "iterations": 120, "baseline": "group", "instances": 8, "samples": 8,
+        "extremes": 2, "epochs": 2, "minibatch": 2048,
+    },
+    "critic": {
+        **TAUGHT, "taught": 14, "lessons": 3, "iterations": 100, "baseline": "critic", "instances": 32, "samples": 1,
+        "epochs": 4, "minibatch": 1024, "discount": 0.995, "gae_decay": 0.95,
+    },
+}  # fmt: skip
 WORKLOADS = {**TRAINED, **OTHERS}
 NAMED = ("fcfs", "fcfs-swap", "las", "smallest", "shortest", "mc-sf")
-POLICY = "ppo"
 
 
 def load(workload: str) -> Serving:
@@ -97,15 +119,27 @@ def by_rule(workload: str, method: str, purpose: Purpose) -> rows.Row:
     return {"costs": costs.tolist(), "requests": one.num_requests}
 
 
+def train(form: str, seed: int, work: Path) -> None:
+    """Train, or go on."""
+    training = FORMS[form]
+    recipe = params.make(Recipe, {**RECIPE, "seed": seed, "training": training}, form)
+    settings = params.make(PpoSettings, training, form)
+    folder = work / form
+    learner = PpoLearner(find_problem(recipe.problem), recipe, settings)
+    Training(learner, recipe, settings.iterations, folder, (folder / "last").exists()).run(Control())
+
+
 def by_policy(workload: str, folder: Path) -> rows.Row:
     one = load(workload)
     told = {"checkpoint": str(folder / "best")}
-    result = orl.solve(one, POLICY, settings=told, scenarios=SCENARIOS, seed=0, time_limit=None)
+    result = orl.solve(one, "ppo", settings=told, scenarios=SCENARIOS, seed=0, time_limit=None)
     assert result.verified, result.violations
-    pace = result.metrics["seconds_per_decision"]
-    preemptions = result.metrics["preemptions"]
-    return {"costs": list(result.costs), "requests": one.num_requests, "seconds_per_decision": pace,
-            "preemptions": preemptions}  # fmt: skip
+    about = checkpoint.load(folder / "best")[1]
+    return {
+        "costs": list(result.costs), "requests": one.num_requests,
+        "seconds_per_decision": result.metrics["seconds_per_decision"], "preemptions": result.metrics["preemptions"],
+        "iteration": about["iteration"], "trained_s": about["seconds"], "validation": about["validation"],
+    }  # fmt: skip
 
 
 def cells(part: str, work: Path):
@@ -114,9 +148,8 @@ def cells(part: str, work: Path):
         for method in methods(workload):
             key = {"part": part, "workload": workload, "method": method}
             yield key, partial(by_rule, workload, method, Purpose(part))
-        if part == "evaluate":
-            key = {"part": part, "workload": workload, "method": POLICY}
-            yield key, partial(by_policy, workload, work / "seed0")
+        for form in FORMS if part == "evaluate" else ():
+            yield {"part": part, "workload": workload, "method": form}, partial(by_policy, workload, work / form)
 
 
 # Tables -------------------------------------------------------------------------------------------------------------
@@ -130,10 +163,10 @@ def costs_of(found: list[rows.Row], part: str, workload: str) -> dict[str, NDArr
     }  # fmt: skip
 
 
-def best_rule(found: list[rows.Row], workload: str) -> str:
-    """Return the rule of least mean on `select` of those that know no more than the policy."""
+def best_rule(found: list[rows.Row], workload: str, among: Sequence[str] = ()) -> str:
+    """Return the rule of least mean on `select` of those that know no more than the policies, or of some of them."""
     on_select, known = costs_of(found, "select", workload), methods(workload)
-    fair = {name: on_select[name].mean() for name in known if not known[name][1]}
+    fair = {name: on_select[name].mean() for name in among or known if not known[name][1]}
     return min(fair, key=lambda name: fair[name])
 
 
@@ -146,20 +179,27 @@ def share(costs: NDArray[np.float64], others: NDArray[np.float64]) -> str:
 def table(found: list[rows.Row], workloads: dict[str, dict[str, object]]) -> list[list[object]]:
     lines: list[list[object]] = []
     for workload in workloads:
-        costs = costs_of(found, "evaluate", workload)
-        if POLICY not in costs:
-            continue
-        best = best_rule(found, workload)
-        (row,) = (row for row in found if row["method"] == POLICY and row["workload"] == workload)
-        declares = bool(WORKLOADS[workload].get("reserve_output"))
-        lines.append([
-            workload, f"{costs[POLICY].mean():.3f}", best, f"{costs[best].mean():.3f}",
-            share(costs[POLICY], costs[best]),
-            f"{(costs[POLICY] < costs[best]).mean():.0%}", share(costs[POLICY], costs["fcfs"]),
-            share(costs[POLICY], costs["shortest"]) + ("" if declares else " *"),
-            f"{row['preemptions']:.1f}", f"{1e6 * row['seconds_per_decision']:.0f}",
-        ])  # fmt: skip
+        costs, known = costs_of(found, "evaluate", workload), methods(workload)
+        best, named = best_rule(found, workload), best_rule(found, workload, NAMED)
+        for row in found:
+            if (row["part"], row["workload"]) == ("evaluate", workload) and row["method"] in FORMS:
+                own = costs[row["method"]]
+                lines.append([
+                    workload, row["method"], f"{own.mean():.3f}", f"{best} {costs[best].mean():.3f}",
+                    share(own, costs[best]), f"{(own < costs[best]).mean():.0%}",
+                    "" if named == best else f"{share(own, costs[named])} {named}", share(own, costs["fcfs"]),
+                    share(own, costs["shortest"]) + (" *" if known["shortest"][1] else ""),
+                    f"{row['preemptions']:.1f}", f"{1e6 * row['seconds_per_decision']:.0f}",
+                ])  # fmt: skip
     return lines
+
+
+def training_table(found: list[rows.Row]) -> list[list[object]]:
+    done = {row["method"]: row for row in found if row["method"] in FORMS}
+    return [
+        [form, row["iteration"], FORMS[form]["taught"], f"{row['trained_s'] / 60:.1f}", f"{row['validation']:.4f}"]
+        for form, row in done.items()
+    ]
 
 
 def rules_table(found: list[rows.Row]) -> tuple[list[str], list[list[object]]]:
@@ -176,7 +216,7 @@ def rules_table(found: list[rows.Row]) -> tuple[list[str], list[list[object]]]:
 
 
 def picture(found: list[rows.Row]) -> None:
-    """Draw every scenario of the workloads that were trained on: the best rule across, the policy upwards."""
+    """Draw every scenario of the workloads that were trained on: the best rule across, the policies upwards."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -185,12 +225,14 @@ def picture(found: list[rows.Row]) -> None:
     figure, axes = pyplot.subplots(1, len(TRAINED), figsize=(13, 3.4))
     for axis, workload in zip(axes, TRAINED, strict=True):
         costs, best = costs_of(found, "evaluate", workload), best_rule(found, workload)
-        ends = [min(costs[best].min(), costs[POLICY].min()), max(costs[best].max(), costs[POLICY].max())]
+        there = [form for form in FORMS if form in costs]
+        ends = [min(costs[name].min() for name in (best, *there)), max(costs[name].max() for name in (best, *there))]
         axis.plot(ends, ends, color="C7", linewidth=0.8)
-        axis.plot(costs[best], costs[POLICY], ".", markersize=3)
-        axis.set_title(f"{workload}\n{share(costs[POLICY], costs[best])} %", fontsize=8)
-        axis.set_xlabel(f"{best}, s")
-    axes[0].set_ylabel("ppo, mean time in the system, s")
+        for form in there:
+            axis.plot(costs[best], costs[form], ".", markersize=3, label=f"{form}: {share(costs[form], costs[best])} %")
+        axis.set_title(workload, fontsize=9), axis.legend(fontsize=7)
+        axis.set_xlabel(f"{best}, s in the system")
+    axes[0].set_ylabel("ppo, s in the system")
     figure.tight_layout()
     figure.savefig(record.RESULTS / "llmserving_ppo.png", dpi=110)
 
@@ -199,37 +241,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", nargs="?", choices=["train", "measure"])
     parser.add_argument("--only", nargs="*", default=["select", "evaluate"], choices=["select", "evaluate"])
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--forms", nargs="*", default=list(FORMS), choices=FORMS)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "orl-llmserving-ppo")
     options = parser.parse_args()
     if options.action:
         record.one_core()
     if options.action == "train":
-        for seed in range(options.seeds):
-            folder = options.work / f"seed{seed}"
-            orl.train(RECIPE, folder, {"seed": seed}, resume=(folder / "last").exists())
+        for form in options.forms:
+            train(form, options.seed, options.work)
         return
     if options.action == "measure":
         for part in options.only:
             rows.measure(RAW, part, cells(part, options.work))
         return
     found = rows.read(RAW)
-    headers = ["workload", "ppo", "best rule", "its", "to the best rule", "ahead", "to fcfs", "to shortest",
-               "preemptions", "µs"]  # fmt: skip
+    headers = ["workload", "ppo", "s", "best rule, s", "to it, %", "ahead", "to the best by name, %", "to fcfs, %",
+               "to shortest, %", "preemptions", "µs"]  # fmt: skip
     text = (
-        f"{SCENARIOS} scenarios of `evaluate` a workload: mean time in the system, s, of the policy and of the rule "
-        "that is the best on `select` of those that know no more; paired difference in % of the rule's with its 95 % "
-        "interval; share of the scenarios in which the policy is ahead; the same difference to `fcfs` and to "
-        "`shortest` (*: clairvoyant, it knows outputs that the policy does not); preemptions an episode; microseconds "
-        f"a decision, {SCENARIOS} servers side by side on a core that other work shared."
+        f"{SCENARIOS} scenarios of `evaluate` a workload: mean time in the system, s, of a policy and of the rule that "
+        "is the best on `select` of those that know no more; paired difference in % of the rule's with its 95 % "
+        "interval; share of the scenarios in which the policy is ahead; the difference to the best rule that ORL has "
+        "by name, where that is another; to `fcfs` and to `shortest` (*: clairvoyant, it knows outputs that the policy "
+        f"does not); preemptions an episode; microseconds a decision, {SCENARIOS} servers side by side on a core that "
+        "other work shared."
+    )
+    about = (
+        "Training, one seed each, stopped before the recipe's end: the iteration of the weights that are measured, the "
+        "best by validation, of which so many, or all up to this one, imitate `smallest`; minutes until then on a core "
+        "that other work shared; time in the system over the bound on the validation scenarios."
     )
     names, lines = rules_table(found)
     sections = [
         (f"{rows.commits(found)}\n\nWorkloads of the recipe. {text}", headers, table(found, TRAINED)),
-        ("Workloads that are like none of the recipe, the columns as above.", headers, table(found, OTHERS)),
+        ("Workloads that the recipe has not, the columns as above.", headers, table(found, OTHERS)),
+        (about, ["ppo", "iteration", "imitating", "minutes", "validation"], training_table(found)),
         ("All rules, mean time in the system on `evaluate`, s; *: clairvoyant.", names, lines),
     ]
-    record.write("llmserving_ppo", "A learned policy of LLM serving", [one for one in sections if one[2]], digits=4)
+    record.write("llmserving_ppo", "Learned policies of LLM serving", [one for one in sections if one[2]], digits=4)
     picture(found)
 
 
