@@ -14,7 +14,16 @@ from orl.kernels_squash import squash
 from orl.policy import RulePolicy
 from orl.problems.llmserving import kernels_codes as codes
 from orl.problems.llmserving.features import FEATURES
-from orl.problems.llmserving.instance import FINISH, RECOMPUTE, SWAP_OUT, CostModel, Requests, Serving, ServingSettings
+from orl.problems.llmserving.instance import (
+    ADMIT,
+    FINISH,
+    RECOMPUTE,
+    SWAP_OUT,
+    CostModel,
+    Requests,
+    Serving,
+    ServingSettings,
+)
 from orl.problems.llmserving.plans import follow
 from orl.problems.llmserving.process import ServingProcess
 from orl.problems.llmserving.rules import RULES
@@ -179,6 +188,8 @@ def test_the_smallest_goes_first_on_paper():
     assert [played(one_server([6, 2, 3], [1, 1, 1], blocks=7), rule)[0] for rule in ("smallest", "fcfs")] == [4, 5]
     declares = [played(one_server([2, 3], [9, 1], max_num_seqs=1, reserve_output=on), "smallest")[0] for on in (0, 1)]
     assert declares == [9 + 10, 1 + 10]
+    log = played(one_server([4, 2], [3, 3], blocks=8, reserve_output=True), "smallest-now")[1]
+    assert finished_at(log, 2).min() == 3.0 and log.events[:2, 2].tolist() == [ADMIT, ADMIT], "though it will not fit"
 
 
 @pytest.mark.parametrize("reserve_output", [False, True])

@@ -85,6 +85,13 @@ def smallest(instance: Serving) -> np.ndarray:
     return _parameters(instance, codes.BY_WORK if instance.settings.reserve_output else codes.BY_KNOWN)
 
 
+def smallest_now(instance: Serving) -> np.ndarray:
+    """As smallest, and admits what fits now, even where limits are declared."""
+    values = smallest(instance)
+    values[codes.LOOKS_AHEAD] = 0
+    return values
+
+
 def _parameters(
     instance: Serving, order: int, trigger: int = codes.ON_SHORTAGE, mode: int | None = None, looks_ahead: bool = False
 ) -> np.ndarray:
@@ -124,5 +131,6 @@ RULES: Mapping[str, Rule] = {
         _rule("vtc-preemptive", virtual_counter_preemptive, "arXiv 2401.00588"),
         _rule("lcf", least_counter),
         _rule("smallest", smallest),
+        _rule("smallest-now", smallest_now),
     )
 }
