@@ -1,7 +1,7 @@
 """LLM serving: learned policies against the rules, on scenarios that none of them was trained or chosen on.
 
 python benchmarks/llmserving_ppo.py train [--forms groups critic] [--seed 0] [--work FOLDER]    goes on where it was
-python benchmarks/llmserving_ppo.py measure [--only select evaluate confirm] [--work FOLDER]    rows that are there are kept
+python benchmarks/llmserving_ppo.py measure [--only select ...] [--work FOLDER]           rows that are there are kept
 python benchmarks/llmserving_ppo.py                                                     write the tables and the picture
 
 `select`: which rule is the best of those that know no more than the policies, on the stream `select`. `evaluate`: all
@@ -215,7 +215,8 @@ def confirm_table(found: list[rows.Row]) -> list[list[object]]:
         own, others = costs[LAST], costs[best]
         ratios.append((own - others) / others.mean())
         lines.append([
-            workload, f"{own.mean():.3f}", f"{best} {others.mean():.3f}", share(own, others), f"{(own < others).mean():.0%}"
+            workload, f"{own.mean():.3f}", f"{best} {others.mean():.3f}", share(own, others),
+            f"{(own < others).mean():.0%}",
         ])  # fmt: skip
     if lines:
         mean = mean_interval(100 * np.mean(ratios, axis=0))
@@ -315,8 +316,8 @@ def main() -> None:
     sections = [
         (f"{rows.commits(found)}\n\nWorkloads of the recipe. {text}", headers, table(found, TRAINED)),
         (
-            f"`{LAST}`, the policy that comes with ORL, on {FRESH} scenarios of `evaluate` with seed {FRESH_SEED}, which "
-            "nothing had been looked at on; it was to be shipped if it was ahead in the mean of the four workloads, "
+            f"`{LAST}`, the policy that comes with ORL, on {FRESH} scenarios of `evaluate` with seed {FRESH_SEED}, "
+            "which nothing had been looked at on; it was to be shipped if it was ahead in the mean of the four workloads, "
             "the interval without 0, and worse on none.",
             ["workload", "s", "best rule, s", "to it, %", "ahead"],
             confirm_table(found),
