@@ -317,8 +317,8 @@ def main() -> None:
         (f"{rows.commits(found)}\n\nWorkloads of the recipe. {text}", headers, table(found, TRAINED)),
         (
             f"`{LAST}`, the policy that comes with ORL, on {FRESH} scenarios of `evaluate` with seed {FRESH_SEED}, "
-            "which nothing had been looked at on; it was to be shipped if it was ahead in the mean of the four workloads, "
-            "the interval without 0, and worse on none.",
+            "which nothing had been looked at on; it was to be shipped if it was ahead in the mean of the four "
+            "workloads, the interval without 0, and worse on none.",
             ["workload", "s", "best rule, s", "to it, %", "ahead"],
             confirm_table(found),
         ),
