@@ -10,10 +10,21 @@ from hypothesis import strategies as st
 from servers import servers
 
 import orl
+from orl.kernels_squash import squash
 from orl.policy import RulePolicy
 from orl.problems.llmserving import kernels_codes as codes
 from orl.problems.llmserving.features import FEATURES
-from orl.problems.llmserving.instance import FINISH, RECOMPUTE, SWAP_OUT, CostModel, Requests, Serving, ServingSettings
+from orl.problems.llmserving.instance import (
+    ADMIT,
+    FINISH,
+    RECOMPUTE,
+    SWAP_OUT,
+    CostModel,
+    Requests,
+    Serving,
+    ServingSettings,
+)
+from orl.problems.llmserving.plans import follow
 from orl.problems.llmserving.process import ServingProcess
 from orl.problems.llmserving.rules import RULES
 from orl.problems.llmserving.scenario import bound, draw, realise, sample
@@ -170,6 +181,17 @@ def test_a_request_waits_until_what_runs_and_it_fit_to_the_end_on_paper():
     assert played(one_server([4, 2], [3, 3], blocks=10, reserve_output=True), "fcfs")[0] == 6.0
 
 
+def test_the_smallest_goes_first_on_paper():
+    """Prompts of 2 and 3 fit beside one another, that of 6 beside neither. Where limits are declared, on one seat, one
+    token of output for a prompt of 3 goes before nine for one of 2.
+    """
+    assert [played(one_server([6, 2, 3], [1, 1, 1], blocks=7), rule)[0] for rule in ("smallest", "fcfs")] == [4, 5]
+    declares = [played(one_server([2, 3], [9, 1], max_num_seqs=1, reserve_output=on), "smallest")[0] for on in (0, 1)]
+    assert declares == [9 + 10, 1 + 10]
+    log = played(one_server([4, 2], [3, 3], blocks=8, reserve_output=True), "smallest-now")[1]
+    assert finished_at(log, 2).min() == 3.0 and log.events[:2, 2].tolist() == [ADMIT, ADMIT], "though it will not fit"
+
+
 @pytest.mark.parametrize("reserve_output", [False, True])
 def test_limits_are_shown_only_where_requests_declare_them(reserve_output):
     process = ServingProcess([one_server([4, 2], [3, 5], [0, 9], reserve_output=reserve_output)], [NOTHING])
@@ -231,3 +253,92 @@ def test_what_a_network_reads_is_bounded_and_about_the_right_request(server, see
         actions, memory = policy.decide(observation, memory)
         process.decide(actions)
         process.reveal()
+
+
+def test_rows_of_candidates_on_paper():
+    """Ten blocks of a token, four seats. At time 1 request 0 holds 4 of a prompt of 4 and has 1 token of 3 declared;
+    requests 1 and 2 (prompts 2 and 7, outputs 2 and 1) have just come; request 2 does not fit.
+
+    An iteration takes a second. Once 1 is admitted nothing can be let in; then 0 is swapped out.
+    """
+    server = one_server([4, 2, 7], [3, 2, 1], [0, 1, 1], blocks=10, reserve_output=True, max_num_seqs=4, copy_us=1e6)
+    process, read = ServingProcess([server], [NOTHING]), FEATURES.candidates
+    for action in (1, 0):
+        process.decide(np.array([action]))
+        process.reveal()
+    run, first, swap, second, none, third, neither = read(process.observe())[0]
+    assert run[:6].tolist() == [1, 1, 0, 0, 0, 0] and first[:6].tolist() == [0, 1, 0, 0, 1, 0]
+    assert swap[:6].tolist() == [0, 1, 0, 0, 0, 1] and (swap[6:] == first[6:]).all()
+    assert second[:6].tolist() == [0, 1, 1, 0, 0, 0] and third[:6].tolist() == [0, 0, 1, 0, 0, 0]
+    assert not none.any() and not neither.any()
+    assert run[6:13] == pytest.approx([0, (6 - 1) / 10, 1 / 10, 2047 / 2048, 1 / 4, squash(2, 4), 0])
+    assert run[18] == run[7] and not run[13:18].any() and not run[19:].any()
+    room = 10 / 8
+    assert first[13:19] == pytest.approx([squash(4, room), squash(1, room), squash(4, room), 0.4, 0.5, (5 + 4) / 10])
+    assert second[13:19] == pytest.approx([squash(2, room), 0, 0, 0, 0.2, (5 - 2) / 10])
+    assert third[18] == pytest.approx((5 - 7) / 10)
+    mean_left = (2 + 2 + 1) / 3
+    assert first[19:26] == pytest.approx([squash(1, 100), 0.5, 0, 1, squash(2, room), squash(2, mean_left), 7 / 10])
+    assert third[19:26] == pytest.approx([0, 0.5, 0, 1, squash(1, room), squash(1, mean_left), 8 / 10])
+    copied = 2 * 4 * (1 + 1000 / 25e9)
+    assert first[26:30] == pytest.approx([squash(1, 10), squash(copied, 10), 0, 0])
+    assert first[30:].tolist() == [1, 1, 1], "of those that run it is the only one"
+    assert second[30:].tolist() == [1, 0.5, 1] and third[30:].tolist() == [0.5, 1, 0.5]  # work: 3 x 2 and 7.5 x 1
+    process.decide(np.array([3]))
+    assert not any(read(process.observe())[0, :, 1]) and read(process.observe())[0, 0, 6] == 1
+    process.reveal()
+    rows = read(process.observe())[0]
+    assert rows[3, :5].tolist() == [0, 0, 0, 0, 1] and rows[3, 28] == 1 and rows[3, 30] == 1 and rows[1, 30] == 0.5
+    process.decide(np.array([2]))
+    process.reveal()
+    rows = read(process.observe())[0]
+    assert rows[1, :5].tolist() == [0, 0, 0, 1, 0] and rows[1, 16] == pytest.approx(0.4) and rows[0, 12] == 0.5
+
+
+def test_what_is_expected_of_outputs_follows_from_what_was_seen():
+    """Without limits: all tokens that are known, by the finished requests and one more."""
+    process = ServingProcess([one_server([1, 1], [2, 9])], [NOTHING])
+    seen = []
+    for action in (1, 3, 0, 0, 0):
+        process.decide(np.array([action]))
+        process.reveal()
+        rows = FEATURES.candidates(process.observe())[0]
+        seen.append(rows[3, 23])
+    room = 100 / 8
+    assert seen == pytest.approx([squash(left, room) for left in (1, 1, 2, 4 / 2, 5 / 2)])
+
+
+@given(servers(), st.integers(0, 30), st.integers(0, 2**32))
+@profile(max_examples=60, deadline=None)
+def test_rows_of_candidates_are_bounded_and_blind_to_company(server, steps, seed):
+    """At either half-step; beside a larger server one is shown as alone, and 0 in the padding."""
+    large = draw(np.random.default_rng(seed), requests=12, settings=server.settings)
+    of = {id(one): sample(one, seed, "evaluate", 1) for one in (server, large)}
+    alone = ServingProcess([server], [of[id(server)]])
+    both = ServingProcess([server, large], [of[id(server)], of[id(large)]])
+    rng, width = np.random.default_rng(seed), 1 + 2 * server.num_requests
+    for _ in range(steps):
+        observation = alone.observe()
+        if not observation.legal.any():
+            break
+        choice = rng.choice(np.flatnonzero(observation.legal[0]))
+        other = int(both.observe().legal[1].argmax())
+        for half in ("decide", "reveal"):
+            observation, beside = alone.observe(), both.observe()
+            rows, padded = FEATURES.candidates(observation)[0], FEATURES.candidates(beside, np.array([0, 0]))
+            assert np.abs(rows).max() <= 1 and (rows[:, 1] == observation.legal[0]).all()
+            assert (padded[0, :width] == rows).all() and (padded[1] == padded[0]).all() and not padded[0, width:].any()
+            for process, actions in ((alone, [choice]), (both, [choice, other])):
+                process.decide(np.array(actions)) if half == "decide" else process.reveal()
+
+
+@given(servers(), st.sampled_from(["fcfs-swap", "las", "priority-seats"]), st.integers(0, 1000))
+@profile(max_examples=30, deadline=None)
+def test_a_log_can_be_followed(server, rule, seed):
+    scenario = sample(server, seed, "evaluate", 1)
+    cost, log = played(server, rule, scenario)
+    process, total = ServingProcess([server], [scenario]), 0.0
+    while (observation := process.observe()).legal.any():
+        total += process.decide(np.array([follow(server, log, observation, 0)]))[0]
+        total += process.reveal().cost[0]
+    assert total == cost and process.solution(0).events.tolist() == log.events.tolist()

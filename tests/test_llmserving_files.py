@@ -457,7 +457,9 @@ def check_files(instance, folder):
 def test_packaged_instances(name, tmp_path):
     path = HERE / f"{name}.toml"
     assert sniff(path, path.read_bytes())
-    instance = load(path, {} if name in ("poisson", "conversations", "theory-40") else {"requests": 60, "rate": 3.0})
+    instance = load(
+        path, {} if name in ("poisson", "conversations", "crowded", "theory-40") else {"requests": 60, "rate": 3.0}
+    )
     assert instance.name == name
     assert "KV cache" in describe(instance)
     check_files(instance, tmp_path)

@@ -33,6 +33,13 @@ CASES = {
         {"panel": "protocol"},
     ),
     "lotsizing": ("lotsizing_ppo/shipped.jsonl", {"instance": "15x5-a"}, "lotsizing/15x5-a", "ppo", {}),
+    "llmserving": (
+        "llmserving_ppo/evaluate.jsonl",
+        {"workload": "12 a second, declared", "method": "groups-now"},
+        "llmserving/crowded",
+        "ppo",
+        {"rate": 12.0, "reserve_output": True},
+    ),
     "pdppo": ("lotsizing_ppo/shipped-pdppo.jsonl", {"instance": "20x10-a"}, "lotsizing/20x10-a", "pdppo", {}),
 }
 

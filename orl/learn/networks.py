@@ -73,6 +73,7 @@ class CandidateNet(nn.Module):
     def __init__(self, settings: NetworkSettings):
         super().__init__()
         width = settings.width
+        self.gathers = settings.encoder == "candidates"  # of graphs, every choice has a row
         self.first = nn.Linear(settings.inputs, width)
         self.own = nn.ModuleList(nn.Linear(width, width) for _ in range(settings.layers))
         self.shared = nn.ModuleList(nn.Linear(3 * width, width, bias=False) for _ in range(settings.layers))
@@ -92,12 +93,23 @@ class CandidateNet(nn.Module):
         seen : 'rows' -> float Tensor (n, K, inputs)
         legal : bool Tensor (n, K)
         """
-        hidden, means = self._encoded(seen["rows"], legal)
-        return self._scored(hidden, legal), self.critic(_context(hidden, means)).squeeze(-1)
+        rows, is_legal, place = self._gathered(seen["rows"], legal)
+        hidden, means = self._encoded(rows, is_legal)
+        return self._scored(hidden, legal, place), self.critic(_context(hidden, means)).squeeze(-1)
 
     def scores(self, seen: Seen, legal: Tensor, embedded: None = None) -> Tensor:
         """Return the scores alone, which are cheaper."""
-        return self._scored(self._encoded(seen["rows"], legal)[0], legal)
+        rows, is_legal, place = self._gathered(seen["rows"], legal)
+        return self._scored(self._encoded(rows, is_legal)[0], legal, place)
+
+    def _gathered(self, rows: Tensor, legal: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return rows and mask, where few rows are there of these alone, and whose they are; None: all, as they are."""
+        there = (rows != 0).any(-1)
+        most = max(int(there.sum(1).max()), 1) if len(rows) else rows.shape[1]
+        if not self.gathers or 2 * most > rows.shape[1]:
+            return rows, legal, None
+        place = there.logical_not().to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+        return rows.gather(1, place.unsqueeze(-1).expand(-1, -1, rows.shape[-1])), legal.gather(1, place), place
 
     def _encoded(self, rows: Tensor, legal: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is known of each candidate (n, K, width), 0 where there is none, and the weights of the means."""
@@ -111,8 +123,11 @@ class CandidateNet(nn.Module):
             hidden = hidden + torch.relu(own(hidden) + context[:, None]) * kept
         return hidden, means
 
-    def _scored(self, hidden: Tensor, legal: Tensor) -> Tensor:
-        return self.score(hidden).squeeze(-1).masked_fill(~legal, -math.inf)
+    def _scored(self, hidden: Tensor, legal: Tensor, place: Tensor | None) -> Tensor:
+        scores = self.score(hidden).squeeze(-1)
+        if place is not None:
+            scores = scores.new_zeros(legal.shape).scatter(1, place, scores)
+        return scores.masked_fill(~legal, -math.inf)
 
 
 def _context(hidden: Tensor, means: Tensor) -> Tensor:
@@ -133,7 +148,7 @@ class GraphNet(nn.Module):
             RGCNConv(here, there, settings.relations, aggr="mean") for here, there in pairwise(sizes)
         )
         told = settings.inputs if self.is_once else 1  # or whether it is legal
-        form = NetworkSettings(inputs=width + told, width=width, layers=settings.layers)
+        form = NetworkSettings(settings.encoder, inputs=width + told, width=width, layers=settings.layers)
         self.head = CandidateNet(form)
 
     def embed(self, begun: Seen) -> Tensor | None:

@@ -41,6 +41,7 @@ PROBLEM = Problem(
     verify=lazy(f"{_HERE}.verify:verify"),
     columns=lazy(f"{_HERE}.plans:columns"),
     solution=lazy(f"{_HERE}.plans:solution"),
+    follow=lazy(f"{_HERE}.plans:follow"),
     rules=_rules,
     default_rule="fcfs",
     bound=lazy(f"{_HERE}.scenario:bound"),

@@ -57,6 +57,31 @@ def graph(observation: Observation) -> Mapping[str, np.ndarray]:
     }
 
 
+def candidates(observation: Observation, envs: np.ndarray | None = None) -> np.ndarray:
+    """Return a row a choice, float32 (len(envs), 1 + 2 N, 33), within [-1, 1].
+
+    The first tells of running the batch, then two of each request: of what can be done to it as it is, legal now or
+    not; and, only where it is legal, of preempting it by swapping.
+
+    Examples
+    --------
+    >>> from orl.scenario import Scenarios
+    >>> from .process import ServingProcess
+    >>> from .scenario import draw
+    >>> one = draw(np.random.default_rng(0), requests=2)
+    >>> candidates(ServingProcess([one], [Scenarios.deterministic()]).observe()).shape
+    (1, 5, 33)
+    """
+    from . import kernels_candidates as kernels  # numba is slow to load
+
+    view = observation.arrays
+    envs = np.arange(len(observation.sizes)) if envs is None else envs
+    out = np.empty((len(envs), observation.legal.shape[1], kernels.NUM_COLUMNS), dtype=np.float32)
+    seen = kernels.Seen(*(np.ascontiguousarray(view[name]) for name in kernels.Seen._fields))
+    kernels.candidates(seen, envs, observation.legal, observation.post, np.empty(view["status"].shape[1]), out)
+    return out
+
+
 def _engine(observation: Observation) -> np.ndarray:
     """Return what is seen of the engine, (num_envs, ENGINE_COLUMNS)."""
     view = observation.arrays
@@ -108,4 +133,4 @@ def _requests(observation: Observation) -> np.ndarray:
     return np.where(is_here[..., None], np.stack([column.astype(np.float64) for column in columns], axis=-1), 0.0)
 
 
-FEATURES = Features(flat, graph)
+FEATURES = Features(flat, graph, candidates)

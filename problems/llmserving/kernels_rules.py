@@ -56,6 +56,11 @@ def key_of(s, w, request, order):
         return s.clients[w.request[request, codes.CLIENT], codes.COUNTER]
     if order == codes.BY_SERVED:
         return s.clients[w.request[request, codes.CLIENT], codes.SERVED]
+    if order == codes.BY_KNOWN:
+        return float(known_tokens(s, w, request))
+    if order == codes.BY_WORK:
+        left = remaining(s, w, request, order)
+        return (known_tokens(s, w, request) + left / 2) * left
     return 0.0
 
 

@@ -12,12 +12,15 @@ import numpy as np
 from orl.errors import InputError
 from orl.params import nearest
 from orl.problem import Columns
+from orl.process import Observation
 
-from .instance import FINISH, KINDS, Serving, ServingLog
+from . import kernels_codes as codes
+from .instance import ADMIT, FINISH, KINDS, RECOMPUTE, SWAP_IN, SWAP_OUT, Serving, ServingLog
 
 EPOCH, END = "epoch", "end"
 HEADINGS = ("record", "epoch", "decided", "start", "end", "request", "number")
 RECORDS = (EPOCH, *KINDS, END)
+_ACTIONS = {ADMIT: 1, RECOMPUTE: 1, SWAP_IN: 1, SWAP_OUT: 2}  # and 2 for each request before
 
 
 def columns(instance: Serving, log: ServingLog) -> Columns:
@@ -83,6 +86,17 @@ def solution(instance: Serving, table: Columns) -> ServingLog:
             times.append(tuple(_time(table, name, row) for name in ("decided", "start", "end")))
     decided, start, end = np.array(times, dtype=np.float64).reshape(-1, 3).T
     return ServingLog(decided, start, end, np.array(events, dtype=np.int64).reshape(-1, 4))
+
+
+def follow(planned: Serving, log: ServingLog, observation: Observation, env: int) -> int:
+    """Return the next action of a log of the same scenario that was followed so far; where it fits no more, to run."""
+    counters, legal = observation.arrays["counters"][env], observation.legal[env]
+    action, at = 0, int(counters[codes.EVENTS])
+    if at < len(log.events):
+        epoch, request, kind, _ = log.events[at].tolist()
+        if epoch == counters[codes.EPOCH] and kind in _ACTIONS:
+            action = _ACTIONS[kind] + 2 * request
+    return action if legal[action] else int(legal.argmax())
 
 
 def _whole(table: Mapping[str, Any], name: str, row: int) -> int:

@@ -80,6 +80,18 @@ def least_counter(instance: Serving) -> np.ndarray:
     return _parameters(instance, codes.BY_SERVED)
 
 
+def smallest(instance: Serving) -> np.ndarray:
+    """The fewest tokens so far first; of declared limits, the least tokens held in the mean times output to come."""
+    return _parameters(instance, codes.BY_WORK if instance.settings.reserve_output else codes.BY_KNOWN)
+
+
+def smallest_now(instance: Serving) -> np.ndarray:
+    """As smallest, and admits what fits now, even where limits are declared."""
+    values = smallest(instance)
+    values[codes.LOOKS_AHEAD] = 0
+    return values
+
+
 def _parameters(
     instance: Serving, order: int, trigger: int = codes.ON_SHORTAGE, mode: int | None = None, looks_ahead: bool = False
 ) -> np.ndarray:
@@ -118,5 +130,7 @@ RULES: Mapping[str, Rule] = {
         _rule("vtc", virtual_counter, "arXiv 2401.00588"),
         _rule("vtc-preemptive", virtual_counter_preemptive, "arXiv 2401.00588"),
         _rule("lcf", least_counter),
+        _rule("smallest", smallest),
+        _rule("smallest-now", smallest_now),
     )
 }
