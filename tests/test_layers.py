@@ -133,6 +133,16 @@ def test_prices_of_memory_on_paper():
     assert priced_bound(given, values, worth, np.zeros(2, np.int16), 0) == pytest.approx(3, abs=0.01)
 
 
+@pytest.mark.parametrize(("weight", "grain"), [([2.0, 4.0, 6.0], 2), ([3.0, 3.0, 3.0], 3), ([0.5, 1.0, 1.0], 0)])
+def test_bounds_are_rounded_up_to_what_a_cost_can_be(weight, grain):
+    one = made([0, 0, 1], [1, 2, 1], [3, 4, 2], 7, weight)
+    layered = LayeredServing(one, Scenarios.deterministic())
+    layers = [layered.first()]
+    layers += layered.next(layers[0], 0, np.inf)
+    bounds = np.concatenate([layer.bounds for layer in layers])
+    assert (bounds <= least_cost(one, True)).any() and (not grain or (bounds % grain == 0).all())
+
+
 def test_states_that_others_dominate_are_left_out():
     """Requests of 5 and 3 tokens, at round 4. The second state is behind the first; the third as well, but cheaper.
 

@@ -10,7 +10,7 @@ the whole memory. A round takes no more than that, so a schedule is one of a pre
 when they arrive; there shortest remaining work first has most jobs done at any time (Schrage 1968, doi
 10.1287/opre.16.3.687), so its j-th end comes no later than the j-th of the schedule. Nor does the j-th smallest of the
 rounds at which each would end if it ran alone from now on. The largest weight is given to the earliest end. A second
-bound is that of `kernels_prices`; the larger one counts.
+bound is that of `kernels_prices`; the larger one counts, rounded up to what a cost can be.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def expand(given, work, values, worth, limits, now, below, states, costs, begin,
            out_costs, out_bounds, out_parents):  # fmt: skip
     """Write what follows states `begin` to `end`, and return how many and the first state that found no room.
 
-    `limits`: memory, seats, whether there is preemption; `chosen` (2, requests): who may run, neediest first; who does.
+    `limits`: memory, seats, whether there is preemption, what every cost is a multiple of (0: not known); `chosen`
+    (2, requests): who may run, neediest first; who does.
     """
     present, runs = chosen[0], chosen[1]
     count = 0
@@ -124,8 +125,8 @@ def expand(given, work, values, worth, limits, now, below, states, costs, begin,
                     if count == len(out_costs):
                         return start, s
                     bound = write(
-                        given, work, values, worth, state, present, runs, num, now, costs[s], below, out_states[count],
-                        room,
+                        given, work, values, worth, limits[3], state, present, runs, num, now, costs[s], below,
+                        out_states[count], room,
                     )  # fmt: skip
                     if bound[1] < below:
                         out_costs[count], out_bounds[count], out_parents[count] = bound[0], bound[1], s
@@ -182,7 +183,7 @@ def may_be_full(given, state, present, depth, num, memory, seats):
 
 
 @kernel
-def write(given, work, values, worth, state, present, runs, num, now, cost, below, out, room):
+def write(given, work, values, worth, grain, state, present, runs, num, now, cost, below, out, room):
     """Write the state that follows, and return its cost and its bound, or one that is not below `below`."""
     for r in range(len(state)):  # slices would allocate
         out[r] = state[r]
@@ -199,7 +200,13 @@ def write(given, work, values, worth, state, present, runs, num, now, cost, belo
     bound = so_far + priced_bound(given, values, worth, out, now + 1)
     if bound < below:  # the other takes longer
         bound = max(bound, so_far + first_bound(given, work, out, now + 1, room))
-    return cost, bound
+    return cost, rounded_up(bound, grain)
+
+
+@kernel
+def rounded_up(bound, grain):
+    """Return the least multiple of `grain` that is no less than a bound, rounding aside; of 0 the bound itself."""
+    return grain * math.ceil(bound / grain - 1e-6) if grain > 0 and bound < math.inf else bound
 
 
 @kernel

@@ -49,7 +49,10 @@ class LayeredServing:
             raise InputError(f"{instance.name}: outputs of at most {MAX_OUTPUT} tokens are searched.")
         self._given = np.stack([rounds.arrival, rounds.prompt, rounds.output, rounds.weight]).astype(np.float64)
         self._output = rounds.output
-        self._limits = np.array([rounds.memory, rounds.seats, preempts])
+        # Rounds are whole, so where weights are, costs are multiples of what all weights are multiples of.
+        weight = rounds.weight.astype(np.int64)
+        grain = np.gcd.reduce(weight) if (weight == rounds.weight).all() else 0
+        self._limits = np.array([rounds.memory, rounds.seats, preempts, grain])
         # Token k of a request, counted from 0, takes prompt + k tokens of memory.
         self._work = np.zeros((count, int(rounds.output.max()) + 1))
         for r, (prompt, output) in enumerate(zip(rounds.prompt.tolist(), rounds.output.tolist(), strict=True)):
@@ -63,7 +66,7 @@ class LayeredServing:
         state, zero = np.zeros((1, len(self._output)), dtype=np.int16), np.zeros(1)
         bound = kernels.first_bound(self._given, self._work, state[0], 0, self._room)
         bound = max(bound, kernels.priced_bound(self._given, self._values, self._worth, state[0], 0))
-        bound -= float(self._given[3] @ self._given[0])
+        bound = kernels.rounded_up(bound - float(self._given[3] @ self._given[0]), self._limits[3])
         return Layer(state, zero, zero + bound, np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool))
 
     def next(self, layer: Layer, number: int, below: float) -> Iterator[Layer]:
