@@ -138,7 +138,8 @@ def test_masks_hold_for_every_machine(tied):
     told = params.make(lots.settings(), {"start": "random", **tied}, "instance")
     plants = [lots.draw(np.random.default_rng(k), items=3 + k, machines=3, periods=9, settings=told) for k in range(3)]
     scenarios = [lots.sample(plant, 0, Purpose.TRAIN, 1)[0] for plant in plants]
-    network = make_network(NetworkSettings(inputs=34, width=4, has_post_critic=True))
+    width = lots.features().candidates(lots.process(plants[:1], scenarios[:1]).observe()).shape[-1]
+    network = make_network(NetworkSettings(inputs=width, width=4, has_post_critic=True))
     played = play(lots, network, make_reader(lots, "candidates"), plants, scenarios, torch.Generator().manual_seed(0),
                   has_critic=True)  # fmt: skip
     assert played.legal[np.arange(len(played.actions)), played.actions].all()
