@@ -158,7 +158,7 @@ def tail_mean(costs):
 def table(rows):
     reference = next((row for row in rows if row["method"] == "sddp"), None)
     lines = []
-    for row in sorted(rows, key=lambda row: (row["method"], row["seed"])):
+    for row in sorted(rows, key=lambda row: (row["method"], row["iterations"], row["seed"])):
         interval = mean_interval(row["first"])
         line = [row["method"], row["seed"], row["iterations"], f"{row['seconds'] / 60:.1f}" if row["seconds"] else "",
                 f"{interval.mean:.0f} ± {(interval.high - interval.low) / 2:.0f}", f"{tail_mean(row['first']):.0f}",
@@ -175,7 +175,8 @@ def table(rows):
         f"columns, mean of the dearest tenth, excess over {OF_RECORD[0]:.0f} (converged SDDP, of record; hindsight "
         f"{OF_RECORD[1]:.0f}), paired difference to the SDDP below, %; cost of all stages; milliseconds a decision "
         "(rules: without the stage's program, which the process solves; SDDP: with it). Minutes are those of training, "
-        "one process; those of 370 to 380 iterations and of PPO on a core that other work shared."
+        "one process; those at earlier commits (`ts-ddr` of up to 400 iterations, `ts-ldr` of 374, PPO) on a core that "
+        "other work shared."
     )
     headers = ["method", "seed", "iterations", "minutes", "first 96", "dearest tenth", "% to record", "% to sddp",
                "126 stages", "ms"]  # fmt: skip

@@ -133,6 +133,12 @@ def test_prices_of_memory_on_paper():
     assert priced_bound(given, values, worth, np.zeros(2, np.int16), 0) == pytest.approx(3, abs=0.01)
 
 
+def test_where_prices_would_take_long_there_are_none():
+    given = np.array([[0.0] * 16, [1.0] * 16, [30_000.0] * 16, [1.0] * 16])
+    values, worth = find_prices(given, 100_000, True)
+    assert values.shape == (16, 1, 30_001) and not values.any() and worth.tolist() == [0.0]
+
+
 @pytest.mark.parametrize(("weight", "grain"), [([2.0, 4.0, 6.0], 2), ([3.0, 3.0, 3.0], 3), ([0.5, 1.0, 1.0], 0)])
 def test_bounds_are_rounded_up_to_what_a_cost_can_be(weight, grain):
     one = made([0, 0, 1], [1, 2, 1], [3, 4, 2], 7, weight)
@@ -140,7 +146,8 @@ def test_bounds_are_rounded_up_to_what_a_cost_can_be(weight, grain):
     layers = [layered.first()]
     layers += layered.next(layers[0], 0, np.inf)
     bounds = np.concatenate([layer.bounds for layer in layers])
-    assert (bounds <= least_cost(one, True)).any() and (not grain or (bounds % grain == 0).all())
+    assert bounds[0] <= bounds.max() and bounds[0] <= least_cost(one, True)
+    assert (bounds % grain == 0).all() if grain else (bounds % 0.5 > 0).any()
 
 
 def test_states_that_others_dominate_are_left_out():

@@ -152,8 +152,8 @@ def test_where_copies_take_no_time_no_switch_matters(rule, pipelined, switches):
 
 
 @pytest.mark.parametrize("rule", ["fcfs-swap", "priority"])
-def test_groups_of_one_block_are_blocks(rule):
-    """Groups as large as they may be make no difference where starting a copy costs nothing and nothing is cached."""
+def test_where_starting_a_copy_is_free_groups_make_no_difference(rule):
+    """Nothing is cached, and bytes take their time."""
     settings = ServingSettings(**(FREE | {"pcie_gbs": 0.01}))
     for seed in range(4):
         assert run(replace(settings, block_group=1024), rule, seed)[::2] == run(settings, rule, seed)[::2]

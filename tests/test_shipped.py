@@ -27,7 +27,7 @@ CASES = {
     "none": blocking("none", 0),
     "hydrothermal": (
         "hydrothermal_decision_rules/rows.jsonl",
-        {"part": "cost", "method": "ts-ddr", "seed": 2},
+        {"part": "cost", "method": "ts-ddr", "seed": 2, "iterations": 800},
         "hydrothermal/bolivia",
         "ts-ddr",
         {"panel": "protocol"},

@@ -46,10 +46,11 @@ def output(
 
 def _candidates(weights: Weights, seen: Seen, legal: np.ndarray, embedded: np.ndarray | None) -> np.ndarray:
     rows = seen["rows"]
-    most = max(int((rows != 0).any(-1).sum(1).max()), 1) if len(rows) else rows.shape[1]
+    there = (rows != 0).any(-1)
+    most = max(int(there.sum(1).max()), 1) if len(rows) else rows.shape[1]
     if 2 * most > rows.shape[1]:
         return _scores(weights, rows, legal, "")
-    place = np.argsort(~(rows != 0).any(-1), axis=1, kind="stable")[:, :most]  # few are there: these alone
+    place = np.argsort(~there, axis=1, kind="stable")[:, :most]  # few are there: these alone
     result = np.full(legal.shape, -np.inf, dtype=rows.dtype)
     few = np.take_along_axis(rows, place[..., None], axis=1)
     np.put_along_axis(result, place, _scores(weights, few, np.take_along_axis(legal, place, axis=1), ""), axis=1)

@@ -14,6 +14,7 @@ from orl.kernels_squash import squash
 
 from . import kernels_codes as codes
 from .kernels_codes import BLOCK_SIZE, FINISHED, FREE, FUTURE, NEED, NUM_BLOCKS, NUM_RUNNING, RUNNING, SWAPPED, WAITING
+from .kernels_moves import blocks_for
 from .kernels_time import bilinear, by_count
 
 NUM_COLUMNS = 33
@@ -63,12 +64,6 @@ def is_here(seen, env, request):
 def known_tokens(seen, env, request):
     """Return the tokens of a request that are known or under way."""
     return seen.prompt[env, request] + seen.generated[env, request] + seen.under_way[env, request]
-
-
-@kernel
-def blocks_for(tokens, size):
-    """Return how many blocks so many tokens need."""
-    return (tokens + size - 1) // size
 
 
 @kernel

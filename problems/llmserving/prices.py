@@ -8,8 +8,8 @@ import numpy as np
 
 from . import kernels_prices as kernels
 
-STEPS, PATIENCE = 600, 20
-MOST_VALUES = 20_000_000  # numbers; beyond, there are no prices
+STEPS, FEWEST, PATIENCE = 600, 50, 20
+WORK = 300_000_000  # values that are filled in all, about a second; who could not make the fewest steps makes none
 
 
 class Prices(NamedTuple):
@@ -32,15 +32,17 @@ def find_prices(given: np.ndarray, memory: int, preempts: bool) -> Prices:
 
     A step goes along what is taken beyond the memory, towards a bound a little better than the best one so far (Held,
     Wolfe and Crowder 1974, doi 10.1007/BF01580223); after `PATIENCE` steps without a better one it is shorter.
+    There are `STEPS` of them, fewer where there is much to fill.
     """
     count, tokens = given.shape[1], int(given[2].max())
     rounds = int(given[0].max() + given[2].sum())  # then all are served, if never nobody is who could be
-    if count * (rounds + 1) * (tokens + 1) > MOST_VALUES:
+    steps = min(STEPS, WORK // (count * (rounds + 1) * (tokens + 1)))
+    if steps < FEWEST:
         return Prices(np.zeros((count, 1, tokens + 1)), np.zeros(1))
     values, taken, prices = np.zeros((count, rounds + 1, tokens + 1)), np.zeros(rounds), np.zeros(rounds)
     best, best_prices, size, since = -np.inf, prices, 1.0, 0
     starts = (np.arange(count), 0, 0)
-    for _ in range(STEPS):
+    for _ in range(steps):
         kernels.fill_values(given, preempts, prices, values)
         bound = float(values[starts].sum() - memory * prices.sum())
         if bound > best:
