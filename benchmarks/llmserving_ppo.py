@@ -66,16 +66,18 @@ GROUPS = {
     **TAUGHT, "taught": 40, "lessons": 8, "baseline": "group", "instances": 8, "samples": 8, "extremes": 2, "epochs": 2,
     "minibatch": 2048,
 }  # fmt: skip
+CRITIC = {
+    **TAUGHT, "teacher": "smallest", "taught": 14, "lessons": 3, "iterations": 100, "baseline": "critic",
+    "instances": 32, "samples": 1, "epochs": 4, "minibatch": 1024, "discount": 0.995, "gae_decay": 0.95,
+}  # fmt: skip
 FORMS = {
     "groups": {**GROUPS, "teacher": "smallest", "iterations": 120},
     "groups-now": {**GROUPS, "teacher": "smallest-now", "iterations": 75},
-    "critic": {
-        **TAUGHT, "teacher": "smallest", "taught": 14, "lessons": 3, "iterations": 100, "baseline": "critic",
-        "instances": 32, "samples": 1, "epochs": 4, "minibatch": 1024, "discount": 0.995, "gae_decay": 0.95,
-    },
-}  # fmt: skip
+    "critic": CRITIC,
+    "two-critics": {**CRITIC, "critic": "dual"},
+}
 LAST = "groups-now"
-STOPPED = {"groups": 70, "groups-now": 56, "critic": 60}  # after so many iterations
+STOPPED = {"groups": 70, "groups-now": 56, "critic": 60, "two-critics": 60}  # after so many iterations
 WORKLOADS = {**TRAINED, **OTHERS}
 NAMED = ("fcfs", "fcfs-swap", "las", "smallest", "smallest-now", "shortest", "mc-sf")
 
