@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,7 @@ def _simulated(task: Task, method: Solver) -> tuple[Outcome, bool]:
 
 def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_clairvoyant: bool) -> Result:
     family, instance, scenarios, control = task.problem, task.instance, task.scenarios, task.control
-    costs, report = verify_all(family, instance, scenarios, outcome.solutions)
+    costs, report, figures = verify_all(family, instance, scenarios, outcome.solutions, control)
     value, notes = report.cost, list(report.violations)
     if value is not None and outcome.value is not None and not math.isclose(value, outcome.value, rel_tol=1e-6):
         notes.append(Violation("cost", f"{method.name} says {outcome.value:.10g}, the verifier finds {value:.10g}."))
@@ -140,7 +140,7 @@ def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_cla
         verified=report.is_feasible,
         violations=report.violations,
         metrics={
-            **(_mean_metrics(family, instance, scenarios, outcome.solutions) if report.is_feasible else {}),
+            **(figures if report.is_feasible else {}),
             **_spread(costs),
             **outcome.metrics,
         },
@@ -151,14 +151,27 @@ def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_cla
 
 
 def verify_all(
-    family: Problem, instance: Any, scenarios: Scenarios, solutions: Sequence[Any]
-) -> tuple[list[float], Report]:
-    """Return the cost of each solution, and one report: the mean cost and all violations."""
-    reports = [family.verify(instance, scenarios[i], solution) for i, solution in enumerate(solutions)]
-    costs = [report.cost for report in reports if report.cost is not None]
-    violations = tuple(violation for report in reports for violation in report.violations)
-    is_whole = bool(reports) and len(costs) == len(reports)
-    return costs, Report(float(np.mean(costs)) if is_whole else None, violations)
+    family: Problem, instance: Any, scenarios: Scenarios, solutions: Sequence[Any], control: Control | None = None
+) -> tuple[list[float], Report, dict[str, float]]:
+    """Return the cost of each solution, one report, the mean cost and all violations, and the means of the metrics.
+
+    Metrics stand for nothing where there are violations. They follow each solution's verification, so that a family may
+    remember for them what it found.
+    """
+    costs, violations, figures = [], list[Violation](), list[Mapping[str, float]]()
+    with (control or Control()).progress(len(solutions), "verified") as bar:
+        for i, solution in enumerate(solutions):
+            scenario = scenarios[i]
+            report = family.verify(instance, scenario, solution)
+            if report.cost is not None:
+                costs.append(report.cost)
+            violations += report.violations
+            if family.metrics is not None and report.is_feasible:
+                figures.append(family.metrics(instance, scenario, solution))
+            bar.update()
+    is_whole = bool(solutions) and len(costs) == len(solutions)
+    means = {key: float(np.mean([row[key] for row in figures])) for key in figures[0]} if figures else {}
+    return costs, Report(float(np.mean(costs)) if is_whole else None, tuple(violations)), means
 
 
 def _best_bound(
@@ -183,10 +196,3 @@ def _spread(costs: Sequence[float]) -> dict[str, float]:
         return {}
     median, high = (float(q) for q in np.quantile(costs, (0.5, 0.95)))
     return {"cost_median": median, "cost_q95": high, "cost_cvar95": cvar(costs, 0.95)}
-
-
-def _mean_metrics(family: Problem, instance: Any, scenarios: Scenarios, solutions: Sequence[Any]) -> dict[str, float]:
-    if family.metrics is None or not solutions:
-        return {}
-    rows = [family.metrics(instance, scenarios[i], solution) for i, solution in enumerate(solutions)]
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
