@@ -39,7 +39,7 @@ def load(folder: Path, chosen: HydroThermalSettings) -> HydroThermal:
         raise at(folder, None, str(error)) from None
     except KeyError as error:
         raise at(folder, None, f"{error.args[0]!r} is missing in PowerModels.json or hydro.json.") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise at(folder, None, f"PowerModels.json or hydro.json hold something unexpected: {error}.") from None
     inflows = _inflows(folder / "inflows.csv", len(reservoirs.names))
     probabilities = np.full(inflows.shape[:2], 1 / inflows.shape[1])

@@ -11,6 +11,7 @@ import numpy as np
 
 from orl.errors import InputError
 
+MAX_STAGES = MAX_SAMPLES = 100_000
 HM3_PER_FLOW_HOUR = 0.0036  # hm3 that 1 m3/s brings in an hour
 COMMITMENT = ("min_output", "start_cost", "min_up", "min_down")  # settings that need commitment=on
 
@@ -27,7 +28,7 @@ class HydroThermalSettings:
         Length of a stage; None: the folder's, else 1.
     load_factor : float > 0
         By which all loads are multiplied.
-    stages : int >= 1, or None
+    stages : int in 1..100000, or None
         Length of an episode; None: as many as rows of inflows.
     reported_stages : int >= 1, or None
         Whose cost is told apart from that of all; None: all.
@@ -45,7 +46,7 @@ class HydroThermalSettings:
     inflow_model : 'history' or 'autoregressive'
         Of the files of msppy: the years on record, each stage's drawn apart, or a periodic autoregression of order 1
         with multiplicative errors.
-    noise_samples : int >= 1
+    noise_samples : int in 1..100000
         How many errors of the autoregression are drawn for each month, once and for all: the process is that of these.
     noise_seed : int >= 0
         Of that draw.
@@ -100,6 +101,9 @@ class HydroThermalSettings:
         for key in ("stages", "reported_stages", "noise_samples", "min_up", "min_down"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise ValueError(f"{key} must be >= 1, got {getattr(self, key)}.")
+        for key, most in (("stages", MAX_STAGES), ("reported_stages", MAX_STAGES), ("noise_samples", MAX_SAMPLES)):
+            if (getattr(self, key) or 0) > most:
+                raise ValueError(f"{key} must be at most {most}, got {getattr(self, key)}.")
         if self.noise_seed < 0:
             raise ValueError(f"noise_seed must be >= 0, got {self.noise_seed}.")
         if not 0 < self.discount <= 1:
@@ -387,7 +391,7 @@ class HydroThermal:
     def stages_of_storage(self) -> float:
         """How many stages of mean inflow the reservoirs hold."""
         inflow = self.mean_inflow.sum() * self.hm3_per_flow
-        return float(self.reservoirs.max_hm3.sum() / inflow) if inflow else float("inf")
+        return float(self.reservoirs.max_hm3.sum()) / float(inflow) if inflow else float("inf")
 
     @cached_property
     def mean_inflows(self) -> np.ndarray:

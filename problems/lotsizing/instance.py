@@ -214,16 +214,15 @@ class LotSizing:
                     raise self._error(f"{changeover} to idle must be 0.")
                 _set(self, changeover, table)
             else:
-                values = np.zeros((machines, items)) if getattr(self, setup) is None else getattr(self, setup)
-                _set(self, setup, values)
+                if getattr(self, setup) is None:
+                    _set(self, setup, np.zeros((machines, items)))
                 _set(self, setup, self._table(setup, (machines, items), whole))
         for key, count in (("item_names", items), ("machine_names", machines)):
             self._check_names(key, count)
-        initial = np.zeros(machines) if self.initial_setup is None else self.initial_setup
-        _set(self, "initial_setup", initial)
-        _set(self, "initial_setup", self._table("initial_setup", (machines,), whole=True))
-        _set(self, "initial_stock", np.zeros(items) if self.initial_stock is None else self.initial_stock)
-        _set(self, "initial_stock", self._table("initial_stock", (items,), whole=True))
+        for key, count in (("initial_setup", machines), ("initial_stock", items)):
+            if getattr(self, key) is None:
+                _set(self, key, np.zeros(count))
+            _set(self, key, self._table(key, (count,), whole=True))
         self._check_start()
         if self.demand.num_items != items:
             raise self._error(f"demand must be of {items} items, got {self.demand.num_items}.")
