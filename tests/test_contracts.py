@@ -22,12 +22,15 @@ PAIRS = [
     if solver not in ("ppo", "pdppo", "ts-ddr", "ts-ldr") or (problem, solver) in TRAINED
 ]
 SMALL = {
+    "clsp": "lotsizing/X11117A",
     "jobshop": "jobshop/ft06",
     "lotsizing": "lotsizing/setting_2items_VI",
     "hydrothermal": "hydrothermal/case3",
     "llmserving": "llmserving/theory-40",
 }
+NEEDED = {"clsp": {"overtime": 50.0}}  # by policies
 FEWER = {"llmserving": {"requests": 4}}  # for methods: schedules of more are not looked through
+FORMS = {("clsp", "sddp"): {"setups": "relaxed"}}  # that a method needs
 QUICK = {
     "best-of": {"runs": 20},
     "tabu": {"iterations": 2000},
@@ -38,7 +41,7 @@ QUICK = {
 
 @pytest.mark.parametrize("name", registry.problem_names())
 def test_family_keeps_the_contract_on_a_packaged_instance(name):
-    testing.check_problem(registry.find_problem(name), orl.load(SMALL[name]))
+    testing.check_problem(registry.find_problem(name), orl.load(SMALL[name], settings=NEEDED.get(name, {})))
 
 
 @given(shops())
@@ -63,7 +66,8 @@ def test_every_method_gives_a_verified_and_honest_result(problem, solver):
     method = registry.find_solver(solver, family)
     # Kernels to compile on a new machine, or models to build for each of a hundred scenarios.
     limit = 60 if solver in ("rolling", "exact", "lagrangian") else 10
-    one = orl.load(SMALL[problem], settings=FEWER.get(problem, {}))
+    form = FORMS.get((problem, solver), {})
+    one = orl.load(SMALL[problem], settings={**NEEDED.get(problem, {}), **FEWER.get(problem, {}), **form})
     testing.check_solver(family, method, one, time_limit=limit, **QUICK.get(solver, {}))
 
 
