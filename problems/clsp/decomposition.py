@@ -28,6 +28,7 @@ from orl.process import Observation
 from orl.scenario import Scenarios
 
 from .instance import SETUP, CapacitatedLotSizing, CapacitatedPlan
+from .rules import Steer, priced_lots
 from .scenario import realise
 from .wagner_whitin import Lots, net, wagner_whitin
 
@@ -36,7 +37,7 @@ ADDED = 12  # rounds of further set-ups, at most
 
 
 class CapacityPrices:
-    """The decomposition of an instance; only its scenarios, known beforehand, fall into parts here.
+    """The decomposition of an instance whose demand is known, or of its scenarios.
 
     Raises
     ------
@@ -54,27 +55,29 @@ class CapacityPrices:
     def expected(self) -> KnownPrices:
         """Return the relaxation of the process, where demand is known."""
         if self.instance.is_random:
-            raise self._unknown()
+            raise InputError(
+                f"{self.instance.name}: items alone are planned for demand that is known: use lagrangian-hindsight."
+            )
         return self.known(Scenarios.deterministic())
 
     def known(self, scenario: Scenarios) -> KnownPrices:
         """Return the relaxation of one scenario, known beforehand."""
         return KnownPrices(self.instance, realise(self.instance, scenario))
 
-    def values(self, prices: np.ndarray) -> object:
-        raise self._unknown()
+    def values(self, prices: np.ndarray) -> Steer:
+        """Return the rule that makes the first lots of the items' best plans at these prices."""
+        return priced_lots(self.instance, np.minimum(prices, self.instance.settings.overtime))
 
-    def decide(self, values: object, observation: Observation) -> np.ndarray:
-        raise self._unknown()
+    def decide(self, values: Steer, observation: Observation) -> np.ndarray:
+        """Return the stocks of that rule; at the end of an episode what there is."""
+        return np.stack([values(observation, env) for env in range(len(observation.sizes))])
 
-    def penalties(self, prices: np.ndarray) -> object:
-        raise self._unknown()
+    def penalties(self, prices: np.ndarray) -> None:
+        """Return nothing: where demand is known nothing is known too early."""
 
-    def penalised(self, scenario: Scenarios, penalties: object) -> KnownPrices:
-        raise self._unknown()
-
-    def _unknown(self) -> InputError:
-        return InputError(f"{self.instance.name}: capacity is priced in hindsight alone: use lagrangian-hindsight.")
+    def penalised(self, scenario: Scenarios, penalties: None) -> KnownPrices:
+        """Return the relaxation of the scenario that there is."""
+        return self.known(scenario)
 
 
 class KnownPrices:

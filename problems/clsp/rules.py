@@ -42,10 +42,17 @@ def silver_meal(instance: CapacitatedLotSizing) -> Steer:
 def wagner_whitin_rule(instance: CapacitatedLotSizing) -> Steer:
     """Wagner-Whitin: the first lot of the item's cheapest plan for expected demand, if there were capacity for all."""
 
+    return priced_lots(instance, np.zeros(instance.num_periods))
+
+
+def priced_lots(instance: CapacitatedLotSizing, prices: np.ndarray) -> Steer:
+    """Return the rule that makes the first lot of each item's cheapest plan at prices of the periods' capacity."""
+
     def lasts(item: int, demand: np.ndarray) -> int:
-        setup = np.full((len(demand), 1), instance.setup_costs[item])
-        made = wagner_whitin(demand[:, None], setup, instance.holding_costs[item : item + 1]).production[:, 0]
-        later = np.flatnonzero(made[1:] > 0)
+        price = prices[len(prices) - len(demand) :, None]
+        setup = instance.setup_costs[item] + price * instance.setup_times[item]
+        unit, holding = price * instance.unit_times[item], instance.holding_costs[item : item + 1]
+        later = np.flatnonzero(wagner_whitin(demand[:, None], setup, holding, unit).production[1:, 0] > 0)
         return int(later[0]) + 1 if len(later) else len(demand)
 
     return _lots(instance, lasts)

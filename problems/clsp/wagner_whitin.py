@@ -52,7 +52,7 @@ def wagner_whitin(demand: np.ndarray, setup: np.ndarray, holding: np.ndarray, un
     --------
     >>> lots = wagner_whitin([[20], [50], [10], [50], [50], [10], [20], [40], [20], [30]], [[100]] * 10, [1])
     >>> lots.costs.tolist(), lots.production[:, 0].tolist()
-    ([480.0], [80.0, 0.0, 0.0, 50.0, 60.0, 0.0, 80.0, 0.0, 0.0, 30.0])
+    ([580.0], [80.0, 0.0, 0.0, 130.0, 0.0, 0.0, 0.0, 90.0, 0.0, 0.0])
     """
     by_item = np.ascontiguousarray(np.asarray(demand, dtype=np.float64).T)
     tables = [
