@@ -4,8 +4,8 @@ python benchmarks/lotsizing_decision_rules.py train [--methods ts-ddr ts-ldr] [-
 python benchmarks/lotsizing_decision_rules.py judge [--work FOLDER]            rows that are there are kept
 python benchmarks/lotsizing_decision_rules.py                                  write the table
 
-The instance is X12429A-relaxed: 10 items, 20 periods, 10 samples of demand a period, overtime at a price. Rules train on
-drawn paths and choose their weights on `select` scenarios; the scenarios that are judged on are seen by no training.
+The instance is X12429A-relaxed: 10 items, 20 periods, 10 samples of demand a period, overtime at a price. Rules train
+on drawn paths and choose their weights on `select` scenarios; the scenarios that are judged on are seen by no training.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def lines(found: list[rows.Row]) -> list[list[object]]:
         table.append([
             row["method"] + " *" * (row["method"] == "exact"), row["seed"],
             f"{mean.mean:.0f} ± {(mean.high - mean.low) / 2:.0f}",
-            "" if row["method"] == "sddp" else f"{scale * to.mean:+.2f} ({scale * to.low:+.2f} to {scale * to.high:+.2f})",
+            "" if row["method"] == "sddp" else "{:+.2f} ({:+.2f} to {:+.2f})".format(*(scale * x for x in to)),
             f"{100 * (own.mean() / known.mean() - 1):.2f}", f"{row['seconds']:.0f}",
         ])  # fmt: skip
     return table
@@ -104,11 +104,11 @@ def main() -> None:
     found = rows.read(RAW)
     bound = next(row for row in found if row["method"] == "sddp")["bound"]
     text = (
-        f"{rows.commits(found)}\n\n{SCENARIOS} scenarios: mean cost ± half a 95 % interval, paired difference to `sddp` in % "
-        f"with its 95 % interval, % above the mean of what each scenario costs at least if it is known beforehand (*), "
-        f"seconds: of training ({ITERATIONS} iterations) where there is one, else of the whole run, on a core that other "
-        f"work shared. `sddp` ({OTHERS['sddp']['iterations']} iterations) proves that no policy's expected cost is below "
-        f"{bound:.0f}."
+        f"{rows.commits(found)}\n\n{SCENARIOS} scenarios: mean cost ± half a 95 % interval, paired difference to `sddp` "
+        "in % with its 95 % interval, % above the mean of what each scenario costs at least if it is known beforehand "
+        f"(*), seconds: of training ({ITERATIONS} iterations) where there is one, else of the whole run, on a core that "
+        f"other work shared. `sddp` ({OTHERS['sddp']['iterations']} iterations) proves that no policy's expected cost is "
+        f"below {bound:.0f}."
     )
     header = ["method", "seed", "cost", "to sddp, %", "above hindsight, %", "s"]
     record.write("lotsizing_decision_rules", "Decision rules on relaxed lot sizing", [(text, header, lines(found))])

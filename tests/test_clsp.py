@@ -228,3 +228,10 @@ def test_policies_ask_for_a_price_of_overtime():
         orl.solve("lotsizing/X11117A", "silver-meal")
     with pytest.raises(InputError, match="setups=relaxed and overtime=PRICE"):
         orl.solve("lotsizing/X11117A", "sddp")
+
+
+def test_a_family_finds_its_instances_in_the_folder_of_another():
+    from orl.files import find_instance
+
+    assert find_instance("lotsizing/X12429A-relaxed", ["clsp"]).suffix == ".toml"
+    assert orl.load("lotsizing/X11117A", problem="clsp").num_items == 10
