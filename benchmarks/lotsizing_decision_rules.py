@@ -103,12 +103,12 @@ def main() -> None:
         return
     found = rows.read(RAW)
     bound = next(row for row in found if row["method"] == "sddp")["bound"]
+    passes = OTHERS["sddp"]["iterations"]
     text = (
-        f"{rows.commits(found)}\n\n{SCENARIOS} scenarios: mean cost ± half a 95 % interval, paired difference to `sddp` "
-        "in % with its 95 % interval, % above the mean of what each scenario costs at least if it is known beforehand "
-        f"(*), seconds: of training ({ITERATIONS} iterations) where there is one, else of the whole run, on a core that "
-        f"other work shared. `sddp` ({OTHERS['sddp']['iterations']} iterations) proves that no policy's expected cost is "
-        f"below {bound:.0f}."
+        f"{rows.commits(found)}\n\n{SCENARIOS} scenarios: mean cost ± half a 95 % interval; paired difference to "
+        "`sddp` in % with its 95 % interval; % above the mean of what each scenario costs at least if it is known "
+        f"beforehand (*); seconds of training ({ITERATIONS} iterations), else of the whole run, on a core that other "
+        f"work shared. `sddp` ({passes} iterations) proves that no policy's expected cost is below {bound:.0f}."
     )
     header = ["method", "seed", "cost", "to sddp, %", "above hindsight, %", "s"]
     record.write("lotsizing_decision_rules", "Decision rules on relaxed lot sizing", [(text, header, lines(found))])
