@@ -83,8 +83,9 @@ LAST = "groups-now"
 STOPPED = {"groups": 70, "groups-now": 56, "critic": 60}  # after so many iterations
 WORKLOADS = {**TRAINED, **OTHERS}
 ROLLED = ("8 a second", "8 a second, declared")  # workloads for `rollout`
-ROLLED_SCENARIOS = 3
+ROLLED_SCENARIOS = 12
 BASE, FUTURES, STANDARD_ERRORS = "smallest-now", 20, 3.0
+PEERS = (BASE, LAST, "fcfs", "shortest")
 PARTS = ["select", "evaluate", "confirm", "rollout"]
 NAMED = ("fcfs", "fcfs-swap", "las", "smallest", "smallest-now", "shortest", "mc-sf")
 
@@ -262,7 +263,7 @@ def rollout_table(found: list[rows.Row]) -> list[list[object]]:
         there = [row["scenario"] for row in rolled]
         own = np.array([row["cost"] / row["requests"] for row in rolled])
         costs = costs_of(found, "evaluate", workload)
-        others = {name: costs[name][there] for name in (BASE, LAST, "fcfs", "shortest")}
+        others = {name: costs[name][there] for name in PEERS}
         knows = " *" if methods(workload)["shortest"][1] else ""
         lines.append([
             workload, len(there), f"{own.mean():.3f}",
@@ -372,19 +373,16 @@ def main() -> None:
         ),
         (
             f"`rollout` from `{BASE}`, {FUTURES} futures, another choice only where it is {STANDARD_ERRORS:g} standard "
-            f"errors better, on the leading scenarios of `evaluate`, beside the base, `{LAST}` and two rules on the same "
-            "(*: clairvoyant): mean time in the system, s; paired differences in %; scenarios in which it is ahead of its "
-            "base; preemptions an episode; milliseconds a decision, one server at a time, on a core that other work shared.",
+            f"errors better, on the leading scenarios of `evaluate`, beside the base, `{LAST}` and two rules on the "
+            "same (*: clairvoyant): mean time in the system, s; paired differences in %; scenarios in which it is "
+            "ahead of its base; preemptions an episode; milliseconds a decision, one server at a time, on a core that "
+            "other work shared.",
             [
                 "workload",
                 "scenarios",
                 "rollout",
-                BASE,
-                LAST,
-                "fcfs",
-                "shortest",
-                f"to {BASE}, %",
-                f"to {LAST}, %",
+                *PEERS,
+                *(f"to {name}, %" for name in (BASE, LAST)),
                 "ahead",
                 "preemptions",
                 "ms",

@@ -27,11 +27,13 @@ SMALL = {
     "hydrothermal": "hydrothermal/case3",
     "llmserving": "llmserving/theory-40",
 }
+OTHERS = {("llmserving", "rollout"): ("llmserving/crowded", {"requests": 2})}  # a file's requests have no futures
 FEWER = {"llmserving": {"requests": 4}}  # for methods: schedules of more are not looked through
 QUICK = {
     "best-of": {"runs": 20},
     "tabu": {"iterations": 2000},
     "sddp": {"iterations": 20},
+    "rollout": {"futures": 1},
     "rolling": {"replan_time": 10},  # a limit, for busy machines
 }
 
@@ -62,8 +64,9 @@ def test_every_method_gives_a_verified_and_honest_result(problem, solver):
     family = registry.find_problem(problem)
     method = registry.find_solver(solver, family)
     # Kernels to compile on a new machine, or models to build for each of a hundred scenarios.
-    limit = 60 if solver in ("rolling", "exact", "lagrangian") else 10
-    one = orl.load(SMALL[problem], settings=FEWER.get(problem, {}))
+    limit = 60 if solver in ("rollout", "rolling", "exact", "lagrangian") else 10
+    name, settings = OTHERS.get((problem, solver), (SMALL[problem], FEWER.get(problem, {})))
+    one = orl.load(name, settings=settings)
     testing.check_solver(family, method, one, time_limit=limit, **QUICK.get(solver, {}))
 
 

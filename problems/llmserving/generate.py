@@ -38,6 +38,9 @@ def generate(law: Generator, uniforms: np.ndarray, state: ServingState | None = 
         _converse(drawn, law, uniforms)
     else:
         drawn.arrival[drawn.count :] = _arrivals(law, uniforms[drawn.count :, GAP], drawn)
+    if state is not None:
+        later = drawn.arrival[drawn.count :]
+        np.maximum(later, np.nextafter(drawn.now, np.inf), out=later)  # gaps may be too small to be told from none
     return drawn.sorted()
 
 
@@ -105,7 +108,7 @@ def _arrivals(law: Generator, uniforms: np.ndarray, drawn: _Drawn) -> np.ndarray
     if len(gaps) and drawn.now > last:
         tail = (1 - uniforms[0]) * gammaincc(shape, shape * law.rate * (drawn.now - last))
         gaps[0] = gammainccinv(shape, max(tail, TINY)) / shape
-    return np.maximum(last + np.cumsum(gaps) / law.rate, drawn.now)
+    return last + np.cumsum(gaps) / law.rate
 
 
 def _converse(drawn: _Drawn, law: Generator, uniforms: np.ndarray) -> None:
