@@ -84,7 +84,7 @@ def assert_same_sight(own, other):
 
 
 @given(servers(), st.integers(0, 120), st.sampled_from([None, *sorted(RULES)]), st.integers(0, 2**20))
-@profile(max_examples=300, deadline=None)
+@profile(max_examples=150, deadline=None)
 def test_a_server_in_motion_goes_on_as_the_one_that_it_was(server, steps, name, seed):
     """In every mode, rebuilt from an observation, by rules and by random decisions: the same costs and events."""
     scenario = row_of(server, seed)
@@ -108,7 +108,7 @@ def test_a_server_in_motion_goes_on_as_the_one_that_it_was(server, steps, name, 
 
 
 @given(generators(), st.integers(0, 120), st.integers(0, 2**20))
-@profile(max_examples=200, deadline=None)
+@profile(max_examples=80, deadline=None)
 def test_what_has_been_seen_is_seen_in_every_future(one, steps, seed):
     """Whoever looks at a future sees what there was to see; what is yet to come comes later, and an end can be met."""
     process, _ = played(one, row_of(one, seed), steps, seed)
@@ -132,7 +132,7 @@ def moving_view(observation, env):
 
 
 @given(generators(priorities="file"), st.integers(0, 120), st.sampled_from(sorted(RULES)), st.integers(0, 2**20))
-@profile(max_examples=100, deadline=None)
+@profile(max_examples=50, deadline=None)
 def test_past_and_future_are_one_log_that_the_verifier_accepts(one, steps, name, seed):
     """What was done, and a rule in a drawn future, on the requests of this future: at the cost of both."""
     process, paid = played(one, row_of(one, seed), steps, seed)
@@ -155,7 +155,7 @@ def test_past_and_future_are_one_log_that_the_verifier_accepts(one, steps, name,
 
 
 @given(generators(priorities="file"), st.integers(0, 120), st.integers(0, 2**20))
-@profile(max_examples=100, deadline=None)
+@profile(max_examples=50, deadline=None)
 def test_futures_do_not_depend_on_what_is_hidden(one, steps, seed):
     """Two truths that have looked the same so far have the same futures."""
     one = replace(one, settings=replace(one.settings, prediction_noise=0.0))

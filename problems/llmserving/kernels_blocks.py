@@ -121,7 +121,7 @@ def take(s, w, request):
     unlink(s, w, block)
     if s.blocks[block, codes.OWNER] >= 0:
         s.contents[s.blocks[block, codes.OWNER], codes.KNOWN] = -1
-        s.blocks[block, codes.OWNER] = -1
+        s.blocks[block, codes.OWNER], s.blocks[block, codes.IS_KNOWN] = -1, 0
     s.blocks[block, codes.HOLDERS] = 1
     s.blocks[block, codes.TAKEN_BY], s.blocks[block, codes.PLACE] = request, s.request[request, codes.HELD]
     into_table(s, w, request, block)
@@ -186,14 +186,14 @@ def note_full(s, w, request):
         block = s.contents[offset + place, codes.TABLE]
         if s.contents[content, codes.KNOWN] < 0 and s.blocks[block, codes.OWNER] < 0:
             s.contents[content, codes.KNOWN] = block
-            s.blocks[block, codes.OWNER] = content
+            s.blocks[block, codes.OWNER], s.blocks[block, codes.IS_KNOWN] = content, 1
         s.request[request, codes.FILLED] += 1
 
 
 @kernel
 def restore(s, w):
-    """Write where blocks lie, as it follows from who took each block last, as which of its own, whether it is known
-    (`OWNER` is not -1), the ring of free blocks, and how many of its blocks each request holds and how many it found.
+    """Write where blocks lie, as it follows from who took each block last, as which of its own, whether it is known,
+    the ring of free blocks, and how many blocks each request holds and how many of them it found.
 
     What a request found is known by its content. Of what it took itself there may be a second block that others hold:
     the one that is known.
@@ -208,10 +208,10 @@ def restore(s, w):
         s.blocks[after, codes.HOLDERS] = 0
         block = after
     s.blocks[anchor, codes.BEFORE] = block
-    for is_known in (True, False):
+    for is_known in (1, 0):
         for block in range(anchor):
             request, place = s.blocks[block, codes.TAKEN_BY], s.blocks[block, codes.PLACE]
-            if (s.blocks[block, codes.OWNER] >= 0) != is_known:
+            if s.blocks[block, codes.IS_KNOWN] != is_known:
                 continue
             if is_known:
                 content = content_of(w, request, place, size)

@@ -49,7 +49,7 @@ class States(NamedTuple):
     leaving: np.ndarray  # (E, N): who is being copied out
     clients: np.ndarray  # (E, C, CLIENT_WIDTH)
     contents: np.ndarray  # (E, T, CONTENT_WIDTH): block of each content of a request; block known by it, -1: none
-    # Content, holders, neighbours in the ring of free blocks, who took it last and as which of its own; K: the anchor
+    # Content, holders, neighbours in the ring of free blocks, who took it last, as which of its own, known?; K: anchor
     blocks: np.ndarray  # (E, K + 1, BLOCK_WIDTH)
     areas: np.ndarray  # (E, 2 x the next power of two of K): free blocks below each node of a binary tree over blocks
     levels: np.ndarray  # (E, NUM_LEVELS): nodes of each level below which all are free, up to the size of a group

@@ -34,7 +34,12 @@ KNOWN = {
     "kept": codes.KEPT,
     "stretches": codes.STRETCHES,
 }
-BLOCKS = {"block_taken_by": codes.TAKEN_BY, "block_place": codes.PLACE, "block_after": codes.AFTER}
+BLOCKS = {
+    "block_taken_by": codes.TAKEN_BY,
+    "block_place": codes.PLACE,
+    "block_is_known": codes.IS_KNOWN,
+    "block_after": codes.AFTER,
+}
 LOGS = ("epochs", "events")
 LOG_START = 256  # epochs, to begin with
 _REUSE = {"off": codes.NO_REUSE, "preemptions": codes.OF_PREEMPTIONS, "turns": codes.OF_TURNS}

@@ -88,7 +88,6 @@ class ServingProcess:
         arrays["is_last"] = (under_way > 0) & (arrays["generated"] + under_way == work.request[..., codes.OUTPUT])
         arrays["flight"] = self._flight()
         arrays |= {name: states.blocks[..., column] for name, column in BLOCKS.items()}
-        arrays["block_is_known"] = states.blocks[..., codes.OWNER] >= 0
         arrays |= {"ready": states.ready, "counters": states.num, "clock": states.clock, "clients": states.clients}
         arrays |= {"engine": work.sizes, "times": work.times, "running": states.seats[..., codes.SEATED]}
         arrays |= {name: getattr(work, name) for name in TABLES}

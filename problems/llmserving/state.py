@@ -37,7 +37,7 @@ class ServingState:
     clock : ndarray (CLOCK_WIDTH,)
     clients : ndarray (num_clients, CLIENT_WIDTH)
     blocks : int ndarray (num_blocks + 1, BLOCK_WIDTH)
-        Who took each, as which of its own, the ring of free ones; OWNER is -1 where a block is not known.
+        Who took each, as which of its own, whether it is known, the ring of free ones; -1 in other columns.
     """
 
     seen: Requests
@@ -90,10 +90,9 @@ def observed_state(instance: Serving, observation: Observation, env: int) -> Ser
     counters = view["counters"].copy()
     known[:, codes.TOUCHED] = np.where(known[:, codes.TOUCHED] == counters[codes.EPOCH], 0, -1)
     counters[[codes.EPOCH, codes.EVENTS]] = 0
-    blocks = np.zeros((instance.num_blocks + 1, codes.BLOCK_WIDTH), dtype=np.int32)
+    blocks = np.full((instance.num_blocks + 1, codes.BLOCK_WIDTH), -1, dtype=np.int32)
     for name, column in BLOCKS.items():
         blocks[:, column] = view[name][: len(blocks)]
-    blocks[:, codes.OWNER] = view["block_is_known"][: len(blocks)].astype(np.int32) - 1
     has_ended = (status == codes.FINISHED) | is_last
     least = generated + view["under_way"][:count] + ~has_ended
     is_told = has_ended | (view["limit"][:count] > 0)
