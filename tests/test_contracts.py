@@ -29,12 +29,16 @@ SMALL = {
     "llmserving": "llmserving/theory-40",
 }
 NEEDED = {"clsp": {"overtime": 50.0}}  # by policies
+OTHERS = {
+    ("clsp", "sddp"): ("lotsizing/X11117A", {"setups": "relaxed", "overtime": 50.0}),
+    ("llmserving", "rollout"): ("llmserving/crowded", {"requests": 2}),  # a file's requests have no futures
+}
 FEWER = {"llmserving": {"requests": 4}}  # for methods: schedules of more are not looked through
-FORMS = {("clsp", "sddp"): {"setups": "relaxed"}}  # that a method needs
 QUICK = {
     "best-of": {"runs": 20},
     "tabu": {"iterations": 2000},
     "sddp": {"iterations": 20},
+    "rollout": {"futures": 1},
     "rolling": {"replan_time": 10},  # a limit, for busy machines
 }
 
@@ -65,9 +69,10 @@ def test_every_method_gives_a_verified_and_honest_result(problem, solver):
     family = registry.find_problem(problem)
     method = registry.find_solver(solver, family)
     # Kernels to compile on a new machine, or models to build for each of a hundred scenarios.
-    limit = 60 if solver in ("rolling", "exact", "lagrangian") else 10
-    form = FORMS.get((problem, solver), {})
-    one = orl.load(SMALL[problem], settings={**NEEDED.get(problem, {}), **FEWER.get(problem, {}), **form})
+    limit = 60 if solver in ("rollout", "rolling", "exact", "lagrangian") else 10
+    usual = {**NEEDED.get(problem, {}), **FEWER.get(problem, {})}
+    name, settings = OTHERS.get((problem, solver), (SMALL[problem], usual))
+    one = orl.load(name, settings=settings)
     testing.check_solver(family, method, one, time_limit=limit, **QUICK.get(solver, {}))
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from orl.errors import InputError
+
+if TYPE_CHECKING:
+    from .state import ServingState
 
 MAX_TOKENS = 2**24  # of one request
 MAX_GROUP = 1024  # blocks
@@ -349,6 +352,8 @@ class Serving:
     pieces : int >= 1
         Copies that the transfer of one block takes.
     settings : ServingSettings
+    state : ServingState or None
+        Of a server in motion, see `state.in_motion`.
     """
 
     name: str
@@ -359,6 +364,7 @@ class Serving:
     block_bytes: int
     pieces: int
     settings: ServingSettings = field(default_factory=ServingSettings)
+    state: ServingState | None = None
 
     problem = "llmserving"
 
@@ -393,6 +399,13 @@ class Serving:
             raise InputError(
                 f"{self.name}: request {place} may have to compute {total[place]} tokens at once, more than "
                 f"max_num_batched_tokens={self.token_budget}; allow enable_chunked_prefill."
+            )
+
+    def must_begin(self) -> None:
+        """Refuse a server in motion: what is asked for is of whole episodes."""
+        if self.state is not None:
+            raise InputError(
+                f"{self.name}: a server in motion can only be simulated; take the instance that it comes from."
             )
 
     @property
