@@ -69,11 +69,12 @@ def test_every_method_gives_a_verified_and_honest_result(problem, solver):
     family = registry.find_problem(problem)
     method = registry.find_solver(solver, family)
     # Kernels to compile on a new machine, or models to build for each of a hundred scenarios.
-    limit = 60 if solver in ("rollout", "rolling", "exact", "lagrangian") else 10
+    limit = {"rollout": 300, "rolling": 60, "exact": 60, "lagrangian": 60}.get(solver, 10)
     usual = {**NEEDED.get(problem, {}), **FEWER.get(problem, {})}
     name, settings = OTHERS.get((problem, solver), (SMALL[problem], usual))
     one = orl.load(name, settings=settings)
-    testing.check_solver(family, method, one, time_limit=limit, **QUICK.get(solver, {}))
+    scenarios = 2 if (problem, solver) == ("llmserving", "rollout") else None
+    testing.check_solver(family, method, one, limit, scenarios, **QUICK.get(solver, {}))
 
 
 def test_policies_are_compared_on_the_same_demand():

@@ -83,6 +83,7 @@ class RolloutPolicy:
     futures: int
     standard_errors: float = 0.0
     clairvoyant: bool = False
+    batch: int = 4  # slow: when time is up some scenarios have come to their end
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> RolloutMemory:
         seeds = rng.integers(0, 2**63, size=len(instances))
