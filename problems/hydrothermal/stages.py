@@ -46,6 +46,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
+from orl.errors import InputError
 from orl.linear import LinearProgram
 from orl.memo import remembered
 from orl.process import Observation
@@ -83,6 +84,8 @@ def columns(instance: HydroThermal) -> Columns:
 @remembered
 def _columns(instance: HydroThermal) -> Columns:
     reservoirs, network, kind = len(instance.reservoirs.names), instance.network, instance.settings.network
+    if kind in ("soc", "ac"):
+        raise InputError(f"{instance.name}: there are no linear stages with network={kind} yet.")
     buses = 1 if kind == "single-bus" else len(network.bus_names)
     branches = 0 if kind == "single-bus" else len(network.branch_from)
     deficits = buses * len(network.deficit_cost)
