@@ -1,6 +1,6 @@
-"""A graph of linear stage problems: what SDDP and decision rules stand on.
+"""A graph of linear or convex stage problems: what SDDP and decision rules stand on.
 
-A node of the graph is a linear program. When it is reached, one of its noises is drawn, the state that comes in is
+A node of the graph is a linear program, or a convex one, told by the rows that a decision violates (`convex`). When it is reached, one of its noises is drawn, the state that comes in is
 fixed, and the program is solved; the state that goes out comes in at the next node, drawn along the edges. Costs of a
 node's children weigh `discount` times those of the node.
 """
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from scipy.sparse import csr_array
 
+from orl.convex import Separate, build_program
+from orl.linear import LinearProgram
 from orl.process import Observation
 
 
@@ -26,7 +28,7 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One linear stage problem: minimise cost' x, bounds on x, and on matrix x.
+    """One stage problem: minimise cost' x, bounds on x, on matrix x, and what is convex beside.
 
     Parameters
     ----------
@@ -43,6 +45,10 @@ class Stage:
     name : str
     noise_slopes : ndarray (num_noises, k, num_states), or None
         What a unit of the incoming state adds to each noise; None: noises do not depend on it.
+    separate : Separate or None
+        The rows that a decision violates, valid for every state and noise; None: the stage is linear.
+    tolerance : float > 0
+        By how much decisions may violate such a row.
     """
 
     cost: np.ndarray
@@ -58,6 +64,8 @@ class Stage:
     probabilities: np.ndarray
     name: str = "stage"
     noise_slopes: np.ndarray | None = None
+    separate: Separate | None = None
+    tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
         rows, columns = self.matrix.shape
@@ -74,6 +82,11 @@ class Stage:
         expected = (*self.noises.shape, len(self.incoming))
         if self.noise_slopes is not None and self.noise_slopes.shape != expected:
             raise ValueError(f"{self.name}: noise_slopes must have shape {expected}, got {self.noise_slopes.shape}.")
+
+    def program(self) -> LinearProgram:
+        """Return the problem, to be solved for states and noises."""
+        parts, limits = [(self.separate, np.arange(len(self.cost)))], (self.row_lower, self.row_upper)
+        return build_program(self.cost, self.lower, self.upper, self.matrix, *limits, self.name, parts, self.tolerance)
 
 
 @dataclass(frozen=True, eq=False)

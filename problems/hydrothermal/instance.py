@@ -403,6 +403,12 @@ class HydroThermal:
         """Return the load of a stage, (B,)."""
         return self.network.load_mw[(self.first_stage + stage) % len(self.network.load_mw)]
 
+    def load_mvar(self, stage: int) -> np.ndarray:
+        """Return the reactive load of a stage, (B,), of a network with a grid."""
+        assert self.network.grid is not None
+        load = self.network.grid.load_mvar
+        return load[(self.first_stage + stage) % len(load)]
+
     @cached_property
     def stages_of_storage(self) -> float:
         """How many stages of mean inflow the reservoirs hold."""

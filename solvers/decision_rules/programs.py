@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import block_diag, coo_array, csr_array, eye_array, hstack, vstack
 
+from orl.convex import build_program
 from orl.linear import LinearProgram, NotSolved
 from orl.stages import Stage, StageGraph
 
@@ -78,7 +79,7 @@ class StagePrograms:
         for number in self._stages:
             stage, weight = self._graph.stages[number], self._graph.discount**number
             if number not in self._programs:
-                self._programs[number] = _program(stage)
+                self._programs[number] = stage.program()
             program = self._programs[number]
             rows, low, high = stage.noise_rows, stage.row_lower[stage.noise_rows], stage.row_upper[stage.noise_rows]
             for path in range(count):
@@ -197,12 +198,9 @@ class PathPrograms:
             lower = np.concatenate([lower, np.zeros(2 * targets)])
             upper = np.concatenate([upper, np.full(2 * targets, np.inf)])
             row_lower, row_upper = (np.concatenate([rows, np.zeros(targets)]) for rows in (row_lower, row_upper))
-        return LinearProgram(cost, lower, upper, csr_array(matrix), row_lower, row_upper, "path")
-
-
-def _program(stage: Stage) -> LinearProgram:
-    bounds = stage.lower, stage.upper
-    return LinearProgram(stage.cost, *bounds, stage.matrix, stage.row_lower, stage.row_upper, stage.name)
+        parts = [(stage.separate, at + np.arange(len(stage.cost))) for at, stage in placed]
+        tolerance = min(stage.tolerance for stage in graph.stages)
+        return build_program(cost, lower, upper, csr_array(matrix), row_lower, row_upper, "path", parts, tolerance)
 
 
 def _elastic(stage: Stage, price: float) -> LinearProgram:
@@ -212,7 +210,7 @@ def _elastic(stage: Stage, price: float) -> LinearProgram:
     wide = hstack([stage.matrix, coo_array((stage.matrix.shape[0], 2 * count))])
     matrix = csr_array(vstack([wide, hstack([chosen, -eye_array(count), eye_array(count)])]))
     nothing = np.zeros(count)
-    return LinearProgram(
+    return build_program(
         np.concatenate([stage.cost, np.full(2 * count, price)]),
         np.concatenate([stage.lower, np.zeros(2 * count)]),
         np.concatenate([stage.upper, np.full(2 * count, np.inf)]),
@@ -220,4 +218,6 @@ def _elastic(stage: Stage, price: float) -> LinearProgram:
         np.concatenate([stage.row_lower, nothing]),
         np.concatenate([stage.row_upper, nothing]),
         f"{stage.name}, nearest",
+        [(stage.separate, np.arange(width))],
+        stage.tolerance,
     )

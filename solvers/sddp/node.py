@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import coo_array
 
-from orl.linear import LinearProgram, LinearSolution
+from orl.convex import build_program
+from orl.linear import LinearSolution
 from orl.stages import Stage
 
 from .cuts import CutPool
@@ -78,7 +79,7 @@ class Node:
         matrix = coo_array(stage.matrix)
         wide = coo_array((matrix.data, (matrix.row, matrix.col)), shape=(matrix.shape[0], count + futures)).tocsr()
         self._futures = np.arange(count, count + futures)
-        self.program = LinearProgram(
+        self.program = build_program(
             np.concatenate([stage.cost, weights]),
             np.concatenate([stage.lower, np.full(futures, least_cost)]),
             np.concatenate([stage.upper, np.full(futures, np.inf)]),
@@ -86,6 +87,8 @@ class Node:
             stage.row_lower,
             stage.row_upper,
             stage.name,
+            [(stage.separate, np.arange(count))],
+            stage.tolerance,
         )
         self._is_settled = False
         self._rows: list[tuple[int, int]] = []  # (future, cut) of each row below those of the stage

@@ -189,6 +189,7 @@ class Sddp:
             arrays = [stage.cost, stage.lower, stage.upper, stage.matrix.toarray(), stage.row_lower, stage.row_upper]
             if number in followers:
                 arrays += [stage.noises, stage.probabilities, np.asarray(stage.noise_slopes, dtype=np.float64)]
+            arrays += [] if stage.separate is None else stage.separate.data
             digest.update(repr(edges).encode())
             for array in arrays:
                 digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
