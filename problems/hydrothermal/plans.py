@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from orl.params import nearest
 from orl.problem import Columns
 
 from .instance import HydroThermal
+from .soc import flows_of, pairs_of
+from .stages import columns as stage_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,13 @@ class Dispatch:
         MW; with network=single-bus no column.
     angle : ndarray (stages, buses)
         rad; with network=dc alone, else no column.
+    voltage : ndarray (stages, buses)
+        Magnitude, pu; with network=soc alone, as are the next three, else no column. The flow above is what goes into
+        the branch at its beginning.
+    reactive : ndarray (stages, buses)
+        Mvar of all plants at the bus.
+    product_real, product_imaginary : ndarray (stages, branches)
+        What stands for V_i conj(V_j), i where the branch begins and j where it ends, pu.
     on : int ndarray (stages, G)
         1 where a thermal plant runs, else 0; with commitment=on alone, else no column.
     """
@@ -45,7 +54,30 @@ class Dispatch:
     deficit: np.ndarray
     flow: np.ndarray
     angle: np.ndarray
+    voltage: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    reactive: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    product_real: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    product_imaginary: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     on: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+
+
+def executed(instance: HydroThermal, found: np.ndarray) -> Dispatch:
+    """Return what the columns of stages, (stages, n), mean."""
+    at = stage_columns(instance)
+    parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
+    made = Dispatch(*(found[:, part] for part in parts))
+    if not len(at.square):
+        return made
+    pairs, square = pairs_of(instance.network), found[:, at.square]
+    real = (square[:, pairs.first] + square[:, pairs.second]) / 2 - found[:, at.loss]
+    return replace(
+        made,
+        flow=found @ flows_of(instance.network, at.places).p_from.T,
+        voltage=np.sqrt(square),
+        reactive=found[:, at.reactive],
+        product_real=real[:, pairs.of_branch],
+        product_imaginary=pairs.sign * found[:, at.cross][:, pairs.of_branch],
+    )
 
 
 def headings(instance: HydroThermal) -> dict[str, list[str]]:
@@ -64,6 +96,10 @@ def headings(instance: HydroThermal) -> dict[str, list[str]]:
         "deficit": [f"deficit {name} (MW)" for name in parts],
         "flow": [f"flow branch {number} (MW)" for number in branches],
         "angle": [f"angle {name} (rad)" for name in buses] if kind == "dc" else [],
+        "voltage": [f"voltage {name} (pu)" for name in buses] if kind == "soc" else [],
+        "reactive": [f"reactive power {name} (Mvar)" for name in buses] if kind == "soc" else [],
+        "product_real": [f"product branch {number}, real (pu)" for number in branches] if kind == "soc" else [],
+        "product_imaginary": [f"product branch {n}, imaginary (pu)" for n in branches] if kind == "soc" else [],
         "on": [f"on {name}" for name in network.gen_names] if instance.has_commitment else [],
     }
 

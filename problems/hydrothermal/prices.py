@@ -25,14 +25,14 @@ targets is in these programs. With commitment=on plants run or not as they did, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from orl.linear import LinearProgram
-
 from .instance import HydroThermal
 from .plans import Dispatch
+from .soc import FINE
 from .stages import columns, stage_of
 
 NUDGE = 1e-6  # hm3
@@ -63,9 +63,7 @@ def prices(instance: HydroThermal, dispatch: Dispatch) -> Prices:
     """
     first, at = stage_of(instance, 0), columns(instance)
     water_rows = first.matrix[at.water_rows]
-    program = LinearProgram(
-        first.cost, first.lower, first.upper, first.matrix, first.row_lower, first.row_upper, f"{instance.name} prices"
-    )
+    program = replace(first, name=f"{instance.name} prices", tolerance=FINE).program()
     fixed, rows = np.concatenate([at.before, at.after]), np.arange(len(first.row_lower))
     duals = np.zeros((len(dispatch.volume), len(rows)))
     before = instance.reservoirs.initial_hm3

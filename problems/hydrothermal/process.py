@@ -14,16 +14,17 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy.sparse import csr_array, hstack
 
+from orl.convex import build_program
 from orl.errors import IllegalAction
-from orl.linear import LinearProgram
 from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
 from .figures import figures
 from .instance import HydroThermal
-from .plans import Dispatch
+from .plans import Dispatch, executed
 from .scenario import realise
+from .soc import FINE
 from .stages import Columns, Loads, columns, most_worth, stage_of
 
 PRICE = 10.0  # of a unit's distance from the target, in units of the most that any water can be worth
@@ -61,7 +62,7 @@ class Dispatcher:
         self._target_rows = stage.matrix.shape[0] + np.arange(count)
         self._stage, self._loads, self._upper = stage, Loads(instance), stage.upper.copy()
         self._upper[self.at.deficit] = np.inf  # by stage; the solver keeps it
-        self._program = LinearProgram(
+        self._program = build_program(
             np.concatenate([stage.cost, np.full(2 * count, self._price)]),
             np.concatenate([stage.lower, np.zeros(2 * count)]),
             np.concatenate([stage.upper, np.full(2 * count, np.inf)]),
@@ -69,6 +70,8 @@ class Dispatcher:
             np.concatenate([stage.row_lower, np.zeros(count)]),
             np.concatenate([stage.row_upper, np.zeros(count)]),
             f"{instance.name} dispatch",
+            [(stage.separate, np.arange(width))],
+            FINE,
         )
         water = instance.reservoirs
         # Whatever must be turbined, there is enough of.
@@ -219,10 +222,7 @@ class HydroThermalProcess:
     def solution(self, env: int) -> Dispatch:
         """Return what has been dispatched so far in one environment."""
         at = columns(self.instances[env])
-        width = 1 + max(int(part.max(initial=0)) for part in (at.fixed, at.inflow_after))
-        done = np.array(self._log[env]).reshape(len(self._log[env]), width)
-        parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
-        return Dispatch(*(done[:, part] for part in parts))
+        return executed(self.instances[env], np.array(self._log[env]).reshape(len(self._log[env]), at.width))
 
     def run(self, rule: Rule, seeds: np.ndarray) -> np.ndarray | None:
         return None
