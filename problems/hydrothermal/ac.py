@@ -62,6 +62,8 @@ class AcSolution:
         Derivative of the value by the volume before, USD/hm3.
     target_duals : ndarray (R,)
         By the target; 0 without targets.
+    nodal_prices : ndarray (B,)
+        By the load of each bus, USD/MWh.
     volume, turn, spill : ndarray (R,)
     power : ndarray (G,)
     deficit : ndarray (B * segments,)
@@ -84,6 +86,7 @@ class AcSolution:
     distance: np.ndarray
     state_duals: np.ndarray
     target_duals: np.ndarray
+    nodal_prices: np.ndarray
     volume: np.ndarray
     turn: np.ndarray
     spill: np.ndarray
@@ -299,6 +302,7 @@ class AcStage:
             distance=distance,
             state_duals=duals[balances : balances + count],
             target_duals=zeros if target is None else duals[-count:],
+            nodal_prices=found.point.row_duals[: len(voltage)] * -1.0,
             volume=volume, turn=x[at.turn], spill=x[at.spill], power=base * x[at.power], deficit=base * x[at.deficit],
             voltage=voltage, angle=angle, gen_mvar=gen_mvar, hydro_mvar=hydro_mvar,
             flow=base * p_from, flow_to=base * p_to, flow_mvar=base * q_from, flow_to_mvar=base * q_to,

@@ -31,11 +31,17 @@ class Dispatch:
     deficit : ndarray (stages, buses * segments)
         MW of load that is not served, bus by bus, segment by segment; with network=single-bus there is one bus.
     flow : ndarray (stages, branches)
-        MW; with network=single-bus no column.
+        MW, with network=ac into the branch at its beginning; with network=single-bus no column.
     angle : ndarray (stages, buses)
-        rad; with network=dc alone, else no column.
+        rad; with network=dc and network=ac alone, else no column.
     on : int ndarray (stages, G)
         1 where a thermal plant runs, else 0; with commitment=on alone, else no column.
+    flow_to : ndarray (stages, branches)
+        MW into the branch at its end; this and what follows with network=ac alone, else no column.
+    voltage : ndarray (stages, buses)
+        Magnitudes, pu.
+    gen_mvar, hydro_mvar : ndarray (stages, G), (stages, R)
+        Reactive power of thermal plants and of those of reservoirs.
     """
 
     volume: np.ndarray
@@ -46,6 +52,10 @@ class Dispatch:
     flow: np.ndarray
     angle: np.ndarray
     on: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    flow_to: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    voltage: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    gen_mvar: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    hydro_mvar: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 def headings(instance: HydroThermal) -> dict[str, list[str]]:
@@ -63,9 +73,15 @@ def headings(instance: HydroThermal) -> dict[str, list[str]]:
         "power": [f"power {name} (MW)" for name in network.gen_names],
         "deficit": [f"deficit {name} (MW)" for name in parts],
         "flow": [f"flow branch {number} (MW)" for number in branches],
-        "angle": [f"angle {name} (rad)" for name in buses] if kind == "dc" else [],
+        "angle": [f"angle {name} (rad)" for name in buses] if kind in ("dc", "ac") else [],
         "on": [f"on {name}" for name in network.gen_names] if instance.has_commitment else [],
-    }
+        **{key: names if kind == "ac" else [] for key, names in (
+            ("flow_to", [f"flow branch {number} at its end (MW)" for number in branches]),
+            ("voltage", [f"voltage {name} (pu)" for name in buses]),
+            ("gen_mvar", [f"reactive power {name} (Mvar)" for name in network.gen_names]),
+            ("hydro_mvar", [f"reactive power reservoir {name} (Mvar)" for name in plants]),
+        )},
+    }  # fmt: skip
 
 
 def columns(instance: HydroThermal, dispatch: Dispatch) -> Columns:
