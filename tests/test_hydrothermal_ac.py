@@ -1,15 +1,24 @@
-"""Hydrothermal dispatch in alternating current: the grid's data."""
+"""Hydrothermal dispatch in alternating current: the grid's data, the stage, the process."""
 
 import json
+import pickle
 import shutil
+import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import orl
+from orl import registry, testing
 from orl.cli import main
 from orl.errors import InputError
 from orl.files import instance_folder
+from orl.problems.hydrothermal.ac import AcStage, Cuts
+from orl.problems.hydrothermal.prices import NUDGE, prices
+from orl.scenario import Purpose
+
+HYDRO = registry.find_problem("hydrothermal")
 
 
 def changed(tmp_path, change):
@@ -74,3 +83,245 @@ def test_a_grid_is_of_its_network():
     other = orl.load("hydrothermal/bolivia", settings={"network": "ac"}).network
     with pytest.raises(InputError, match="the grid must be of as many branches"):
         replace(network, grid=other.grid)
+
+
+# The stage ----------------------------------------------------------------------------------------------------------
+
+
+def residual(instance, found, stage=0):
+    """Return what Kirchhoff's laws miss, and by how much limits are passed, pu: complex arithmetic by branch."""
+    network, water, grid = instance.network, instance.reservoirs, instance.network.grid
+    volts = found.voltage * np.exp(1j * found.angle)
+    into = (-instance.load_mw(stage) - 1j * grid.load_mvar[0]) / grid.base_mva
+    into = into - (grid.bus_shunt_g - 1j * grid.bus_shunt_b) * found.voltage**2
+    into = into + found.deficit.reshape(len(volts), -1).sum(axis=1) / grid.base_mva
+    for bus, power in zip(network.gen_bus, found.power + 1j * found.gen_mvar, strict=True):
+        into[bus] += power / grid.base_mva
+    for bus, power in zip(water.bus, water.mw_per_flow * found.turn + 1j * found.hydro_mvar, strict=True):
+        into[bus] += power / grid.base_mva
+    over = [0.0]
+    for e, (source, end) in enumerate(zip(network.branch_from, network.branch_to, strict=True)):
+        ratio = grid.branch_tap[e] * np.exp(1j * grid.branch_shift[e])
+        inner = volts[source] / ratio  # behind the ideal transformer
+        along = (inner - volts[end]) / (grid.branch_r[e] + 1j * grid.branch_x[e])
+        begin = along + inner * (grid.branch_g_from[e] + 1j * grid.branch_b_from[e])
+        finish = -along + volts[end] * (grid.branch_g_to[e] + 1j * grid.branch_b_to[e])
+        sent, taken = inner * np.conj(begin), volts[end] * np.conj(finish)
+        assert sent * grid.base_mva == pytest.approx(found.flow[e] + 1j * found.flow_mvar[e], abs=1e-6)
+        assert taken * grid.base_mva == pytest.approx(found.flow_to[e] + 1j * found.flow_to_mvar[e], abs=1e-6)
+        into[source] -= sent
+        into[end] -= taken
+        apart = found.angle[source] - found.angle[end]
+        over += [abs(sent) - grid.branch_rate[e], abs(taken) - grid.branch_rate[e]]
+        over += [apart - grid.branch_angle_max[e], grid.branch_angle_min[e] - apart]
+    over += [*(found.voltage - grid.bus_v_max), *(grid.bus_v_min - found.voltage)]
+    return float(np.abs(into).max()), float(max(over))
+
+
+def drawn_stage(instance, rng):
+    """Return volumes before, what flows in, and targets that can be reached."""
+    water, k = instance.reservoirs, instance.hm3_per_flow
+    volume = water.max_hm3 * rng.uniform(0.2, 0.8, len(water.names))
+    arriving = instance.inflows[rng.integers(len(instance.inflows)), 0] * k
+    return volume, arriving, np.clip(volume + arriving - k * water.max_turn * rng.uniform(0.3, 0.7), 0, water.max_hm3)
+
+
+@pytest.mark.parametrize("name", ["case3", "bolivia"])
+def test_a_stage_keeps_kirchhoffs_laws(name):
+    """To 1e-6 pu, at targets and with cuts, from scratch and from another stage's point."""
+    instance, rng = orl.load(f"hydrothermal/{name}", settings={"network": "ac"}), np.random.default_rng(3)
+    stage, start, count = AcStage(instance), None, len(instance.reservoirs.names)
+    cuts = Cuts(rng.uniform(2e3, 3e3, 50), -rng.uniform(0, 20, (50, count)))
+    for k in range(6):
+        volume, arriving, target = drawn_stage(instance, rng)
+        aim = {"target": target} if k % 2 else {"cuts": cuts}
+        found = stage.solve(k, volume, arriving, start=start, **aim)
+        missed, over = residual(instance, found)
+        assert found.is_solved and missed < 1e-6 and over < 1e-6
+        assert (found.flow + found.flow_to > -1e-6).all()  # branches lose power
+        if k % 2:
+            assert found.distance.max() < 1e-6 and found.value == pytest.approx(found.cost, rel=1e-6)
+        else:
+            assert found.value == pytest.approx(found.cost + cuts.at(found.volume).max(), rel=1e-9)
+        start = found.point
+
+
+@pytest.mark.parametrize("name", ["case3", "bolivia"])
+def test_duals_are_derivatives(name):
+    """Against central differences, at targets within reach and with cuts."""
+    instance, rng = orl.load(f"hydrothermal/{name}", settings={"network": "ac"}), np.random.default_rng(1)
+    stage, count = AcStage(instance), len(instance.reservoirs.names)
+    volume, arriving, target = drawn_stage(instance, rng)
+    cuts = Cuts(rng.uniform(2e3, 3e3, 50), -rng.uniform(0, 20, (50, count)))
+    at_target, with_cuts = stage.solve(0, volume, arriving, target), stage.solve(0, volume, arriving, cuts=cuts)
+
+    def slope(of, start, step):
+        return (of(step, start.point).value - of(-step, start.point).value) / (2 * np.abs(step).sum())
+
+    checked = 0
+    size = instance.reservoirs.max_hm3
+    for r in np.flatnonzero((target > 0.05 * size) & (target < 0.95 * size)):
+        step = np.zeros(count)
+        step[r] = 1e-4 * size[r]
+        for duals, found, of in (
+            (at_target.state_duals, at_target, lambda d, p: stage.solve(0, volume + d, arriving, target, start=p)),
+            (at_target.target_duals, at_target, lambda d, p: stage.solve(0, volume, arriving, target + d, start=p)),
+            (with_cuts.state_duals, with_cuts, lambda d, p: stage.solve(0, volume + d, arriving, cuts=cuts, start=p)),
+        ):
+            assert slope(of, found, step) == pytest.approx(duals[r], rel=1e-3, abs=0.05)
+            checked += 1
+    assert checked >= 3
+
+
+def test_where_a_solve_begins_changes_nothing():
+    """A warm start needs fewer iterations and finds the same value; so does a stage that was pickled."""
+    instance, rng = orl.load("hydrothermal/bolivia", settings={"network": "ac"}), np.random.default_rng(5)
+    stage, iterations = AcStage(instance), []
+    start = stage.solve(0, *drawn_stage(instance, rng)).point
+    for _ in range(5):
+        asked = drawn_stage(instance, rng)
+        cold, warm = stage.solve(0, *asked), pickle.loads(pickle.dumps(stage)).solve(0, *asked, start=start)
+        assert cold.is_solved and warm.is_solved and warm.value == pytest.approx(cold.value, rel=1e-6)
+        assert stage.solve(0, *asked, start=start).value == warm.value
+        iterations.append((cold.iterations, warm.iterations))
+        start = warm.point
+    cold_all, warm_all = np.sum(iterations, axis=0)
+    assert warm_all < 0.8 * cold_all
+
+
+def test_many_cuts_that_meet_grow_the_block():
+    """A smooth future made of 400 tangents: the cut of the value found is the highest of all."""
+    instance = orl.load("hydrothermal/bolivia", settings={"network": "ac"})
+    rng, size = np.random.default_rng(2), instance.reservoirs.max_hm3
+    points = rng.uniform(0, 1, (400, len(size))) * size
+    slopes = (points - size) * 0.5
+    cuts = Cuts(3e3 + (0.25 * (points - size) ** 2).sum(axis=1) - (slopes * points).sum(axis=1), slopes)
+    found = AcStage(instance).solve(0, 0.5 * size, 0.0 * size, cuts=cuts)
+    assert found.is_solved and found.value == pytest.approx(found.cost + cuts.at(found.volume).max(), rel=1e-9)
+
+
+def test_a_target_out_of_reach_is_met_as_nearly_as_can_be():
+    instance = orl.load("hydrothermal/case3", settings={"network": "ac"})
+    water, size = instance.reservoirs, float(instance.reservoirs.max_hm3[0])
+    found = AcStage(instance).solve(0, np.zeros(1), np.array([0.1]), np.array([size]))
+    assert (
+        found.is_solved
+        and found.volume == pytest.approx([0.1], abs=1e-5)
+        and found.turn == pytest.approx([0], abs=1e-4)
+    )
+    assert water.names and found.cost == pytest.approx(
+        AcStage(instance).solve(0, np.zeros(1), np.zeros(1)).cost, rel=1e-4
+    )
+
+
+def test_the_missing_extra_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "casadi", None)
+    with pytest.raises(InputError, match=r"^network=ac needs CasADi, which the extra power brings: pip install .*\.$"):
+        AcStage(orl.load("hydrothermal/case3", settings={"network": "ac"}))
+
+
+# The process, its verifier and pictures -----------------------------------------------------------------------------
+
+
+def half_full(stages, **settings):
+    """Return the Bolivian system, its reservoirs half full."""
+    size = orl.load("hydrothermal/bolivia").reservoirs.max_hm3
+    more = {"stages": stages, "reported_stages": stages, "initial_volumes": tuple((size / 2).tolist())}
+    return orl.load("hydrothermal/bolivia", settings={"network": "ac", **more, **settings})
+
+
+def test_the_contract_holds_in_alternating_current():
+    testing.check_problem(HYDRO, orl.load("hydrothermal/case3", settings={"network": "ac", "stages": 4}))
+
+
+@pytest.mark.slow
+def test_the_contract_holds_on_the_published_system():
+    testing.check_problem(HYDRO, half_full(2))
+
+
+def episode(instance, seed=0):
+    """Return a scenario and a dispatch that aims at drawn volumes, reachable or not."""
+    scenario = HYDRO.sample(instance, seed, Purpose.SELECT, 1)[0]
+    process, rng = HYDRO.process([instance], [scenario]), np.random.default_rng(seed)
+    for _ in range(instance.num_stages):
+        process.decide(rng.uniform(*process.observe().legal[0])[None])
+        process.reveal()
+    return scenario, process.solution(0)
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "by", "kind"),
+    [
+        ("voltage", 4, 1e-4, "power"),
+        ("angle", 7, 1e-4, "power"),
+        ("voltage", 4, 0.5, "limit"),
+        ("angle", 7, 2.0, "limit"),
+        ("flow", 3, 1e-3, "flow"),
+        ("flow_to", 3, 1e-3, "flow"),
+        ("gen_mvar", 0, 0.01, "power"),
+        ("hydro_mvar", 0, 0.01, "power"),
+        ("hydro_mvar", 0, 1e6, "limit"),
+        ("power", 0, 0.01, "power"),
+        ("deficit", 5, 0.01, "power"),
+        ("angle", 0, 1e-3, "angle"),
+    ],
+)
+def test_the_verifier_finds_what_breaks_the_grids_laws(key, place, by, kind):
+    instance = half_full(2)
+    scenario, found = episode(instance)
+    report = HYDRO.verify(instance, scenario, found)
+    assert report.is_feasible
+    wrong = getattr(found, key).copy()
+    wrong[1, place] += by
+    report = HYDRO.verify(instance, scenario, replace(found, **{key: wrong}))
+    assert any(one.kind == kind and "stage 1" in one.message for one in report.violations), report.violations
+
+
+def test_what_a_record_lacks_is_told():
+    instance = half_full(2)
+    scenario, found = episode(instance)
+    report = HYDRO.verify(instance, scenario, replace(found, voltage=np.zeros((0, 0))))
+    assert report.cost is None and "asks voltage of (2, 28)" in report.violations[0].message
+
+
+def test_a_dispatch_is_checked_from_a_file(tmp_path, capsys):
+    """Also as CSV; key figures tell what branches lose."""
+    for ending in ("json", "csv"):
+        out = tmp_path / f"plan.{ending}"
+        asked = ["hydrothermal/case3", "--set", "network=ac"]
+        assert main(["solve", *asked, "--solver", "myopic", "--scenarios", "1", "--out", str(out), "--json"]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["verified"] and 0.01 < result["metrics"]["loss_share"] < 0.1
+        assert main(["check", asked[0], str(out), *asked[1:]]) == 0
+        capsys.readouterr()
+
+
+def test_prices_are_derivatives_of_the_cost(tmp_path):
+    """The nodal prices of a stage against central differences of its load; pictures show them."""
+    instance = half_full(3)
+    _, found = episode(instance, 1)
+    worth, before = prices(instance, found), found.volume[0]
+    assert worth.water.shape == (3, 11) and worth.nodal.shape == (3, 28) and (worth.nodal > 0).all()
+
+    def cost(bus, more):
+        load = instance.network.load_mw.copy()
+        load[0, bus] += more
+        changed = replace(instance, network=replace(instance.network, load_mw=load))
+        turn, spill, water = found.turn[1], found.spill[1], instance.reservoirs
+        k = instance.hm3_per_flow
+        arriving = found.volume[1] - before + k * (turn - water.turn_into.T @ turn) + spill - water.spill_into.T @ spill
+        return AcStage(changed).solve(1, before, arriving + NUDGE, found.volume[1]).value
+
+    for bus in (0, 9, 20):
+        assert (cost(bus, 0.02) - cost(bus, -0.02)) / 0.04 == pytest.approx(worth.nodal[1, bus], rel=1e-3)
+    orl.plot(instance, [found], tmp_path / "ac.svg")
+    assert (tmp_path / "ac.svg").stat().st_size > 10_000
+
+
+def test_a_stage_without_a_dispatch_is_one_line(tmp_path):
+    """No voltage can be held where a load takes reactive power that nothing gives."""
+    folder = changed(tmp_path, lambda power: power["load"]["1"].update(qd=1e4))
+    instance = orl.load(folder, settings={"network": "ac"})
+    process = HYDRO.process([instance], [HYDRO.sample(instance, 0, Purpose.SELECT, 1)[0]])
+    with pytest.raises(InputError, match=r"^case: IPOPT finds no dispatch in alternating current of stage 0 \(.*\)\.$"):
+        process.decide(process.observe().legal[:, 0])

@@ -19,7 +19,7 @@ from orl.convex import Separate
 
 from .exact_tree import Tree
 from .instance import HydroThermal
-from .plans import Dispatch, executed
+from .plans import Dispatch, reader
 from .stages import columns, stage_of
 
 
@@ -79,7 +79,8 @@ def dispatches(
     """Return what values of the variables mean, one dispatch a path of the tree."""
     found = np.zeros((len(tree.stage), len(stage_of(instance, 0).cost)))
     found[:, program.kept] = np.reshape(values, (len(tree.stage), -1))
-    return [executed(instance, found[path]) for path in tree.paths]
+    read = reader(instance)
+    return [read(found[path]) for path in tree.paths]
 
 
 def parts_of(instance: HydroThermal, tree: Tree, program: Program) -> list[tuple[Separate | None, np.ndarray]]:

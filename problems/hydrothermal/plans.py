@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -33,18 +34,21 @@ class Dispatch:
     deficit : ndarray (stages, buses * segments)
         MW of load that is not served, bus by bus, segment by segment; with network=single-bus there is one bus.
     flow : ndarray (stages, branches)
-        MW; with network=single-bus no column.
+        MW, with network=ac and network=soc into the branch at its beginning; with network=single-bus no column.
     angle : ndarray (stages, buses)
-        rad; with network=dc alone, else no column.
-    voltage : ndarray (stages, buses)
-        Magnitude, pu; with network=soc alone, as are the next three, else no column. The flow above is what goes into
-        the branch at its beginning.
-    reactive : ndarray (stages, buses)
-        Mvar of all plants at the bus.
-    product_real, product_imaginary : ndarray (stages, branches)
-        What stands for V_i conj(V_j), i where the branch begins and j where it ends, pu.
+        rad; with network=dc and network=ac alone, else no column.
     on : int ndarray (stages, G)
         1 where a thermal plant runs, else 0; with commitment=on alone, else no column.
+    flow_to : ndarray (stages, branches)
+        MW into the branch at its end; with network=ac alone, else no column.
+    voltage : ndarray (stages, buses)
+        Magnitudes, pu; with network=ac and network=soc alone, else no column.
+    gen_mvar, hydro_mvar : ndarray (stages, G), (stages, R)
+        Reactive power of thermal plants and of those of reservoirs; with network=ac alone, else no column.
+    reactive : ndarray (stages, buses)
+        Mvar of all plants at the bus; this and what follows with network=soc alone, else no column.
+    product_real, product_imaginary : ndarray (stages, branches)
+        What stands for V_i conj(V_j), i where the branch begins and j where it ends, pu.
     """
 
     volume: np.ndarray
@@ -54,30 +58,41 @@ class Dispatch:
     deficit: np.ndarray
     flow: np.ndarray
     angle: np.ndarray
+    on: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    flow_to: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     voltage: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    gen_mvar: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    hydro_mvar: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     reactive: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     product_real: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     product_imaginary: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    on: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
 
 
-def executed(instance: HydroThermal, found: np.ndarray) -> Dispatch:
-    """Return what the columns of stages, (stages, n), mean."""
+def reader(instance: HydroThermal) -> Callable[[np.ndarray], Dispatch]:
+    """Return what says what the columns of stages, (stages, n), mean; it does not hold on to the instance."""
     at = stage_columns(instance)
-    parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
-    made = Dispatch(*(found[:, part] for part in parts))
+
+    def linear(found: np.ndarray) -> Dispatch:
+        parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
+        return Dispatch(*(found[:, part] for part in parts))
+
     if not len(at.square):
-        return made
-    pairs, square = pairs_of(instance.network), found[:, at.square]
-    real = (square[:, pairs.first] + square[:, pairs.second]) / 2 - found[:, at.loss]
-    return replace(
-        made,
-        flow=found @ flows_of(instance.network, at.places).p_from.T,
-        voltage=np.sqrt(square),
-        reactive=found[:, at.reactive],
-        product_real=real[:, pairs.of_branch],
-        product_imaginary=pairs.sign * found[:, at.cross][:, pairs.of_branch],
-    )
+        return linear
+    pairs, flow = pairs_of(instance.network), flows_of(instance.network, at.places).p_from
+
+    def relaxed(found: np.ndarray) -> Dispatch:
+        square = found[:, at.square]
+        real = (square[:, pairs.first] + square[:, pairs.second]) / 2 - found[:, at.loss]
+        return replace(
+            linear(found),
+            flow=found @ flow.T,
+            voltage=np.sqrt(square),
+            reactive=found[:, at.reactive],
+            product_real=real[:, pairs.of_branch],
+            product_imaginary=pairs.sign * found[:, at.cross][:, pairs.of_branch],
+        )
+
+    return relaxed
 
 
 def headings(instance: HydroThermal) -> dict[str, list[str]]:
@@ -95,13 +110,18 @@ def headings(instance: HydroThermal) -> dict[str, list[str]]:
         "power": [f"power {name} (MW)" for name in network.gen_names],
         "deficit": [f"deficit {name} (MW)" for name in parts],
         "flow": [f"flow branch {number} (MW)" for number in branches],
-        "angle": [f"angle {name} (rad)" for name in buses] if kind == "dc" else [],
-        "voltage": [f"voltage {name} (pu)" for name in buses] if kind == "soc" else [],
-        "reactive": [f"reactive power {name} (Mvar)" for name in buses] if kind == "soc" else [],
-        "product_real": [f"product branch {number}, real (pu)" for number in branches] if kind == "soc" else [],
-        "product_imaginary": [f"product branch {n}, imaginary (pu)" for n in branches] if kind == "soc" else [],
+        "angle": [f"angle {name} (rad)" for name in buses] if kind in ("dc", "ac") else [],
         "on": [f"on {name}" for name in network.gen_names] if instance.has_commitment else [],
-    }
+        **{key: names if kind in kinds else [] for key, kinds, names in (
+            ("flow_to", ("ac",), [f"flow branch {number} at its end (MW)" for number in branches]),
+            ("voltage", ("ac", "soc"), [f"voltage {name} (pu)" for name in buses]),
+            ("gen_mvar", ("ac",), [f"reactive power {name} (Mvar)" for name in network.gen_names]),
+            ("hydro_mvar", ("ac",), [f"reactive power reservoir {name} (Mvar)" for name in plants]),
+            ("reactive", ("soc",), [f"reactive power bus {name} (Mvar)" for name in buses]),
+            ("product_real", ("soc",), [f"product branch {number}, real (pu)" for number in branches]),
+            ("product_imaginary", ("soc",), [f"product branch {number}, imaginary (pu)" for number in branches]),
+        )},
+    }  # fmt: skip
 
 
 def columns(instance: HydroThermal, dispatch: Dispatch) -> Columns:

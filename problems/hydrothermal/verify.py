@@ -12,9 +12,10 @@ from orl.scenario import Scenarios
 from .instance import HydroThermal
 from .plans import Dispatch
 from .scenario import realise
+from .verify_ac import of_grid, shapes_of
+from .verify_soc import of_relaxation, shapes_of_relaxed
 
 MAX_VIOLATIONS = 20
-CONE = 1e-6  # pu of power by which a cone, a rate or an angle of the relaxation may be missed
 TOLERANCE = 1e-6  # share of the quantities that are balanced or limited, and as many MW or hm3
 
 
@@ -34,6 +35,10 @@ def verify(instance: HydroThermal, scenario: Scenarios, dispatch: Dispatch) -> R
     if instance.settings.commitment == "on" and dispatch.on.shape != dispatch.power.shape:
         message = f"commitment=on asks what runs in {stages} stages, got {dispatch.on.shape}."
         return Report(None, (Violation("shape", message),))
+    if instance.settings.network == "ac" and (missing := shapes_of(instance, dispatch)):
+        return Report(None, (missing,))
+    if instance.settings.network == "soc" and (missing := shapes_of_relaxed(instance, dispatch)):
+        return Report(None, (missing,))
     found: list[Violation] = []
     before, total = instance.reservoirs.initial_hm3, 0.0
     for stage in range(stages):
@@ -115,13 +120,13 @@ def _of_stage(
     for segment, share in enumerate(network.deficit_share):
         most = (load if kind != "single-bus" else load.sum(keepdims=True)) * share if share < np.inf else np.inf
         yield from _outside(f"stage {stage}, deficit segment {segment}, bus", deficit[:, segment], 0.0, most, "MW")
+    if kind in ("ac", "soc"):
+        yield from (of_grid if kind == "ac" else of_relaxation)(instance, dispatch, stage)
+        return
     balance = -load.astype(float)
     np.add.at(balance, network.gen_bus, dispatch.power[stage])
     np.add.at(balance, water.bus, water.mw_per_flow * turn)
-    if kind == "soc":
-        balance = balance + deficit.sum(axis=1)
-        yield from _of_relaxation(instance, dispatch, stage, balance)
-    elif kind != "single-bus":
+    if kind != "single-bus":
         balance = balance + deficit.sum(axis=1)
         flow = dispatch.flow[stage]
         np.add.at(balance, network.branch_to, flow)
@@ -139,62 +144,6 @@ def _of_stage(
     for bus in np.flatnonzero(np.abs(balance) > 1e-5):
         name = "all" if kind == "single-bus" else network.bus_names[bus]
         yield Violation("power", f"stage {stage}, bus {name}: {balance[bus]:.6g} MW too much.")
-
-
-def _of_relaxation(instance: HydroThermal, dispatch: Dispatch, stage: int, balance: np.ndarray) -> Iterator[Violation]:
-    """Take out of the `balance` of active power what branches take; find what breaks the cone relaxation's rules.
-
-    By complex numbers: with S_ij = V_i conj(I_ij), power into a branch is linear in |V_i|^2 and V_i conj(V_j).
-    """
-    network, grid = instance.network, instance.network.grid
-    assert grid is not None
-    base, source, target = grid.base_mva, network.branch_from, network.branch_to
-    square = dispatch.voltage[stage] ** 2
-    product = dispatch.product_real[stage] + 1j * dispatch.product_imaginary[stage]
-    y, ratio = 1 / (grid.branch_r + 1j * grid.branch_x), grid.branch_tap * np.exp(1j * grid.branch_shift)
-    ground_from, ground_to = grid.branch_g_from + 1j * grid.branch_b_from, grid.branch_g_to + 1j * grid.branch_b_to
-    into_from = base * (np.conj(y + ground_from) * square[source] / grid.branch_tap**2 - np.conj(y) / ratio * product)
-    into_to = base * (np.conj(y + ground_to) * square[target] - np.conj(y / ratio) * np.conj(product))
-    apparent = -1j * instance.load_mvar(stage) + 1j * dispatch.reactive[stage]
-    apparent -= base * square * (grid.bus_shunt_g - 1j * grid.bus_shunt_b)
-    np.add.at(apparent, source, -into_from)
-    np.add.at(apparent, target, -into_to)
-    balance += apparent.real
-    for bus in np.flatnonzero(np.abs(apparent.imag) > 1e-5):
-        message = f"stage {stage}, bus {network.bus_names[bus]}: {apparent[bus].imag:.6g} Mvar too much."
-        yield Violation("reactive power", message)
-    least, most = np.zeros(len(square)), np.zeros(len(square))
-    for bus_of, low, high in (
-        (network.gen_bus, grid.gen_min_mvar, grid.gen_max_mvar),
-        (instance.reservoirs.bus, grid.hydro_min_mvar, grid.hydro_max_mvar),
-    ):
-        np.add.at(least, bus_of, low)
-        np.add.at(most, bus_of, high)
-    yield from _outside(f"stage {stage}, reactive power, bus", dispatch.reactive[stage], least, most, "Mvar")
-    yield from _outside(f"stage {stage}, voltage, bus", dispatch.voltage[stage], grid.bus_v_min, grid.bus_v_max, "pu")
-    yield from _outside(f"stage {stage}, branch flow", np.abs(dispatch.flow[stage] - into_from.real), 0.0, 0.0, "MW")
-    slack = CONE * base
-    for branch in range(len(source)):
-        w_i, w_j, of = square[source[branch]], square[target[branch]], product[branch]
-        # By how much the product is too large, and what a loss of that much less is, MVA.
-        beyond = float(np.hypot(abs(of), (w_i - w_j) / 2) - (w_i + w_j) / 2) * 2 * base * abs(y[branch])
-        if beyond > slack:
-            message = f"stage {stage}, branch {branch}: {beyond:.6g} MVA less is lost than the cone asks for."
-            yield Violation("cone", message)
-        flow, rate = max(abs(into_from[branch]), abs(into_to[branch])), base * grid.branch_rate[branch]
-        if flow > rate + slack:
-            yield Violation("limit", f"stage {stage}, branch {branch}: {flow:.6g} MVA, at most {rate:.6g}.")
-        low, high = grid.branch_angle_min[branch], grid.branch_angle_max[branch]
-        if -np.pi / 2 < low and high < np.pi / 2:
-            outside = max(np.tan(low) * of.real - of.imag, of.imag - np.tan(high) * of.real) * 2 * base * abs(y[branch])
-            if outside > slack:
-                message = f"stage {stage}, branch {branch}: the angle is outside {low:.6g}..{high:.6g} rad."
-                yield Violation("angle", message)
-        twins = np.flatnonzero((source == source[branch]) & (target == target[branch]))
-        turned = np.flatnonzero((source == target[branch]) & (target == source[branch]))
-        apart = max(abs(product[twins] - of).max(), abs(np.conj(product[turned]) - of).max(initial=0.0))
-        if apart > TOLERANCE:
-            yield Violation("product", f"stage {stage}, branch {branch}: another of the pair has another product.")
 
 
 def _outside(place: str, values: np.ndarray, low: object, high: object, unit: str) -> Iterator[Violation]:
