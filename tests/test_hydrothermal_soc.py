@@ -109,7 +109,9 @@ def test_drawn_grids_are_worth_what_the_exact_cones_say(seed):
         value, _ = exact.solve(*state)
         scale = max(1.0, abs(value))
         found = made.solve().value
-        assert value - 1e-5 * scale - 1e-2 <= found <= value + 1e-5 * scale
+        # Where load is shed, what rows may be violated by is worth that much.
+        missed = FINE * instance.network.deficit_cost[0] * len(instance.network.branch_from)
+        assert value - 1e-5 * scale - missed <= found <= value + 1e-5 * scale
         single = variants(instance, network="single-bus")
         one = stage_of(single, 0).program()
         fix(one, single, *state)
