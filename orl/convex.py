@@ -27,8 +27,8 @@ from scipy.sparse import csr_array
 from orl.linear import LinearProgram, LinearSolution, NotSolved
 
 MAX_ROUNDS = 500  # of one solve
-AGE = 50  # solves after which a row that has been slack in all of them may go
-LEAST_ROWS = 50  # of a program, before any goes
+AGE = 20  # solves after which a row that has been slack in all of them may go
+LEAST_ROWS = 20  # of a program, before any goes
 
 
 class Rows(NamedTuple):
@@ -46,6 +46,9 @@ class Rows(NamedTuple):
     starts: np.ndarray
     columns: np.ndarray
     values: np.ndarray
+
+
+NO_ROWS = Rows(np.zeros(0), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
 
 
 class Separate(Protocol):
@@ -69,22 +72,27 @@ class Part(NamedTuple):
     ----------
     separate : Separate
     columns : int ndarray (n,)
-        Where its columns stand in the program; -1: not there, and then not in its rows either.
+        Where its columns stand in the program; any number for those that are in none of its rows.
     """
 
     separate: Separate
     columns: np.ndarray
 
 
+def convex_parts(parts: Sequence[tuple[Separate | None, np.ndarray]]) -> list[Part]:
+    """Return the parts of stages that have something convex."""
+    return [Part(separate, columns) for separate, columns in parts if separate is not None]
+
+
 def violated(parts: Sequence[Part], found: np.ndarray, tolerance: float) -> Rows:
     """Return the rows of all parts that a solution (n,) violates, in the program's columns."""
     told = []
     for part in parts:
-        rows = part.separate(np.where(part.columns >= 0, found[part.columns], 0.0), tolerance)
+        rows = part.separate(found[part.columns], tolerance)
         if len(rows.lower):
             told.append(rows._replace(columns=part.columns[rows.columns]))
-    if not told:
-        return Rows(np.zeros(0), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
+    if len(told) < 2:
+        return told[0] if told else NO_ROWS
     starts = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(rows.starts) for rows in told]))])
     return Rows(
         np.concatenate([rows.lower for rows in told]),
@@ -92,6 +100,32 @@ def violated(parts: Sequence[Part], found: np.ndarray, tolerance: float) -> Rows
         np.concatenate([rows.columns for rows in told]),
         np.concatenate([rows.values for rows in told]),
     )
+
+
+def add(highs: Any, rows: Rows) -> None:
+    """Add rows to a program in HiGHS."""
+    count, at = len(rows.lower), (rows.starts[:-1].astype(np.int32), rows.columns.astype(np.int32))
+    highs.addRows(count, rows.lower, np.full(count, np.inf), len(rows.values), *at, rows.values)
+
+
+def is_slack(highs: Any, rows: np.ndarray) -> np.ndarray:
+    """Return whether rows are in the basis, so that the solution does not lean on them."""
+    status = list(highs.getBasis().row_status)
+    return np.array([status[row] == highspy.HighsBasisStatus.kBasic for row in rows.tolist()], dtype=bool)
+
+
+def take_out(highs: Any, rows: np.ndarray) -> None:
+    """Take rows that are slack out of a program in HiGHS, which goes on from its basis."""
+    if not len(rows):
+        return
+    basis = highs.getBasis()
+    highs.deleteRows(len(rows), rows.astype(np.int32))
+    if basis.valid:
+        left, gone = highspy.HighsBasis(), set(rows.tolist())
+        left.col_status = basis.col_status
+        left.row_status = [one for row, one in enumerate(basis.row_status) if row not in gone]
+        left.valid = True
+        highs.setBasis(left)
 
 
 def build_program(
@@ -106,7 +140,7 @@ def build_program(
     tolerance: float,
 ) -> LinearProgram:
     """Return a program with what is convex in it; a linear one if its parts have nothing that is."""
-    convex = [Part(separate, columns) for separate, columns in parts if separate is not None]
+    convex = convex_parts(parts)
     if not convex:
         return LinearProgram(cost, lower, upper, matrix, row_lower, row_upper, name)
     return ConvexProgram(cost, lower, upper, matrix, row_lower, row_upper, name, convex, tolerance)
@@ -131,8 +165,9 @@ class ConvexProgram(LinearProgram):
     ...     data = ()
     ...     def __call__(self, x, tolerance):
     ...         size = np.hypot(*x)
-    ...         count = int(size > 1 + tolerance)
-    ...         return Rows(np.full(count, -1.0), 2 * np.arange(count + 1), np.tile([0, 1], count), np.tile(-x / size, count))
+    ...         if size <= 1 + tolerance:
+    ...             return NO_ROWS
+    ...         return Rows(-np.ones(1), np.array([0, 2]), np.arange(2), -x / size)
     >>> one, none = np.ones(2), csr_array((0, 2))
     >>> disc = [Part(Disc(), np.arange(2))]
     >>> made = ConvexProgram(-one, -2 * one, 2 * one, none, np.zeros(0), np.zeros(0), "disc", disc, 1e-9)
@@ -231,15 +266,7 @@ class ConvexProgram(LinearProgram):
 
     def _add(self, rows: Rows) -> None:
         count = len(rows.lower)
-        self._highs.addRows(
-            count,
-            rows.lower,
-            np.full(count, np.inf),
-            len(rows.values),
-            rows.starts[:-1].astype(np.int32),
-            rows.columns.astype(np.int32),
-            rows.values,
-        )
+        add(self._highs, rows)
         self._is_told = np.append(self._is_told, np.ones(count, dtype=bool))
         self._last = np.append(self._last, np.full(count, self._clock))
 
@@ -251,19 +278,9 @@ class ConvexProgram(LinearProgram):
             self._is_told, self._last = np.delete(self._is_told, newer), self._last[: self._num_kept]
 
     def _purge(self) -> None:
-        """Take out the rows that have been slack for long, and leave the basis as it is: they were basic."""
-        basis = self._highs.getBasis()
-        status = list(basis.row_status)
+        """Take out the rows that have been slack for long."""
         told = np.flatnonzero(self._is_told)
-        is_basic = np.array([status[row] == highspy.HighsBasisStatus.kBasic for row in told])
-        is_gone = is_basic & (self._clock - self._last > AGE)
-        gone = told[is_gone]
-        super().delete_rows(gone)
-        self._is_told, self._last = np.delete(self._is_told, gone), self._last[~is_gone]
-        self._limit = max(LEAST_ROWS * len(self.parts), 2 * self.num_told)
-        if len(gone) and basis.valid:
-            left, out = highspy.HighsBasis(), set(gone.tolist())
-            left.col_status = basis.col_status
-            left.row_status = [one for row, one in enumerate(status) if row not in out]
-            left.valid = True
-            self._highs.setBasis(left)
+        is_gone = is_slack(self._highs, told) & (self._clock - self._last > AGE)
+        take_out(self._highs, told[is_gone])
+        self._is_told, self._last = np.delete(self._is_told, told[is_gone]), self._last[~is_gone]
+        self._limit = max(LEAST_ROWS * len(self.parts), int(1.5 * self.num_told))

@@ -1,8 +1,9 @@
 """A graph of linear or convex stage problems: what SDDP and decision rules stand on.
 
-A node of the graph is a linear program, or a convex one, told by the rows that a decision violates (`convex`). When it is reached, one of its noises is drawn, the state that comes in is
-fixed, and the program is solved; the state that goes out comes in at the next node, drawn along the edges. Costs of a
-node's children weigh `discount` times those of the node.
+A node of the graph is a linear program, or a convex one, told by the rows that a decision violates (`convex`). When it
+is reached, one of its noises is drawn, the state that comes in is fixed, and the program is solved; the state that goes
+out comes in at the next node, drawn along the edges. Costs of a node's children weigh `discount` times those of the
+node.
 """
 
 from __future__ import annotations

@@ -321,7 +321,7 @@ def test_a_toml_names_folder_and_settings(tmp_path):
         ('problem = "hydrothermal"\nfolder = "data"\nstagse = 3', "stagse"),
         (
             'problem = "hydrothermal"\nfolder = "data"\nnetwork = "hvdc"',
-            "setting network: expected dc or ac or",
+            "setting network: expected dc or ac or soc or",
         ),
         ('problem = "hydrothermal"\nfolder = "data"\ninitial_volumes = [9]', "initial volume must be in 0..0.54"),
         ('problem = "hydrothermal"\nfolder = "data"\nstages = [', "expected TOML"),

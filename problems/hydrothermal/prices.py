@@ -28,14 +28,16 @@ optimum.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from orl.linear import LinearProgram, NotSolved
+from orl.linear import NotSolved
 
 from .instance import HydroThermal
 from .plans import Dispatch
+from .soc import FINE
 from .stages import columns, stage_of
 
 NUDGE = 1e-6  # hm3
@@ -68,9 +70,7 @@ def prices(instance: HydroThermal, dispatch: Dispatch) -> Prices:
         return _ac_prices(instance, dispatch)
     first, at = stage_of(instance, 0), columns(instance)
     water_rows = first.matrix[at.water_rows]
-    program = LinearProgram(
-        first.cost, first.lower, first.upper, first.matrix, first.row_lower, first.row_upper, f"{instance.name} prices"
-    )
+    program = replace(first, name=f"{instance.name} prices", tolerance=FINE).program()
     fixed, rows = np.concatenate([at.before, at.after]), np.arange(len(first.row_lower))
     duals = np.zeros((len(dispatch.volume), len(rows)))
     before = instance.reservoirs.initial_hm3
@@ -87,7 +87,7 @@ def prices(instance: HydroThermal, dispatch: Dispatch) -> Prices:
         if instance.settings.commitment == "on":  # plants run or not as they did
             runs = np.round(dispatch.on[number])
             program.set_columns(at.power, runs * instance.least_mw, runs * instance.network.gen_max_mw)
-        duals[number] = program.solve().row_duals + 0.0  # no -0
+        duals[number] = program.solve().row_duals[rows] + 0.0  # no -0
         before = after
     return Prices(0.0 - instance.stage_hours * duals[:, at.water_rows], duals[:, at.power_rows])
 

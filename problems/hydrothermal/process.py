@@ -14,16 +14,17 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy.sparse import csr_array, hstack
 
+from orl.convex import build_program
 from orl.errors import IllegalAction
-from orl.linear import LinearProgram
 from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
 from .figures import figures
 from .instance import HydroThermal
-from .plans import Dispatch
+from .plans import Dispatch, reader
 from .scenario import realise
+from .soc import FINE
 from .stages import Columns, Loads, columns, most_worth, stage_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Dispatcher:
         self._target_rows = stage.matrix.shape[0] + np.arange(count)
         self._stage, self._loads, self._upper = stage, Loads(instance), stage.upper.copy()
         self._upper[self.at.deficit] = np.inf  # by stage; the solver keeps it
-        self._program = LinearProgram(
+        self._read = reader(instance)
+        self._program = build_program(
             np.concatenate([stage.cost, np.full(2 * count, self._price)]),
             np.concatenate([stage.lower, np.zeros(2 * count)]),
             np.concatenate([stage.upper, np.full(2 * count, np.inf)]),
@@ -73,6 +75,8 @@ class Dispatcher:
             np.concatenate([stage.row_lower, np.zeros(count)]),
             np.concatenate([stage.row_upper, np.zeros(count)]),
             f"{instance.name} dispatch",
+            [(stage.separate, np.arange(width))],
+            FINE,
         )
         water = instance.reservoirs
         # Whatever must be turbined, there is enough of.
@@ -98,9 +102,7 @@ class Dispatcher:
 
     def read(self, done: np.ndarray) -> Dispatch:
         """Return what columns (stages, width) of executed stages mean."""
-        at, done = self.at, done.reshape(len(done), len(self._stage.cost))
-        parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
-        return Dispatch(*(done[:, part] for part in parts))
+        return self._read(done.reshape(len(done), len(self._stage.cost)))
 
 
 class HydroThermalProcess:

@@ -35,9 +35,9 @@ Convex, and told by tangents (`Tangents`):
     angle       tan(a_n) c <= s <= tan(A_n) c
     product     limits of c and s from those of voltages and angles; the two lifted nonlinear cuts of each pair
 
-With c^2 + s^2 = w_i w_j and angles that add up to 0 around each cycle it would be alternating current itself, so it allows
-all of that and more. l is what losses are proportional to, and small: in its place, c would make them a difference of
-numbers ten thousand times their size.
+With c^2 + s^2 = w_i w_j and angles that add up to 0 around each cycle it would be alternating current itself, so it
+allows all of that and more. Losses are proportional to l, which is small: with c in its place they would be differences
+of numbers ten thousand times their size.
 
 References
 ----------
@@ -52,18 +52,19 @@ flow formulations. PSCC. doi 10.23919/PSCC.2018.8442948
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array, vstack
 
-from orl.convex import Rows
+from orl.convex import NO_ROWS, Rows
 
 from .instance import Network
 
 HALF_TURN = np.pi / 2
 COARSE = 0.02  # MVA that rows may be violated by while a policy is trained, and where it decides
+FINE = 5e-5  # MVA, of what is executed
 
 
 class Pairs(NamedTuple):
@@ -108,6 +109,11 @@ def pairs_of(network: Network) -> Pairs:
     np.maximum.at(most, of_branch, 1 / np.hypot(grid.branch_r, grid.branch_x))
     ends = np.array(list(known), dtype=np.int64).reshape(-1, 2)
     return Pairs(ends[:, 0], ends[:, 1], of_branch, sign, low, high, most)
+
+
+Told = tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]  # rows with as many entries: lower (k,), columns and values (k, entries)
 
 
 class Places(NamedTuple):
@@ -199,74 +205,76 @@ class Tangents:
     """
 
     def __init__(self, network: Network, at: Places):
-        grid, pairs, flows = network.grid, pairs_of(network), flows_of(network, at)
+        grid, pairs = network.grid, pairs_of(network)
         assert grid is not None
-        self._columns = np.stack([at.loss, at.cross, at.square[pairs.first], at.square[pairs.second]], axis=1)
+        # Of the columns of the relaxation alone, densely: small and asked after every solve.
+        self._inner = np.concatenate([at.square, at.loss, at.cross])
+        squares, count = len(at.square), len(pairs.first)
+        self._first, self._second = pairs.first, pairs.second
+        loss = squares + np.arange(count)
+        self._of_cone = np.stack([loss, loss + count, pairs.first, pairs.second], axis=1)
         self._scale = 2 * grid.base_mva * pairs.admittance  # MVA of loss for a unit of l
-        self._flows = vstack(flows, format="csr")
-        self._count = len(network.branch_from)
+        limits, self._lower = _linear_limits(network, at, self._scale)
         self._rate = np.tile(grid.base_mva * grid.branch_rate, 2)
-        self._limits, self._lower = _linear_limits(network, at, self._scale)
+        self._num_flows = 4 * len(network.branch_from)
+        flows = flows_of(network, at)
+        ordered = (flows.p_from, flows.p_to, flows.q_from, flows.q_to, limits)
+        self._rows = vstack(ordered, format="csr")[:, self._inner].toarray()
 
     @property
     def data(self) -> Sequence[np.ndarray]:
-        of_limits = self._limits.toarray(), self._lower
-        return self._columns, self._scale, self._flows.toarray(), self._rate, *of_limits
+        return self._inner, self._of_cone, self._scale, self._rows, self._rate, self._lower
 
     def __call__(self, columns: np.ndarray, tolerance: float) -> Rows:
-        told = [part for part in self._violated(columns, tolerance) if len(part.lower)]
-        if len(told) == 1:
-            return told[0]
-        ends = np.cumsum([0, *(len(part.values) for part in told)])
-        starts = [part.starts[:-1] + end for part, end in zip(told, ends[:-1], strict=True)]
+        x = columns[self._inner]
+        told = [*self._cones(x, tolerance), *self._planes(x, tolerance)]
+        if not told:
+            return NO_ROWS
+        sizes = np.concatenate([np.full(len(lower), at.shape[1]) for lower, at, _ in told])
         return Rows(
-            np.concatenate([np.zeros(0), *(part.lower for part in told)]),
-            np.concatenate([*starts, ends[-1:]]),
-            np.concatenate([np.zeros(0, dtype=np.int64), *(part.columns for part in told)]),
-            np.concatenate([np.zeros(0), *(part.values for part in told)]),
+            np.concatenate([lower for lower, _, _ in told]),
+            np.concatenate([[0], np.cumsum(sizes)]),
+            self._inner[np.concatenate([at.ravel() for _, at, _ in told])],
+            np.concatenate([values.ravel() for _, _, values in told]),
         )
 
-    def _violated(self, x: np.ndarray, tolerance: float) -> tuple[Rows, Rows, Rows]:
-        return self._cones(x, tolerance), self._rates(x, tolerance), self._linear(x, tolerance)
-
-    def _cones(self, x: np.ndarray, tolerance: float) -> Rows:
-        """Return tangents where l would have to be for the cone to hold: there they are highest."""
-        loss, cross, first, second = x[self._columns].T
+    def _cones(self, x: np.ndarray, tolerance: float) -> Iterator[Told]:
+        """Tell tangents where l would have to be for the cone to hold: there they are highest."""
+        squares, count = len(x) - 2 * len(self._first), len(self._first)
+        loss, cross = x[squares : squares + count], x[squares + count :]
+        first, second = x[self._first], x[self._second]
         mean, half = (first + second) / 2, (first - second) / 2
-        inside = mean**2 - half**2 - cross**2
+        inside = first * second - cross * cross
         # Where the cone does not hold whatever l is, the tangent in the point's direction.
-        is_inside = (inside > 1e-2 * mean**2) & (loss < mean)
+        is_inside = (inside > 1e-2 * mean * mean) & (loss < mean)
         real = np.where(is_inside, np.sqrt(np.maximum(inside, 0.0)), mean - loss)
-        size = np.sqrt(real**2 + half**2 + cross**2)
+        size = np.sqrt(real * real + half * half + cross * cross)
         c, u, s = real / size, half / size, cross / size
         rest = np.where(c > 0, (u * u + s * s) / (1 + np.abs(c)), 1 - c)  # 1 - c, which is small
         height = self._scale * (c * loss - s * cross - u * half + rest * mean)
         bad = np.flatnonzero(height < -tolerance)
-        c, u, s, rest, scale = (part[bad] for part in (c, u, s, rest, self._scale))
-        values = scale[:, None] * np.stack([c, -s, (rest - u) / 2, (rest + u) / 2], axis=1)
-        starts = 4 * np.arange(len(bad) + 1)
-        return Rows(np.zeros(len(bad)), starts, self._columns[bad].ravel(), values.ravel())
+        if len(bad):
+            c, u, s, rest, scale = (part[bad] for part in (c, u, s, rest, self._scale))
+            values = scale[:, None] * np.stack([c, -s, (rest - u) / 2, (rest + u) / 2], axis=1)
+            yield np.zeros(len(bad)), self._of_cone[bad], values
 
-    def _rates(self, x: np.ndarray, tolerance: float) -> Rows:
-        flows = (self._flows @ x).reshape(4, -1)
-        p, q = flows[[0, 2]].ravel(), flows[[1, 3]].ravel()
+    def _planes(self, x: np.ndarray, tolerance: float) -> Iterator[Told]:
+        """Tell tangents at flows that are too large, in their direction, and limits that are linear."""
+        y = self._rows @ x
+        p, q = y[: self._num_flows].reshape(2, -1)
         size = np.hypot(p, q)
+        values = [np.zeros((0, len(x)))]
         bad = np.flatnonzero(size > self._rate + tolerance)
-        row = np.where(bad < self._count, bad, bad + self._count)  # of p; that of q is a count further
-        weigh = coo_array(
-            (
-                -np.concatenate([p[bad] / size[bad], q[bad] / size[bad]]),
-                (np.tile(np.arange(len(bad)), 2), np.concatenate([row, row + self._count])),
-            ),
-            shape=(len(bad), 4 * self._count),
-        )
-        made = csr_array(weigh) @ self._flows
-        return Rows(-self._rate[bad], made.indptr, made.indices, made.data)
-
-    def _linear(self, x: np.ndarray, tolerance: float) -> Rows:
-        bad = np.flatnonzero(self._limits @ x < self._lower - tolerance)
-        made = self._limits[bad]
-        return Rows(self._lower[bad], made.indptr, made.indices, made.data)
+        for number in bad.tolist():
+            share_p, share_q = p[number] / size[number], q[number] / size[number]
+            row = share_p * self._rows[number] + share_q * self._rows[number + len(p)]
+            values.append(-row[None])
+        below = np.flatnonzero(y[self._num_flows :] < self._lower - tolerance)
+        values.append(self._rows[self._num_flows + below])
+        lower = np.concatenate([-self._rate[bad], self._lower[below]])
+        for at_least, row in zip(lower, np.concatenate(values), strict=True):
+            at = np.flatnonzero(row)
+            yield np.array([at_least]), at[None], row[at][None]
 
 
 def _linear_limits(network: Network, at: Places, scale: np.ndarray) -> tuple[csr_array, np.ndarray]:

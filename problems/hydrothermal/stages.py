@@ -56,7 +56,6 @@ from .instance import HydroThermal
 from .reach import Reach
 from .soc import COARSE, Places, Tangents, flows_of, limits_of, pairs_of
 
-
 CONVEX = ("soc", "ac")  # networks whose stages are those of the relaxation: of itself, and as a bound
 
 
