@@ -1,4 +1,4 @@
-"""Hydrothermal dispatch in alternating current: the grid's data, the stage, the process."""
+"""Hydrothermal dispatch in alternating current: the grid's data, the stage, the process, hindsight."""
 
 import json
 import pickle
@@ -15,6 +15,7 @@ from orl.cli import main
 from orl.errors import InputError
 from orl.files import instance_folder
 from orl.problems.hydrothermal.ac import AcStage, Cuts
+from orl.problems.hydrothermal.ac_hindsight import estimate
 from orl.problems.hydrothermal.prices import NUDGE, prices
 from orl.scenario import Purpose
 
@@ -325,3 +326,30 @@ def test_a_stage_without_a_dispatch_is_one_line(tmp_path):
     process = HYDRO.process([instance], [HYDRO.sample(instance, 0, Purpose.SELECT, 1)[0]])
     with pytest.raises(InputError, match=r"^case: IPOPT finds no dispatch in alternating current of stage 0 \(.*\)\.$"):
         process.decide(process.observe().legal[:, 0])
+
+
+# Hindsight ----------------------------------------------------------------------------------------------------------
+
+
+def published_path(stages):
+    """Return the Bolivian system and the second column of its protocol."""
+    more = {"network": "ac", "panel": "protocol", "stages": stages, "reported_stages": stages}
+    instance = orl.load("hydrothermal/bolivia", settings=more)
+    return instance, HYDRO.sample(instance, 0, Purpose.EVALUATE, 2)[1]
+
+
+def test_hindsight_of_a_path_is_a_dispatch_that_costs_what_it_says():
+    """And less than the myopic rule on the same path."""
+    instance, scenario = published_path(6)
+    found = estimate(instance, scenario)
+    report = HYDRO.verify(instance, scenario, found.dispatch)
+    assert found.is_solved and report.is_feasible and report.cost == pytest.approx(found.value, rel=1e-9)
+    rule = orl.solve(instance, solver="myopic", scenarios=2)
+    assert rule.verified and found.value < rule.costs[1]
+
+
+@pytest.mark.slow
+def test_hindsight_of_96_stages():
+    """A value found independently, with looser limits (a relative 1e-8) and tolerance (1e-7)."""
+    found = estimate(*published_path(96))
+    assert found.is_solved and found.value == pytest.approx(314548.2028, rel=2e-6)

@@ -5,8 +5,10 @@ With the variables and constraints of `ac_model.py`, and volumes v before and K 
     to targets      minimise  cost + price sum_r (d+_r + d-_r)      subject to  w_r - d+_r + d-_r = target_r
     with cuts       minimise  cost + theta                          subject to  theta >= i_c + g_c' w  for every cut c
 
-The price is above any value that water can have, so targets that can be reached are. Derivatives of the value follow
-from the multipliers: by what is there, v + K a, those of the water rows; by a target, that of its row.
+The price is above any value that water can have, so targets that can be reached are. Limits of w are not in the first
+program, as targets keep to them: a target at a limit would have a multiplier anywhere between the value of water and
+the price. Derivatives of the value follow from the multipliers: by what is there, v + K a, those of the water rows; by
+a target, that of its row.
 
 The program is not convex. What IPOPT finds meets the constraints to its tolerance and is a local optimum: an upper
 limit on the optimal value, and no bound.
@@ -23,9 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from .ac_model import Equations, Places, deficit_upper, equations, flows, load_of
+from .ac_model import Equations, Places, deficit_upper, equations, load_of
+from .ac_read import parts_of
 from .instance import HydroThermal
-from .ipopt import Found, Point, Program, casadi
+from .ipopt import TOLERANCE, Found, Point, Program, casadi
 from .stages import most_worth
 
 PRICE = 10.0  # of a unit's distance from the target, in units of the most that any water can be worth
@@ -154,7 +157,7 @@ class AcStage:
         volume, arriving_hm3 : ndarray (R,)
             Before the stage, and what flows in, hm3.
         target : ndarray (R,), or None
-            Volumes to end at, as nearly as can be, hm3.
+            Volumes to end at, as nearly as can be, within the reservoirs' limits, hm3.
         cuts : Cuts or None
             What is to come, if there is no target; None: nothing.
         near : ndarray (R,), or None
@@ -213,7 +216,12 @@ class AcStage:
         given = np.concatenate([*load_of(self.instance, stage), there, target])
         more = np.zeros(2 * count), np.full(2 * count, np.inf)
         begin = self._begin(start, target, np.zeros(2 * count), count)
-        return self._solved(0, stage, given, more, (np.zeros(count), np.zeros(count)), begin)
+        found = self._solved(0, stage, given, more, (np.zeros(count), np.zeros(count)), begin)
+        low, high = self._volumes
+        after, room = found.point.x[self._at.volume], TOLERANCE * np.maximum(1.0, high)
+        if found.is_solved and not ((after >= low - room) & (after <= high + room)).all():
+            return found._replace(is_solved=False, status="more must be turbined than there is")
+        return found
 
     def _with_cuts(self, stage: int, there: np.ndarray, cuts: Cuts, near: np.ndarray, start: Point | None) -> Found:
         block, iterations = BLOCK, 0
@@ -250,12 +258,14 @@ class AcStage:
     ) -> Found:
         """Solve a program with limits of what it has `more` than the stage, and of its last rows."""
         of, count = self._symbols, len(self._volumes[0])
-        upper = of.upper.copy()
+        lower, upper = of.lower.copy(), of.upper.copy()
+        if not block:
+            lower[self._at.volume], upper[self._at.volume] = -np.inf, np.inf
         upper[self._at.deficit] = deficit_upper(self.instance, stage)
         met = np.zeros(2 * len(self._grid.bus_v_min) + count)
         return self._program(block).solve(
             given,
-            (np.concatenate([of.lower, more[0]]), np.concatenate([upper, more[1]])),
+            (np.concatenate([lower, more[0]]), np.concatenate([upper, more[1]])),
             (
                 np.concatenate([met, of.limited_lower, last_rows[0]]),
                 np.concatenate([met, of.limited_upper, last_rows[1]]),
@@ -283,44 +293,24 @@ class AcStage:
         return scratch, Point(x, limit_duals, row_duals)
 
     def _read(self, found: Found, target: np.ndarray | None, cuts: Cuts | None) -> AcSolution:
-        of, at, base, network = self._symbols, self._at, self._base, self.instance.network
+        of, base, buses = self._symbols, self._base, len(self._grid.bus_v_min)
         count, x = len(self._volumes[0]), np.clip(found.point.x[: len(of.lower)], of.lower, of.upper)
-        voltage, angle, volume, zeros = x[at.voltage], x[at.angle], x[at.volume], np.zeros(count)
-        source, end = network.branch_from, network.branch_to
-        apart = angle[source] - angle[end]
-        p_from, q_from, p_to, q_to = flows(self._grid, voltage[source], voltage[end], np.cos(apart), np.sin(apart))
-        reactive = np.zeros(len(voltage))
-        reactive[of.plant_bus] = base * x[at.reactive]
-        gen_mvar, hydro_mvar = self._shared_out(reactive)
+        parts, zeros = parts_of(self.instance, of, x), np.zeros(count)
+        volume = parts["volume"]
         cost = base * float(self._cost_of(x))
-        balances, duals = 2 * len(voltage), -base * found.point.row_duals
+        duals = -base * found.point.row_duals
         distance = zeros if target is None else np.abs(volume - target)
         future = 0.0 if cuts is None else float(cuts.at(volume).max())
         return AcSolution(
             value=cost + future + self._price * float(distance.sum()),
             cost=cost,
             distance=distance,
-            state_duals=duals[balances : balances + count],
+            state_duals=duals[2 * buses : 2 * buses + count],
             target_duals=zeros if target is None else duals[-count:],
-            nodal_prices=found.point.row_duals[: len(voltage)] * -1.0,
-            volume=volume, turn=x[at.turn], spill=x[at.spill], power=base * x[at.power], deficit=base * x[at.deficit],
-            voltage=voltage, angle=angle, gen_mvar=gen_mvar, hydro_mvar=hydro_mvar,
-            flow=base * p_from, flow_to=base * p_to, flow_mvar=base * q_from, flow_to_mvar=base * q_to,
-            is_solved=found.is_solved, status=found.status, iterations=found.iterations, point=found.point,
-        )  # fmt: skip
-
-    def _shared_out(self, reactive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what each plant gives of the reactive power of its bus, Mvar: as near 0 as limits of all allow."""
-        grid, network = self._grid, self.instance.network
-        bus = np.concatenate([network.gen_bus, self.instance.reservoirs.bus])
-        low = np.concatenate([grid.gen_min_mvar, grid.hydro_min_mvar])
-        high = np.concatenate([grid.gen_max_mvar, grid.hydro_max_mvar])
-        given = np.clip(0.0, low, high)
-        for place in self._symbols.plant_bus:
-            here = np.flatnonzero(bus == place)
-            rest = reactive[place] - given[here].sum()
-            room = high[here] - given[here] if rest > 0 else given[here] - low[here]
-            share = np.isinf(room).astype(float) if np.isinf(room).any() else room
-            if share.sum() > 0:
-                given[here] += rest * share / share.sum()
-        return np.split(given, [len(network.gen_bus)])
+            nodal_prices=duals[:buses] / base,
+            **parts,
+            is_solved=found.is_solved,
+            status=found.status,
+            iterations=found.iterations,
+            point=found.point,
+        )

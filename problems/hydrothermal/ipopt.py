@@ -28,7 +28,13 @@ TOLERANCE = 1e-8  # of constraints (absolute) and of optimality (scaled)
 PUSH = 1e-2
 WARM_BARRIER = 1e-5
 SILENT = {"print_time": False, "ipopt.print_level": 0, "ipopt.sb": "yes"}
-COMMON = {**SILENT, "ipopt.tol": TOLERANCE, "ipopt.acceptable_iter": 0, "ipopt.max_iter": 1000}
+COMMON = {
+    **SILENT,
+    "ipopt.tol": TOLERANCE,
+    "ipopt.acceptable_iter": 0,
+    "ipopt.max_iter": 1000,
+    "ipopt.bound_relax_factor": 0.0,  # limits are kept, and not by some 1e-8 of them
+}
 WARM = {
     "ipopt.warm_start_init_point": "yes",
     "ipopt.mu_init": WARM_BARRIER,
@@ -40,7 +46,7 @@ WARM = {
 WAYS: tuple[Mapping[str, Any], ...] = (
     WARM,
     {"ipopt.least_square_init_duals": "yes"},
-    {"ipopt.mu_strategy": "adaptive"},
+    {"ipopt.mu_strategy": "adaptive", "ipopt.bound_relax_factor": 1e-8},
 )
 
 
