@@ -84,6 +84,11 @@ class Stage:
         if self.noise_slopes is not None and self.noise_slopes.shape != expected:
             raise ValueError(f"{self.name}: noise_slopes must have shape {expected}, got {self.noise_slopes.shape}.")
 
+    def raised(self, state: np.ndarray, number: int) -> np.ndarray:
+        """Return a noise with what the state that comes in adds to it, (k,)."""
+        noise = self.noises[number]
+        return noise if self.noise_slopes is None else noise + self.noise_slopes[number] @ state
+
     def program(self) -> LinearProgram:
         """Return the problem, to be solved for states and noises."""
         parts, limits = [(self.separate, np.arange(len(self.cost)))], (self.row_lower, self.row_upper)

@@ -437,3 +437,18 @@ def test_drawn_grids_keep_the_laws_and_cost_no_less_than_without_losses(seed, bu
         assert found.is_solved and missed < 1e-6 and over < 1e-6
         assert Dispatcher(free).execute(0, volume, arriving, aim).cost <= found.cost + 1e-4
         assert staged(instance).operate(0, volume, arriving, np.zeros(1), np.zeros((1, 1))).cost <= found.cost + 1e-3
+
+
+# SDDP ----------------------------------------------------------------------------------------------------------------
+
+
+def test_sddp_decides_in_alternating_current_and_its_bound_is_proven():
+    """Of one path: bound of the relaxation <= optimum in hindsight (an estimate) <= what the policy costs."""
+    instance = orl.load("hydrothermal/case3deterministic", settings={"network": "ac", "stages": 6})
+    result = orl.solve(instance, solver="sddp", settings={"iterations": 15})
+    known = estimate(instance, HYDRO.sample(instance, 0, Purpose.EVALUATE, 1)[0])
+    assert result.verified and result.bound_kind == "proven" and known.is_solved
+    assert result.bound <= known.value * (1 + 1e-6) and known.value <= result.value * (1 + 1e-6)
+    assert result.value <= known.value * 1.05
+    with pytest.raises(InputError, match="multi_cut=true is for stages that are the process's own"):
+        orl.solve(instance, solver="sddp", settings={"iterations": 2, "multi_cut": True})
