@@ -84,6 +84,11 @@ class Stage:
         if self.noise_slopes is not None and self.noise_slopes.shape != expected:
             raise ValueError(f"{self.name}: noise_slopes must have shape {expected}, got {self.noise_slopes.shape}.")
 
+    def raised(self, state: np.ndarray, number: int) -> np.ndarray:
+        """Return a noise with what the state that comes in adds to it, (k,)."""
+        noise = self.noises[number]
+        return noise if self.noise_slopes is None else noise + self.noise_slopes[number] @ state
+
     def program(self) -> LinearProgram:
         """Return the problem, to be solved for states and noises."""
         parts, limits = [(self.separate, np.arange(len(self.cost)))], (self.row_lower, self.row_upper)
@@ -175,6 +180,45 @@ class Reach(Protocol):
         """Return the entries of the state that goes out, (...) each, from arrays or tensors (..., n) of each."""
 
 
+class Operated(NamedTuple):
+    """What was done in a stage as it is: state that goes out, cost of the stage alone, where the next may begin."""
+
+    outgoing: np.ndarray
+    cost: float
+    memory: Any = None
+
+
+class Operate(Protocol):
+    """Decides a stage as it is, where the graph holds what only comes near it, such as a relaxation."""
+
+    def __call__(
+        self,
+        node: int,
+        state: np.ndarray,
+        noise: np.ndarray,
+        intercepts: np.ndarray,
+        slopes: np.ndarray,
+        near: np.ndarray | None = None,
+        memory: Any = None,
+    ) -> Operated:
+        """Return a decision whose cost and future together are least.
+
+        Parameters
+        ----------
+        node : int
+        state : ndarray (num_states,)
+            That comes in.
+        noise : ndarray (k,)
+            That is known, with what the state adds to it.
+        intercepts, slopes : ndarray (n,), (n, num_states)
+            The future costs the highest of intercepts + slopes . outgoing state; n >= 1.
+        near : ndarray (num_states,), or None
+            A state that is likely to go out, as the graph's stage has it; it saves time.
+        memory : object or None
+            Of the stage before on the same way through the graph; it saves time.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Staged:
     """A process as a graph of stages, and how observations and actions are read in it.
@@ -193,6 +237,9 @@ class Staged:
         More than a unit of any entry of the state can save; infinity: unknown.
     season : int
         After how many stages the same noises come again; 0: never.
+    operate : Operate or None
+        Stages as the process has them, where the graph's are others: policies decide by it, and forward passes follow
+        it. None: the graph's stages are the process's.
     """
 
     graph: StageGraph
@@ -202,3 +249,4 @@ class Staged:
     reach: Reach | None = None
     most_worth: float = float("inf")
     season: int = 0
+    operate: Operate | None = None

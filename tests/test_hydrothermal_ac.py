@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import orl
 from orl import registry, testing
@@ -16,7 +18,11 @@ from orl.errors import InputError
 from orl.files import instance_folder
 from orl.problems.hydrothermal.ac import AcStage, Cuts
 from orl.problems.hydrothermal.ac_hindsight import estimate
+from orl.problems.hydrothermal.grid import Grid
+from orl.problems.hydrothermal.instance import HydroThermal, HydroThermalSettings, Network, Reservoirs
 from orl.problems.hydrothermal.prices import NUDGE, prices
+from orl.problems.hydrothermal.process import Dispatcher
+from orl.problems.hydrothermal.stages import staged
 from orl.scenario import Purpose
 
 HYDRO = registry.find_problem("hydrothermal")
@@ -353,3 +359,96 @@ def test_hindsight_of_96_stages():
     """A value found independently, with looser limits (a relative 1e-8) and tolerance (1e-7)."""
     found = estimate(*published_path(96))
     assert found.is_solved and found.value == pytest.approx(314548.2028, rel=2e-6)
+
+
+# Stages of the graph as they are -------------------------------------------------------------------------------------
+
+
+def test_nodes_are_operated_as_the_process_does():
+    """The decision with cuts is a target that the process reaches at the same cost, from whatever start."""
+    instance, rng = half_full(3), np.random.default_rng(4)
+    graph = staged(instance)
+    operate = pickle.loads(pickle.dumps(graph.operate))
+    process = HYDRO.process([instance], [HYDRO.sample(instance, 0, Purpose.SELECT, 1)[0]])
+    memory = None
+    for _ in range(3):
+        observation = process.observe()
+        seen = graph.seen(observation, 0)
+        intercepts, slopes = rng.uniform(2e3, 3e3, 30), -rng.uniform(0, 20, (30, 11))
+        done = operate(seen.node, seen.state, seen.noise, intercepts, slopes, memory=memory)
+        again = graph.operate(seen.node, seen.state, seen.noise, intercepts, slopes, near=done.outgoing)
+        futures = [float((intercepts + slopes @ one.outgoing).max()) for one in (done, again)]
+        assert done.cost + futures[0] == pytest.approx(again.cost + futures[1], rel=1e-6)
+        cost = process.decide(graph.action(done.outgoing, observation, 0)[None])
+        assert cost[0] == pytest.approx(done.cost, rel=1e-5, abs=0.1)
+        process.reveal()
+        memory = done.memory
+    assert staged(orl.load("hydrothermal/case3")).operate is None
+
+
+# Drawn grids ---------------------------------------------------------------------------------------------------------
+
+
+def drawn_system(rng, buses):
+    """Return a ring of buses with a reservoir, a cheap and a dear plant, and loads that branches can just carry."""
+    branches = buses if buses > 2 else 1
+    source, end = np.arange(branches), (np.arange(branches) + 1) % buses
+    rate, zeros = rng.uniform(0.25, 0.6, branches), np.zeros(branches)
+    load, charging = rng.uniform(0, 0.4, buses), rng.uniform(0, 0.05, branches)
+    grid = Grid(
+        base_mva=100.0, branch_r=rng.uniform(0, 0.1, branches), branch_x=rng.uniform(0.05, 0.3, branches),
+        branch_g_from=zeros, branch_b_from=charging, branch_g_to=zeros + 0.001, branch_b_to=charging,
+        branch_tap=rng.uniform(0.98, 1.02, branches), branch_shift=rng.uniform(-0.02, 0.02, branches), branch_rate=rate,
+        branch_angle_min=zeros - 1, branch_angle_max=zeros + 1,
+        bus_v_min=np.full(buses, 0.9), bus_v_max=np.full(buses, 1.1),
+        bus_shunt_g=rng.uniform(0, 0.01, buses), bus_shunt_b=rng.uniform(-0.05, 0.05, buses),
+        load_mvar=100 * rng.uniform(-0.2, 0.3, (1, buses)) * load,
+        gen_min_mvar=np.array([-30.0, -20.0]), gen_max_mvar=np.array([30.0, 20.0]),
+        hydro_min_mvar=np.array([-40.0]), hydro_max_mvar=np.array([40.0]),
+    )  # fmt: skip
+    network = Network(
+        bus_names=tuple("abcd"[:buses]), load_mw=100 * load[None], gen_names=("cheap", "dear"),
+        gen_bus=rng.integers(buses, size=2), gen_min_mw=np.zeros(2), gen_max_mw=rng.uniform(10, 60, 2),
+        gen_cost=np.array([10.0, 40.0]), branch_from=source, branch_to=end, branch_min_mw=-100 * rate,
+        branch_max_mw=100 * rate, branch_cost=zeros, branch_mw_per_rad=None, deficit_cost=np.array([500.0]),
+        deficit_share=np.array([np.inf]), reference_bus=int(rng.integers(buses)), grid=grid,
+    )  # fmt: skip
+    no = np.zeros((1, 1), dtype=bool)
+    water = Reservoirs(
+        ("lake",), rng.integers(buses, size=1), np.zeros(1), np.ones(1), np.full(1, 0.5), np.zeros(1), np.full(1, 50.0),
+        np.ones(1), np.ones(1), np.zeros(1), no, no,
+    )  # fmt: skip
+    settings = HydroThermalSettings(network="ac")
+    return HydroThermal("drawn", network, water, np.full((1, 1, 1), 10.0), np.ones((1, 1)), 1.0, settings)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), buses=st.integers(2, 4))
+def test_drawn_grids_keep_the_laws_and_cost_no_less_than_without_losses(seed, buses):
+    """Half the apparent power that goes in and out of a branch is a flow within its limits, what it loses a load at its
+    ends: so transport without losses is a relaxation. (A linear flow along angles, network=dc, is none.)
+    """
+    instance = drawn_system(np.random.default_rng(seed), buses)
+    free = replace(instance, settings=HydroThermalSettings(network="transport"))
+    for target in (0.2, 0.5):
+        volume, arriving, aim = np.full(1, 0.5), np.full(1, 0.036), np.full(1, target)
+        found = AcStage(instance).solve(0, volume, arriving, aim)
+        missed, over = residual(instance, found)
+        assert found.is_solved and missed < 1e-6 and over < 1e-6
+        assert Dispatcher(free).execute(0, volume, arriving, aim).cost <= found.cost + 1e-4
+        assert staged(instance).operate(0, volume, arriving, np.zeros(1), np.zeros((1, 1))).cost <= found.cost + 1e-3
+
+
+# SDDP ----------------------------------------------------------------------------------------------------------------
+
+
+def test_sddp_decides_in_alternating_current_and_its_bound_is_proven():
+    """Of one path: bound of the relaxation <= optimum in hindsight (an estimate) <= what the policy costs."""
+    instance = orl.load("hydrothermal/case3deterministic", settings={"network": "ac", "stages": 6})
+    result = orl.solve(instance, solver="sddp", settings={"iterations": 15})
+    known = estimate(instance, HYDRO.sample(instance, 0, Purpose.EVALUATE, 1)[0])
+    assert result.verified and result.bound_kind == "proven" and known.is_solved
+    assert result.bound <= known.value * (1 + 1e-6) and known.value <= result.value * (1 + 1e-6)
+    assert result.value <= known.value * 1.05
+    with pytest.raises(InputError, match="multi_cut=true is for stages that are the process's own"):
+        orl.solve(instance, solver="sddp", settings={"iterations": 2, "multi_cut": True})

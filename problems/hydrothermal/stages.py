@@ -118,10 +118,14 @@ def _columns(instance: HydroThermal) -> Columns:
 
 def staged(instance: HydroThermal) -> Staged:
     """Return an instance's graph, and how its process is read in it."""
-    is_line = instance.settings.horizon == "finite" and instance.path is None
+    is_line, operate = instance.settings.horizon == "finite" and instance.path is None, None
+    if instance.settings.network == "ac":
+        from .ac_operate import AcOperation
+
+        operate = AcOperation(instance)
     return Staged(
         stages(instance), partial(_seen, instance), partial(_action, instance), has_same_end=is_line,
-        reach=Reach(instance), most_worth=most_worth(instance), season=len(instance.inflows),
+        reach=Reach(instance), most_worth=most_worth(instance), season=len(instance.inflows), operate=operate,
     )  # fmt: skip
 
 
