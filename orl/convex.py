@@ -27,8 +27,8 @@ from scipy.sparse import csr_array
 from orl.linear import LinearProgram, LinearSolution, NotSolved
 
 MAX_ROUNDS = 500  # of one solve
-AGE = 20  # solves after which a row that has been slack in all of them may go
-LEAST_ROWS = 20  # of a program, before any goes
+AGE = 60  # solves in which a row has been slack, after which it may go
+LEAST_ROWS = 20  # of each part, before any goes
 
 
 class Rows(NamedTuple):
