@@ -7,11 +7,13 @@ interface passes no starting solution, no progress and no interruption through.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import highspy
 import numpy as np
 
+from orl.convex import Rows, add, is_slack, take_out
 from orl.hindsight import Solved, Start, is_met
 from orl.result import Status
 from orl.solver import Control
@@ -19,6 +21,8 @@ from orl.solver import Control
 if TYPE_CHECKING:
     import pyomo.environ as pyo
 
+Separate = Callable[[Callable[[Any], float]], Iterable[tuple[Any, Any, float]]]
+SLACK_ROUNDS = 3  # after which a row that was told goes
 AGGREGATOR = 1 << 12  # of the rules that HiGHS presolves by
 
 
@@ -38,8 +42,9 @@ def solve_model(
     relative_gap: float = 0.0,
     threads: int = 1,
     seed: int = 0,
+    separate: Separate | None = None,
 ) -> Solved:
-    """Minimise a linear or mixed-integer Pyomo model.
+    """Minimise a linear or mixed-integer Pyomo model, or a convex one without integers of which it is the linear part.
 
     Parameters
     ----------
@@ -51,6 +56,9 @@ def solve_model(
     relative_gap : float
         Stop when (value - bound) / |value| is at most this. The status is 'optimal' only where the gap is closed.
     threads, seed : int
+    separate : callable (value) -> iterable of (variables, coefficients, at least), or None
+        Rows that a solution violates; it is solved again with them until there are none. A bound is proven after every
+        round, a solution is one after the last.
 
     Examples
     --------
@@ -71,6 +79,8 @@ def solve_model(
     highs.setOptionValue("mip_rel_gap", relative_gap)
     highs.setOptionValue("mip_abs_gap", 1e-9 if relative_gap == 0 else 0.0)
     if is_milp := any(not variable.is_continuous() for variable in form.columns):
+        if separate is not None:
+            raise ValueError("rows that a solution violates are for models without integers.")
         # With it HiGHS 1.14 has called 0.5 the optimum of a program whose origin is feasible and costs 0 (tests:
         # "origin"). Linear programs keep it: without it one that is infeasible was not done in a minute.
         highs.setOptionValue("presolve_rule_off", AGGREGATOR)
@@ -84,9 +94,61 @@ def solve_model(
     if start:
         columns, numbers = zip(*start, strict=True)
         highs.setSolution(len(start), np.array(columns, dtype=np.int32), np.array(numbers, dtype=np.float64))
-    _listen(highs, control)
+    _listen(highs, control, is_last=separate is None)
     _run(highs, control)
-    return _read(highs, control, column_of, is_milp, float(form.c_offset[0]))
+    solved = _read(highs, control, column_of, is_milp, float(form.c_offset[0]))
+    if separate is None:
+        return solved
+    return _cut_off(
+        highs,
+        control,
+        solved,
+        separate,
+        column_of,
+        lambda: _read(highs, control, column_of, is_milp, float(form.c_offset[0])),
+    )
+
+
+def _cut_off(
+    highs: highspy.Highs,
+    control: Control,
+    solved: Solved,
+    separate: Separate,
+    column_of: dict[int, int],
+    read: Callable[[], Solved],
+) -> Solved:
+    """Add the rows that solutions violate until one violates none."""
+    first, bound = highs.getNumRow(), solved.bound
+    slack = np.zeros(0, dtype=np.int64)  # in how many rounds each added row has been slack, one after another
+    while solved.of is not None:
+        told = list(separate(solved.of))
+        if not told:
+            return solved
+        if control.should_stop:
+            break
+        is_loose = is_slack(highs, np.arange(first, highs.getNumRow()))
+        slack = np.where(is_loose, slack + 1, 0)
+        take_out(highs, first + np.flatnonzero(slack >= SLACK_ROUNDS))
+        slack = slack[slack < SLACK_ROUNDS]
+        add(highs, _rows(told, column_of))
+        slack = np.concatenate([slack, np.zeros(len(told), dtype=np.int64)])
+        if math.isfinite(control.remaining):
+            highs.setOptionValue("time_limit", highs.getRunTime() + control.remaining)
+        _run(highs, control)
+        solved = read()
+        if solved.bound is not None:
+            bound = solved.bound if bound is None else max(bound, solved.bound)
+            control.report(bound=bound)
+    if solved.status in (Status.INFEASIBLE, Status.UNBOUNDED):
+        return solved
+    return Solved(Status.INTERRUPTED if control.is_interrupted else Status.NO_SOLUTION, None, bound, None, solved.nodes)
+
+
+def _rows(told: Sequence[tuple[Any, Any, float]], column_of: dict[int, int]) -> Rows:
+    starts = np.cumsum([0, *(len(variables) for variables, _, _ in told)])
+    columns = np.array([column_of[id(variable)] for variables, _, _ in told for variable in variables], dtype=np.int64)
+    values = np.concatenate([np.asarray(numbers, dtype=np.float64) for _, numbers, _ in told])
+    return Rows(np.array([at_least for _, _, at_least in told], dtype=np.float64), starts, columns, values)
 
 
 def _linear_program(form: Any) -> highspy.HighsLp:
@@ -108,12 +170,16 @@ def _linear_program(form: Any) -> highspy.HighsLp:
     return lp
 
 
-def _listen(highs: highspy.Highs, control: Control) -> None:
+def _listen(highs: highspy.Highs, control: Control, is_last: bool = True) -> None:
+    """Report bounds, and values where solutions are not cut off later."""
+
     def improved(event: Any) -> None:
-        control.report(value=_finite(event.data_out.objective_function_value))
+        if is_last:
+            control.report(value=_finite(event.data_out.objective_function_value))
 
     def logged(event: Any) -> None:
-        control.report(value=_finite(event.data_out.mip_primal_bound), bound=_finite(event.data_out.mip_dual_bound))
+        value = _finite(event.data_out.mip_primal_bound) if is_last else None
+        control.report(value=value, bound=_finite(event.data_out.mip_dual_bound))
 
     highs.cbMipImprovingSolution += improved
     highs.cbMipLogging += logged

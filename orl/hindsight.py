@@ -90,15 +90,15 @@ class _Share(Control):
         self._stop = whole._stop
 
 
-def with_model(model: str, solve: Callable[[Task, Any, Start], Solved]) -> Try:
+def with_model(model: str, solve: Callable[..., Solved]) -> Try:
     """Return the attempt to solve a model of the family.
 
     Parameters
     ----------
     model : str
         Name of the model among `problem.models`.
-    solve : callable (task, program, start) -> Solved
-        The task is that of one scenario.
+    solve : callable (task, program, start, separate) -> Solved
+        The task is that of one scenario; `separate` is that of the model, to be given only where it has one.
     """
 
     def attempt(task: Task, solution: Solution | None, cost: float | None) -> Attempt | None:
@@ -108,7 +108,8 @@ def with_model(model: str, solve: Callable[[Task, Any, Start], Solved]) -> Try:
             made = build(task.instance, task.scenarios, upper_bound=cost, should_stop=lambda: control.should_stop)
         except Stopped:
             return None
-        solved = solve(task, made.program, made.start(solution) if solution is not None else ())
+        begin = made.start(solution) if solution is not None else ()
+        solved = solve(task, made.program, begin, *(() if made.separate is None else (made.separate,)))
         return Attempt(solved.status, made.read(solved.of) if solved.of else None, solved.bound, solved.nodes)
 
     return attempt
