@@ -4,14 +4,17 @@ With prices l_t >= 0 of the capacity of each period (and at most p, the cost of 
 
     bound(l) = sum_i min { sum_t (q_i + l_t b_i) y_ti + l_t a_i x_ti + h_i s_ti : plans of i alone } - sum_t l_t C_t,
 
-each minimum by Wagner and Whitin's dynamic program. A plan within the capacity: the set-ups of the items' plans, near
-the best prices and shaken, and a linear program for what is made; where capacity is short, more set-ups in periods
-that have some left.
+each minimum by Wagner and Whitin's dynamic program. A plan within the capacity: from the items' plans, near the best
+prices and shaken, linear programs in which a set-up's cost and capacity are charged by the unit of the last lot (slope
+scaling, Kim and Pardalos 1999) choose set-ups; another one then chooses what is made; where capacity is short, more
+set-ups in periods that have some left.
 
 References
 ----------
 W. W. Trigeiro, L. J. Thomas, J. O. McClain (1989). Capacitated lot sizing with setup times. Management Science 35(3).
 doi 10.1287/mnsc.35.3.353
+D. Kim, P. M. Pardalos (1999). A solution approach to the fixed charge network flow problem using a dynamic slope
+scaling procedure. Operations Research Letters 24(4). doi 10.1016/S0167-6377(99)00004-8
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from .scenario import realise
 from .wagner_whitin import Lots, net, wagner_whitin
 
 SHAKE = 0.5  # largest spread of the logarithms of prices and set-up costs, before they are used to make a plan
+SLOPES = 10  # linear programs with costs by the unit
 ADDED = 12  # rounds of further set-ups, at most
 
 
@@ -108,10 +112,9 @@ class KnownPrices:
             spread = SHAKE * rng.random() ** 2
             shaken = np.minimum(prices, one.settings.overtime) * np.exp(spread * rng.standard_normal(prices.shape))
             costs = one.setup_costs * np.exp(spread * rng.standard_normal(one.num_items))
-            is_setup = self._lots(shaken, costs).production > 0
+            is_setup = self._sloped(self._lots(shaken, costs).production, rng)
         else:
-            is_setup = solution.production > SETUP
-            is_setup = is_setup ^ (rng.random(is_setup.shape) < 2 / is_setup.size * rng.integers(1, 4))
+            is_setup = self._near(solution.production > SETUP, prices, rng)
         self._begin(is_setup)
         for _ in range(ADDED):
             production, overtime = self._made(is_setup)
@@ -127,6 +130,43 @@ class KnownPrices:
         return CapacitatedPlan(production)
 
     # private
+
+    def _near(self, is_setup: np.ndarray, prices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return other set-ups: some changed, or moved by a period; or some items planned anew at prices near these."""
+        one = self.instance
+        kind, items = rng.integers(3), rng.choice(one.num_items, min(one.num_items, 1 + rng.integers(2)), replace=False)
+        if kind == 0:
+            return np.logical_xor(is_setup, rng.random(is_setup.shape) < 2 / is_setup.size)
+        is_setup = is_setup.copy()
+        if kind == 1:
+            for item in items:
+                opened = np.flatnonzero(is_setup[:, item])
+                if len(opened):
+                    period = int(rng.choice(opened))
+                    is_setup[period, item] = False
+                    is_setup[int(np.clip(period + rng.choice((-1, 1)), 0, len(is_setup) - 1)), item] = True
+            return is_setup
+        shaken = np.minimum(prices, one.settings.overtime) * np.exp(SHAKE * rng.standard_normal(prices.shape))
+        is_setup[:, items] = self._lots(shaken, one.setup_costs).production[:, items] > 0
+        return is_setup
+
+    def _sloped(self, lots: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return set-ups from linear programs in which a set-up costs by the unit, what it cost a unit before."""
+        one, program = self.instance, self._program
+        size, periods = lots.size, len(lots)
+        usual = np.maximum(lots.sum(axis=0) / np.maximum((lots > 0).sum(axis=0), 1), 1.0)
+        lot, price = np.where(lots > 0, lots, usual * rng.uniform(0.5, 1.5, lots.shape)), np.zeros(periods)
+        made = lots
+        program.set_columns(np.arange(size), np.zeros(size), np.full(size, np.inf))
+        for _ in range(SLOPES):
+            left = one.capacity - (made > SETUP) @ one.setup_times
+            program.set_costs(np.arange(size), ((one.setup_costs + np.outer(price, one.setup_times)) / lot).ravel())
+            program.set_rows(size + np.arange(periods), np.full(periods, -np.inf), left)
+            found = program.solve()
+            made, price = found.columns[:size].reshape(lots.shape), np.maximum(-found.row_duals[size:], 0.0)
+            lot = np.where(made > SETUP, made, lot)
+        program.set_costs(np.arange(size), np.zeros(size))
+        return made > SETUP
 
     def _begin(self, is_setup: np.ndarray) -> None:
         """Have every item set up by the time that it is first wanted."""
