@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Separate = Callable[[Callable[[Any], float]], Iterable[tuple[Any, Any, float]]]
 SLACK_ROUNDS = 3  # after which a row that was told goes
 AGGREGATOR = 1 << 12  # of the rules that HiGHS presolves by
+SMALL = 500  # columns of an integer program that needs no presolving
 
 
 class QuietHighs(highspy.Highs):
@@ -84,6 +85,8 @@ def solve_model(
         # With it HiGHS 1.14 has called 0.5 the optimum of a program whose origin is feasible and costs 0 (tests:
         # "origin"). Linear programs keep it: without it one that is infeasible was not done in a minute.
         highs.setOptionValue("presolve_rule_off", AGGREGATOR)
+        if len(form.columns) <= SMALL:
+            highs.setOptionValue("presolve", "off")  # nor with any other rule alone is it right (tests: "cheaper in overtime")
     highs.setOptionValue("threads", threads)
     highs.setOptionValue("parallel", "off" if threads == 1 else "on")
     highs.setOptionValue("random_seed", seed % 2**31)

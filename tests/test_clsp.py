@@ -235,3 +235,11 @@ def test_a_family_finds_its_instances_in_the_folder_of_another():
 
     assert find_instance("lotsizing/X12429A-relaxed", ["clsp"]).suffix == ".toml"
     assert orl.load("lotsizing/X11117A", problem="clsp").num_items == 10
+
+
+def test_what_is_cheaper_in_overtime_is_found():
+    """Both units in the period without capacity, 2 + 2 overtime; HiGHS 1.14 presolved says 5, a lot in each period."""
+    chosen = CapacitatedSettings(overtime=1.0)
+    one = CapacitatedLotSizing("one", [[1], [1]], [0, 1], [1], [0], [2], [0], settings=chosen)
+    result = orl.solve(one, "exact", settings={"start": "none"})
+    assert (result.value, result.bound, result.status) == (4.0, 4.0, "optimal")

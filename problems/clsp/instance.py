@@ -168,17 +168,16 @@ class CapacitatedLotSizing:
     def largest_lots(self) -> np.ndarray:
         """What a period can make of each item at most, alone and without overtime, (num_periods, num_items).
 
-        No more than all demand that is left can be, and no less than the period's; where none is left, what a period
-        can ask for at most.
+        No more than all demand that is left can be, and no less than the period's; where that is
+        nothing, what a period can ask for at most.
         """
         most = self.outcomes.max(axis=1)
         later = most[::-1].cumsum(axis=0)[::-1]
         with np.errstate(divide="ignore", invalid="ignore"):
             room = (self.capacity[:, None] - self.setup_times) / self.unit_times
         room = np.where(self.unit_times > 0, np.maximum(room, 0.0), np.inf)
-        return _frozen(
-            np.where(later > 0, np.maximum(np.minimum(later, room), most), np.maximum(most.max(axis=0), 1.0))
-        )
+        lots = np.maximum(np.minimum(later, room), most)
+        return _frozen(np.where(lots > 0, lots, np.maximum(most.max(axis=0), 1.0)))
 
     def item_label(self, item: int) -> str:
         return str(item)
