@@ -153,7 +153,7 @@ class Forgetful(ThreadPoolExecutor):
 
 
 def test_a_scheduler_that_is_gone_is_an_error_that_says_how_to_go_on(tmp_path):
-    with Forgetful(1) as executor, pytest.raises(orl.InputError, match="the executor broke: .* go on with resume"):
+    with Forgetful(1) as executor, pytest.raises(orl.InputError, match=r"the executor broke: .* go on with resume"):
         orl.run_bench(write(tmp_path, FAST), tmp_path / "out", executor=executor)
 
 
