@@ -49,6 +49,8 @@ def connected(address: str) -> Iterator[Client]:
             f"a scheduler needs Dask, and {error.name!r} is missing; install the extra [cluster]: pip install "
             "'orl[cluster]'."
         ) from None
+    if not address:  # with which Dask would start a cluster of its own
+        raise InputError("expected the address of a scheduler, such as tcp://10.0.0.1:8786.")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mismatched versions")  # we look ourselves, at what matters to us
         try:

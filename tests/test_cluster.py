@@ -32,7 +32,7 @@ def two():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1, "distributed.admin.log-length": 100}),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0, silence_logs=50
         ) as made,
     ):
         yield made
@@ -175,6 +175,7 @@ def test_no_scheduler_is_one_line_and_code_2(tmp_path, capsys, monkeypatch):
     path = write(tmp_path, FAST)
     for address in ("tcp://127.0.0.1:9", "nonsense", "foo://127.0.0.1:9"):
         assert f"there is no scheduler at '{address}'" in refused(path, address, capsys)
+    assert "expected the address of a scheduler" in refused(path, "", capsys)
     with pytest.raises(SystemExit):
         cli.main(["bench", str(path), "--scheduler", "tcp://127.0.0.1:9", "--jobs", "2"])
     assert "not allowed with argument" in capsys.readouterr().err
