@@ -131,10 +131,10 @@ class Needs:
             if _digest(path) != digest:
                 return f"has another {path} than is here."
         for name, digest in self.modules.items():
-            path = _origin(name, self.folder)
-            if path is None:
+            origin = _origin(name, self.folder)
+            if origin is None:
                 return f"finds no module {name}; it must be on its path, or in {self.folder}."
-            if _digest(path) != digest:
+            if _digest(origin) != digest:
                 return f"has another module {name} than is here."
         for program in self.programs:
             if shutil.which(program) is None:
@@ -144,7 +144,10 @@ class Needs:
 
 def needs_of(runs: Iterable[Run]) -> Needs:
     """Return what runs of one suite need."""
-    folder, files, modules, programs = "", {}, {}, []
+    folder = ""
+    files: dict[str, str | None] = {}
+    modules: dict[str, str | None] = {}
+    programs: list[str] = []
     for run in runs:
         folder = run.folder
         if Path(run.path).is_absolute():  # else packaged
