@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from orl.errors import InputError
 from orl.problem import Problem, Solution
 
 if TYPE_CHECKING:
@@ -33,11 +34,15 @@ class Control:
         Seconds from now; None: no limit.
     verbose : bool
         Whether to write improvements (and, on a terminal, a progress bar) to stderr.
+    scheduler : str or None
+        The address of a Dask scheduler, whose workers a method with `processes` takes in place of processes of this
+        machine.
     """
 
-    def __init__(self, time_limit: float | None = None, verbose: bool = False):
+    def __init__(self, time_limit: float | None = None, verbose: bool = False, scheduler: str | None = None):
         self.time_limit = time_limit
         self.verbose = verbose
+        self.scheduler = scheduler
         self.trace: list[tuple[float, float | None, float | None]] = []
         self._lock = threading.Lock()  # solvers report from several threads
         self._started = time.perf_counter()
@@ -147,6 +152,19 @@ def _say(text: str) -> None:
 
 def _number(x: float | None) -> str:
     return "-" if x is None or not math.isfinite(x) else f"{x:.10g}"
+
+
+def check_scheduler(control: Control, processes: Any, name: str) -> None:
+    """Refuse a scheduler that nothing would be sent to: a method in one process has no use for another machine.
+
+    Raises
+    ------
+    InputError
+    """
+    if control.scheduler is not None and processes == 1:
+        raise InputError(
+            f"{name} runs in one process and has no use for a scheduler; where it knows processes=N, set it."
+        )
 
 
 @dataclass(frozen=True)

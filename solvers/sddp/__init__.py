@@ -162,7 +162,7 @@ def _policy(task: Task) -> SddpPolicy:
     # Paths to test the policy on are drawn apart, so that training draws the same with and without the test.
     test = IntervalRule(sddp, generator(task.seed, Purpose.TRAIN, 0, 2), settings.simulate_every, settings.simulations)
     rngs = [generator(task.seed, Purpose.TRAIN, number) for number in range(settings.processes)]
-    with control.progress(settings.iterations, "iterations") as bar, Crew(sddp, rngs) as crew:
+    with control.progress(settings.iterations, "iterations") as bar, Crew(sddp, rngs, control.scheduler) as crew:
 
         def is_late() -> bool:
             is_over = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit
