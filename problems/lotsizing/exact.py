@@ -175,7 +175,8 @@ class _Stock:
 
         self.m, self.instance, self.tree, self.machines = m, instance, tree, machines
         settings, limit, demand = instance.settings, instance.stock_limits, tree.demand
-        self.is_lost, self.forbids = settings.unmet == "lost", settings.overflow == "forbid"
+        self.is_lost, self.forbids = settings.unmet != "backlog", settings.overflow == "forbid"
+        may_be_short = settings.unmet != "forbid"
         items = range(instance.num_items)
         nodes = [(k, t, i) for k, t in tree.outcomes for i in items]
         decisions = [(k, t, i) for k, t in tree.decisions for i in items]
@@ -184,7 +185,8 @@ class _Stock:
         }
         most, least = self._range()
         m.s = pyo.Var(nodes, bounds=lambda _, *at: (0, max(0, min(int(limit[at[2]]), int(most[at])))))
-        m.r = pyo.Var(nodes, bounds=lambda _, *at: (0, int(demand[at]) if self.is_lost else max(0, -int(least[at]))))
+        most_short = demand * may_be_short if self.is_lost else np.maximum(-least, 0)
+        m.r = pyo.Var(nodes, bounds=lambda _, *at: (0, int(most_short[at])))
         spare = {at: int(most[at] - limit[at[2]]) for at in nodes if most[at] > limit[at[2]]}
         m.w = pyo.Var(list(spare), bounds=lambda _, *at: (0, spare[at]))
         m.b = pyo.Var(list(spare), domain=pyo.Binary)
@@ -240,7 +242,7 @@ class _Stock:
 
     def _may_save(self, nodes: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
         """Yield where losing demand that could be met might pay: where a unit lost later may cost more."""
-        if not self.is_lost or self.instance.settings.cost_noise == 0:
+        if self.instance.settings.unmet != "lost" or self.instance.settings.cost_noise == 0:
             return
         later = np.zeros(self.tree.weight.shape)
         later[:, :-1] = np.maximum.accumulate(self.tree.weight[:, :0:-1], axis=1)[:, ::-1]
