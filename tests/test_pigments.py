@@ -1,19 +1,27 @@
 """Pigment sequencing: lot sizing without shortage; its files and the bounds that come with them."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from lots import pigments
 
 import orl
 from orl.errors import InputError
 from orl.files import bounds_table, instance_folder
+from orl.problems.lotsizing import kernels_prices
 from orl.problems.lotsizing.demand import PathDemand, binomial
 from orl.problems.lotsizing.formats import sniff
 from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
+from orl.problems.lotsizing.layers import given_of
+from orl.problems.lotsizing.scenario import sample
 from orl.problems.lotsizing.verify import verify
-from orl.scenario import Scenarios
+from orl.scenario import Purpose, Scenarios
 
 FOLDER = instance_folder("lotsizing")
 # Two periods: a is due in both, b in the second; the unit of the second must be made in the first, or nothing helps.
@@ -141,8 +149,60 @@ def test_what_a_file_cannot_hold_is_not_written(tmp_path):
         orl.save(orl.load("lotsizing/ps-200-10-80"), tmp_path / "a.psp")
 
 
-@pytest.mark.parametrize("solver", ["dp", "lagrangian", "lagrangian-hindsight"])
+@pytest.mark.parametrize("solver", ["lagrangian", "lagrangian-hindsight"])
 def test_what_does_not_know_forbid_refuses_it(solver):
     one = replace(paper(), changeover_costs=None, setup_costs=np.ones((1, 2)))
     with pytest.raises(InputError, match="unmet=forbid"):
         orl.solve(one, solver)
+
+
+def least_cost(instance):
+    """Return the least cost of all plans, infinity if none meets all demand, by trying them."""
+    scenario = sample(instance, 0, Purpose.EVALUATE, 1)[0]
+    plans = product(range(instance.num_items + 1), repeat=instance.periods_left)
+    reports = (verify(instance, scenario, LotPlan(np.array(plan)[:, None])) for plan in plans)
+    return min((report.cost for report in reports if report.is_feasible), default=np.inf)
+
+
+def roomy(instance):
+    return replace(instance, stock_limits=instance.stock_limits + 20)
+
+
+@given(st.one_of(pigments(most_periods=5), pigments(due=2, most_periods=5)).map(roomy))
+@profile(max_examples=150)
+def test_layers_find_the_least_of_all_plans(instance):
+    least = least_cost(instance)
+    result = orl.solve(instance, "layers", time_limit=None, scenarios=1)
+    if least == np.inf:
+        assert result.status.value == "infeasible"
+    else:
+        assert result.status.value == "optimal" and result.verified
+        assert result.value == pytest.approx(least, abs=1e-6) and result.bound == pytest.approx(least, abs=1e-5)
+
+
+@given(pigments(most_periods=5).map(roomy), st.integers(0, 2**32))
+@profile(max_examples=100)
+def test_any_prices_bound_all_plans(instance, seed):
+    scenario = sample(instance, 0, Purpose.EVALUATE, 1)[0]
+    data, start = given_of(instance, scenario)
+    periods, items = data.weight.shape
+    prices = np.random.default_rng(seed).normal(0, 5, (3, periods, items))
+    machine, values = np.zeros((periods + 1, items + 1)), np.zeros((periods + 1, data.first[-1], 2))
+    kernels_prices.value_machine(data, prices, machine)
+    kernels_prices.value_items(data, prices, values)
+    assert kernels_prices.total(data, machine, values, start) <= least_cost(instance) + 1e-6
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(bounds_table("lotsizing")) if n.startswith("pigment")])
+def test_dp_proves_the_optima_of_up_to_30_periods(name):
+    result = orl.solve(f"lotsizing/{name}", "dp")
+    assert result.status.value == "optimal" and result.verified and result.gap_best_known == 0
+
+
+def test_dp_is_a_plan_where_there_are_layers_and_a_table_elsewhere():
+    table = orl.solve(replace(paper(), settings=LotSizingSettings(unmet="lost"), stock_limits=[2, 2]), "dp")
+    assert table.status.value == "feasible" and table.metrics["states"] > 0
+    with pytest.raises(InputError, match="unmet=forbid"):
+        orl.make_policy(paper(), "dp")
+    hopeless = orl.solve(replace(paper(), demand=PathDemand([[1, 1], [0, 0], [0, 0]])), "dp")
+    assert (hopeless.status.value, hopeless.value, hopeless.bound) == ("infeasible", None, None)

@@ -62,6 +62,7 @@ PROBLEM = Problem(
     models={"exact": lazy(f"{_HERE}.exact:build")},
     has_trees=True,
     tabular=lazy(f"{_HERE}.tabular:tabular"),
+    layered=lazy(f"{_HERE}.layers:LayeredLots"),
     decomposition=lazy(f"{_HERE}.decomposition:ItemDecomposition"),
     features=_features,
     plot=lazy(f"{_HERE}.plot:plot"),
