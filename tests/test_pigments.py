@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pyomo.environ as pyo
 import pytest
 from hypothesis import given
 from hypothesis import settings as profile
@@ -12,16 +13,19 @@ from hypothesis import strategies as st
 from lots import pigments
 
 import orl
+from orl.cp_sat import solve_program
 from orl.errors import InputError
+from orl.exact import solve_model
 from orl.files import bounds_table, instance_folder
-from orl.problems.lotsizing import kernels_prices
+from orl.problems.lotsizing import cp_sat, exact, kernels_prices, prices
 from orl.problems.lotsizing.demand import PathDemand, binomial
 from orl.problems.lotsizing.formats import sniff
 from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
-from orl.problems.lotsizing.layers import given_of
 from orl.problems.lotsizing.scenario import sample
+from orl.problems.lotsizing.units import given_of
 from orl.problems.lotsizing.verify import verify
 from orl.scenario import Purpose, Scenarios
+from orl.solver import Control
 
 FOLDER = instance_folder("lotsizing")
 # Two periods: a is due in both, b in the second; the unit of the second must be made in the first, or nothing helps.
@@ -53,7 +57,7 @@ def test_packaged_files_are_read_with_the_best_known_bounds(name, capsys):
     assert (one.num_items, one.num_periods) == (int(row["items"]), int(row["periods"]))
     known = orl.api.problem_of(one).best_known(one)
     assert known.lower == float(row["lower_bound"]) and known.upper == float(row["upper_bound"])
-    assert bool(told) == (name in ("pigment15c", "pigment30c"))
+    assert bool(told) == (name in ("pigment15c", "pigment30c", "PSP_150_4"))
     assert orl.evaluate(one, "greedy").value >= known.lower
 
 
@@ -186,10 +190,10 @@ def test_any_prices_bound_all_plans(instance, seed):
     scenario = sample(instance, 0, Purpose.EVALUATE, 1)[0]
     data, start = given_of(instance, scenario)
     periods, items = data.weight.shape
-    prices = np.random.default_rng(seed).normal(0, 5, (3, periods, items))
+    drawn = np.random.default_rng(seed).normal(0, 5, (3, periods, items))
     machine, values = np.zeros((periods + 1, items + 1)), np.zeros((periods + 1, data.first[-1], 2))
-    kernels_prices.value_machine(data, prices, machine)
-    kernels_prices.value_items(data, prices, values)
+    kernels_prices.value_machine(data, drawn, machine)
+    kernels_prices.value_items(data, drawn, values)
     assert kernels_prices.total(data, machine, values, start) <= least_cost(instance) + 1e-6
 
 
@@ -206,3 +210,46 @@ def test_dp_is_a_plan_where_there_are_layers_and_a_table_elsewhere():
         orl.make_policy(paper(), "dp")
     hopeless = orl.solve(replace(paper(), demand=PathDemand([[1, 1], [0, 0], [0, 0]])), "dp")
     assert (hopeless.status.value, hopeless.value, hopeless.bound) == ("infeasible", None, None)
+
+
+@given(pigments(most_periods=4).map(roomy))
+@profile(max_examples=40)
+def test_models_find_the_least_of_all_plans(instance):
+    least = least_cost(instance)
+    scenario = sample(instance, 0, Purpose.EVALUATE, 1)[0]
+    for form in ("network", "plain"):
+        model = exact.build(instance, scenario, form=form)
+        found = solve_model(model.program, Control())
+        assert found.status.value == ("infeasible" if least == np.inf else "optimal")
+        if least < np.inf:
+            assert found.value == pytest.approx(least, abs=1e-5)
+            report = verify(instance, scenario, model.read(found.of))
+            assert report.is_feasible and report.cost == pytest.approx(least, abs=1e-5)
+    try:
+        model = cp_sat.build(instance, scenario)
+    except InputError as error:
+        assert "too many decimals" in str(error)
+        return
+    found = solve_program(model.program, Control(), threads=1)
+    assert found.status.value == ("infeasible" if least == np.inf else "optimal")
+    assert least == np.inf or found.value == pytest.approx(least, abs=1e-5)
+
+
+def test_the_network_is_strong():
+    """Its linear relaxation is what the best prices give, and no less."""
+    one = orl.load("lotsizing/pigment15d")
+    data, start = given_of(one, Scenarios.deterministic())
+    model = exact.build(one, Scenarios.deterministic())
+    pyo.TransformationFactory("core.relax_integer_vars").apply_to(model.program)
+    relaxed = solve_model(model.program, Control()).value
+    assert prices.search(data, start).bound == pytest.approx(relaxed, rel=2e-3)
+    assert prices.search(data, start).bound <= relaxed + 1e-6
+    plain = exact.build(one, Scenarios.deterministic(), form="plain")
+    pyo.TransformationFactory("core.relax_integer_vars").apply_to(plain.program)
+    assert solve_model(plain.program, Control()).value < 0.5 * relaxed
+
+
+@pytest.mark.parametrize("solver", ["exact", "cp-sat"])
+def test_models_prove_a_small_instance(solver):
+    result = orl.solve("lotsizing/pigment15a", solver, settings={"threads": 1}, time_limit=100)
+    assert result.status.value == "optimal" and result.value == 1195

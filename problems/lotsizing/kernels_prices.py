@@ -1,7 +1,7 @@
 """The machine alone and every item alone, at prices for what they must agree on; see `layers`.
 
 The machine's states are what it is set up for; an item's are units made of it, and whether it is set up for.
-`given` is a `Given` of `layers`; units made are counted up to what is needed of the item, places [first[item] + units].
+`given` is a `Given` of `units`; units made are counted up to what is needed of the item, places [first[item] + units].
 Prices (3, periods, items): of making a unit, of beginning to (a set-up), and of being idle while set up for the item.
 """
 

@@ -1,6 +1,6 @@
 """What follows the states of a layer: a period's production; see `layers`.
 
-A state is a row of whole numbers: the set-up, then units made of each item, packed. `given` is a `Given` of `layers`,
+A state is a row of whole numbers: the set-up, then units made of each item, packed. `given` is a `Given` of `units`,
 `machine` and `values` are those of `kernels_prices`.
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 from .kernels_prices import add_excess, total, value_items, value_machine
 
 if TYPE_CHECKING:
-    from .layers import Given
+    from .units import Given
 
 ITERATIONS = 2000  # of a round
 ROUNDS, ENOUGH = 8, 2e-4  # the last round is that which gains no more than this share

@@ -268,6 +268,7 @@ def _known(path: Path, text: str, said: Pigments) -> tuple[KnownBounds | None, l
     table = known_bounds("lotsizing", path.stem)
     if table is None or not packaged.is_file() or read_text(packaged).split() != text.split():
         return reported, []
-    if reported is None or table.upper == reported.upper:
+    assert table.lower is not None and table.upper is not None
+    if reported is None or not reported.upper < table.lower:  # type: ignore[operator]
         return table, []
     return table, [f"its last line says {said.reported[-1]:.0f}; the optimum is {table.upper:.0f} ({table.source})."]
