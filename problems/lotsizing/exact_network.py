@@ -184,13 +184,13 @@ def _item_arcs(given: Given, i: int, is_set_up: bool) -> list[Arc]:
         following = set()
         for node in sorted(reached):
             k, on = node[2], node[3]
-            options = [(k, 0, 0.0, None)]
+            options: list[tuple[int, int, float, tuple[Node, ...] | None]] = [(k, 0, 0.0, None)]
             if on and given.keeps:
                 options.append((k, 1, 0.0, (("item holds", t, i),) if given.possible[i] else None))
             if given.possible[i]:
-                parts = (("item makes", t, i), ("item begins", t, i))[: 1 if on else 2]
+                names: tuple[Node, ...] = (("item makes", t, i), ("item begins", t, i))[: 1 if on else 2]
                 more = float(given.surplus[t, i]) if k == most else 0.0
-                options.append((min(k + 1, most), 1, more, parts))
+                options.append((min(k + 1, most), 1, more, names))
             for after, is_on, more, parts in options:
                 cost = float(given.holding[t, first + after]) + more
                 if np.isfinite(cost):

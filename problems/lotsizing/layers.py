@@ -115,9 +115,8 @@ class LayeredLots:
                 self._given, self._packing, self.priced.machine, self.priced.values, number, below, self._grain,
                 layer.states[part], layer.costs[part], units, out,
             )  # fmt: skip
-            found = [array[:count].copy() for array in out]
-            found[3] += begin
-            yield Layer(*found, np.full(count, number + 1 == periods))
+            states, costs, bounds, parents = (array[:count].copy() for array in out)
+            yield Layer(states, costs, bounds, parents + begin, np.full(count, number + 1 == periods))
 
     def undominated(self, layer: Layer, number: int) -> Layer:
         order = np.lexsort(layer.states.T)
