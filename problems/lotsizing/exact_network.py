@@ -167,7 +167,9 @@ def _machine_arcs(given: Given, first: int) -> Iterator[Arc]:
             holds = (("machine holds", t, setup - 1),) if given.keeps and setup and given.possible[setup - 1] else None
             yield tail, ("machine", t + 1, after), 0.0, holds
             for i in np.flatnonzero(given.possible).tolist():
-                parts = (("machine makes", t, i), ("machine begins", t, i))[: 1 if setup == i + 1 else 2]
+                parts: tuple[Node, ...] = (("machine makes", t, i), ("machine begins", t, i))[
+                    : 1 if setup == i + 1 else 2
+                ]
                 cost = float(given.changeover[setup, i + 1] * given.weight[t, i])
                 yield tail, ("machine", t + 1, i + 1), cost, parts
         makes = {i + 1 for i in np.flatnonzero(given.possible).tolist()}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ITERATIONS = 2000  # of a round
 ROUNDS, ENOUGH = 8, 2e-4  # the last round is that which gains no more than this share
+MOST_WORK = 7e9  # of all rounds, in values of states: about 15 s
 FIRST_STEP, LATER_STEP, LAST_STEP = 0.5, 0.1, 0.0003  # shares of the mean cost of a set-up
 MEMORY, SQUARED_MEMORY = 0.9, 0.99  # of supergradients and of their squares
 
@@ -51,8 +52,11 @@ def search(given: Given, start: np.ndarray, iterations: int = ITERATIONS, rounds
     best, best_prices = -np.inf, prices.copy()
     costs = given.changeover[:, 1:][given.changeover[:, 1:] > 0]
     level = float(costs.mean()) if len(costs) else 1.0
+    work = periods * (items**2 + 6 * int(given.first[-1]))  # of an iteration
+    left = max(int(MOST_WORK / work), min(iterations, 200))
     for once in range(rounds):
-        before = best
+        before, iterations = best, min(iterations, left)
+        left -= iterations
         prices[:], mean[:], square[:] = best_prices, 0.0, 0.0
         step = FIRST_STEP if once == 0 else LATER_STEP
         for number in range(1, iterations + 1):
@@ -71,7 +75,7 @@ def search(given: Given, start: np.ndarray, iterations: int = ITERATIONS, rounds
             square += (1 - SQUARED_MEMORY) * (excess**2 - square)
             size = level * step * (LAST_STEP / step) ** (number / iterations)
             prices += size * (mean / (1 - MEMORY**number)) / (np.sqrt(square / (1 - SQUARED_MEMORY**number)) + 1e-9)
-        if not excess.any() or best - before <= ENOUGH * abs(best):
+        if not excess.any() or left == 0 or best - before <= ENOUGH * abs(best):
             break
     value_machine(given, best_prices, machine)
     value_items(given, best_prices, values)
