@@ -28,6 +28,9 @@ SMALL = {
     "llmserving": "llmserving/theory-40",
 }
 FEWER = {"llmserving": {"requests": 4}}  # for methods: schedules of more are not looked through
+MEANT_FOR = {
+    (p, s): "lotsizing/pigment15a" for p, s in (("lotsizing", "cp-sat"), ("lotsizing", "layers"))
+}  # no shortage
 QUICK = {
     "best-of": {"runs": 20},
     "tabu": {"iterations": 2000},
@@ -63,7 +66,8 @@ def test_every_method_gives_a_verified_and_honest_result(problem, solver):
     method = registry.find_solver(solver, family)
     # Kernels to compile on a new machine, or models to build for each of a hundred scenarios.
     limit = 60 if solver in ("rolling", "exact", "lagrangian") else 10
-    one = orl.load(SMALL[problem], settings=FEWER.get(problem, {}))
+    name = MEANT_FOR.get((problem, solver), SMALL[problem])
+    one = orl.load(name, settings=FEWER.get(problem, {}))
     testing.check_solver(family, method, one, time_limit=limit, **QUICK.get(solver, {}))
 
 
