@@ -28,9 +28,7 @@ SMALL = {
     "llmserving": "llmserving/theory-40",
 }
 FEWER = {"llmserving": {"requests": 4}}  # for methods: schedules of more are not looked through
-MEANT_FOR = {
-    (p, s): "lotsizing/pigment15a" for p, s in (("lotsizing", "cp-sat"), ("lotsizing", "layers"))
-}  # no shortage
+MEANT_FOR = dict.fromkeys((("lotsizing", "cp-sat"), ("lotsizing", "layers")), "lotsizing/pigment15a")  # no shortage
 QUICK = {
     "best-of": {"runs": 20},
     "tabu": {"iterations": 2000},
