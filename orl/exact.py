@@ -86,7 +86,7 @@ def solve_model(
         # "origin"). Linear programs keep it: without it one that is infeasible was not done in a minute.
         highs.setOptionValue("presolve_rule_off", AGGREGATOR)
         if len(form.columns) <= SMALL:
-            highs.setOptionValue("presolve", "off")  # nor with any other rule alone is it right (tests: "cheaper in overtime")
+            highs.setOptionValue("presolve", "off")  # no rule left out mends another (tests: "cheaper in overtime")
     highs.setOptionValue("threads", threads)
     highs.setOptionValue("parallel", "off" if threads == 1 else "on")
     highs.setOptionValue("random_seed", seed % 2**31)

@@ -58,8 +58,14 @@ def packaged_instances(problem_name: str) -> Iterator[str]:
     folder = instance_folder(problem_name)
     if folder.is_dir():
         for path in sorted(folder.iterdir(), key=_natural):
-            if path.suffix in (".txt", ".toml", ".json") or _holds_files(path):
+            if _holds_files(path) if path.is_dir() else _is_instance(path):
                 yield f"{problem_name}/{path.stem}"
+
+
+def _is_instance(path: Path) -> bool:
+    """Whether a file is an instance, not one of the notes, licences and tables beside them."""
+    is_note = path.suffix in (".md", ".csv", ".py") or path.name.startswith(("LICENSE", "README", "SOURCE"))
+    return not is_note and not path.name.startswith(".")
 
 
 def _holds_files(path: Path) -> bool:

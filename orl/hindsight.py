@@ -208,16 +208,18 @@ def _solve_scenario(task: Task, start: str, attempt: Try) -> _Found:
 
 
 def _best_rule(task: Task) -> tuple[str, float, Solution] | None:
-    """Return what `best_rule` does; None if process or rules refuse an instance that the model may well take.
+    """Return what `best_rule` does; None if process or rules refuse an instance that the model may well take, or if
+    what a rule does is no solution, as where there is none.
 
     A family without a default rule has models that need no start.
     """
     if task.problem.default_rule is None:
         return None
     try:
-        return best_rule(task.problem, task.instance, task.scenarios, task.seed)
+        best = best_rule(task.problem, task.instance, task.scenarios, task.seed)
     except InputError:
         return None
+    return best if best and task.problem.verify(task.instance, task.scenarios, best[2]).is_feasible else None
 
 
 def is_met(cost: float | None, bound: float | None) -> bool:

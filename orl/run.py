@@ -66,11 +66,11 @@ def run_method(
     control = control or Control(time_limit, verbose)
     check_scheduler(control, getattr(options, "processes", 1), method.name)
     task = Task(family, instance, rows, options, seed, control)
+    outcome, is_clairvoyant = None, rows.is_random  # a method that solves was given the scenarios
     if method.solve is not None and (method.policy is None or not rows.is_random):
         with control.interruptible():
             outcome = method.solve(task)
-        is_clairvoyant = rows.is_random  # the method was given the scenarios to solve
-    else:
+    if outcome is None:
         outcome, is_clairvoyant = _simulated(task, method)
     seconds = control.seconds
     if len(outcome.solutions) > len(rows):

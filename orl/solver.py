@@ -226,7 +226,8 @@ class Solver:
     fits : callable (Problem) -> bool
         Whether the family offers what the method asks for.
     solve : callable (Task) -> Outcome, or None
-        If there is a policy as well: for scenarios in which nothing is random.
+        If there is a policy as well: for scenarios in which nothing is random; it may return None, then the policy is
+        simulated.
     policy : callable (Task) -> Policy, or None
         A policy that needs no training does not look at the task's instance, which is then None in `orl.make_policy`.
     certificate : callable (Policy, Task) -> Certificate, or None
@@ -242,7 +243,7 @@ class Solver:
     summary: str
     settings: type
     fits: Callable[[Problem], bool]
-    solve: Callable[[Task], Outcome] | None = None
+    solve: Callable[[Task], Outcome | None] | None = None
     policy: Callable[[Task], Any] | None = None
     certificate: Callable[[Any, Task], Certificate] | None = None
     train: Callable[[Mapping[str, Any], Path, Path, bool, Control], None] | None = None

@@ -32,6 +32,8 @@ NEEDED = {"clsp": {"overtime": 50.0}}  # by policies
 OTHERS = {
     ("clsp", "sddp"): ("lotsizing/X11117A", {"setups": "relaxed", "overtime": 50.0}),
     ("llmserving", "rollout"): ("llmserving/crowded", {"requests": 2}),  # a file's requests have no futures
+    ("lotsizing", "cp-sat"): ("lotsizing/pigment15a", {}),  # no shortage
+    ("lotsizing", "layers"): ("lotsizing/pigment15a", {}),
 }
 FEWER = {"llmserving": {"requests": 4}}  # for methods: schedules of more are not looked through
 QUICK = {
