@@ -354,6 +354,14 @@ def test_hindsight_of_a_path_is_a_dispatch_that_costs_what_it_says():
     assert rule.verified and found.value < rule.costs[1]
 
 
+def test_exact_shows_the_estimate_beside_the_proven_bound():
+    """The value is that of the local optimum, verified; the bound the relaxation's, below it but not far."""
+    result = orl.solve(published_path(3)[0], solver="exact", scenarios=2)
+    assert result.verified and result.bound_kind == "hindsight-mean" and result.status == "feasible"
+    assert result.costs[1] == pytest.approx(estimate(*published_path(3)).value, rel=1e-9)
+    assert 0.99 * result.value < result.bound <= result.value
+
+
 @pytest.mark.slow
 def test_hindsight_of_96_stages():
     """A value found independently, with looser limits (a relative 1e-8) and tolerance (1e-7)."""
