@@ -110,8 +110,8 @@ def main():
         "The second-order cone relaxation on the Bolivian system",
         [
             (f"One stage from {STATES - WARM} states near one another, 15 inflows at each, after {WARM} others: ms a "
-             "solve, rows that the program then holds, and by how much the value lies below that of the finest tolerance, USD "
-             "of some hundreds.",
+             "solve, rows that the program then holds, and by how much the value lies below that of the finest "
+             "tolerance, USD of some hundreds.",
              ["network", "tolerance, MVA", "ms", "rows", "below"], of_stage()),
             (f"Column {COLUMN} of the protocol known beforehand, 96 stages: proven, its solution verified; by how much "
              f"it lies below the local optimum of record in alternating current, {AC_ESTIMATE}.",

@@ -21,6 +21,7 @@ from orl.problems.hydrothermal.optimum import optimal_cost
 from orl.problems.hydrothermal.plans import columns as as_table
 from orl.problems.hydrothermal.plans import dispatch
 from orl.problems.hydrothermal.prices import prices
+from orl.problems.hydrothermal.scenario import realise
 from orl.problems.hydrothermal.soc import FINE, Tangents, flows_of, pairs_of
 from orl.problems.hydrothermal.stages import columns, stage_of, stages
 from orl.problems.hydrothermal.verify import verify
@@ -328,6 +329,27 @@ def test_sddp_of_case3_has_the_published_bound():
     chosen = {"network": "soc", "iterations": 40}
     found = orl.solve("hydrothermal/case3", "sddp", settings=chosen, scenarios=5, time_limit=None)
     assert found.verified and found.bound_kind == "sddp" and found.bound == pytest.approx(11637.76, abs=10)
+
+
+def test_programs_of_decision_rules_take_convex_stages():
+    """What the best of a path costs is its hindsight optimum; slopes by states are those of differences."""
+    pytest.importorskip("torch")
+    from orl.solvers.decision_rules.programs import Asked, PathPrograms, StagePrograms
+
+    instance = orl.load("hydrothermal/case3", settings={"network": "soc", "stages": 3})
+    graph = stages(instance)
+    graph = replace(graph, stages=tuple(replace(stage, tolerance=1e-6) for stage in graph.stages))
+    scenarios = FAMILY.sample(instance, 0, Purpose.EVALUATE, 2)
+    noises = instance.hm3_per_flow * np.stack([realise(instance, one) for one in scenarios])
+    best = PathPrograms(graph, slice(None), np.inf)(Asked(np.full((2, 4, 1), graph.initial), noises)).costs.sum(axis=1)
+    known = orl.solve("hydrothermal/case3", "exact", settings={"network": "soc", "stages": 3}, scenarios=2)
+    assert best == pytest.approx(known.costs, rel=1e-5)
+    states = np.tile(np.array([*graph.initial, 0.15, 0.12, 0.1])[:, None], (2, 1, 1))
+    programs = StagePrograms(graph, range(3), 1e4)
+    answer, more = programs(Asked(states, noises)), states.copy()
+    more[:, 2] += 1e-5
+    changed = programs(Asked(more, noises)).costs.sum(axis=1) - answer.costs.sum(axis=1)
+    assert not answer.missed.any() and changed == pytest.approx(1e-5 * answer.slopes[:, 2, 0], rel=1e-2)
 
 
 def test_cuts_are_of_their_grid(bolivia):
