@@ -460,3 +460,11 @@ def test_sddp_decides_in_alternating_current_and_its_bound_is_proven():
     assert result.value <= known.value * 1.05
     with pytest.raises(InputError, match="multi_cut=true is for stages that are the process's own"):
         orl.solve(instance, solver="sddp", settings={"iterations": 2, "multi_cut": True})
+
+
+@pytest.mark.parametrize("network", ["soc", "ac"])
+def test_rolling_plans_with_the_relaxation(network):
+    """The first plan's program once came to no end: HiGHS made no iteration more from the basis that it had."""
+    settings = {"network": network, "stages": 4, "replan_time": 10.0}
+    result = orl.solve("hydrothermal/case3", solver="rolling", settings=settings, scenarios=2)
+    assert result.verified and result.value > 0
