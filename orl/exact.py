@@ -45,7 +45,7 @@ def solve_model(
     seed: int = 0,
     separate: Separate | None = None,
 ) -> Solved:
-    """Minimise a linear or mixed-integer Pyomo model, or a convex one of which it is the linear part.
+    """Minimise a linear or mixed-integer Pyomo model, or a convex one without integers of which it is the linear part.
 
     Parameters
     ----------
@@ -80,6 +80,8 @@ def solve_model(
     highs.setOptionValue("mip_rel_gap", relative_gap)
     highs.setOptionValue("mip_abs_gap", 1e-9 if relative_gap == 0 else 0.0)
     if is_milp := any(not variable.is_continuous() for variable in form.columns):
+        if separate is not None:
+            raise ValueError("rows that a solution violates are for models without integers.")
         # With it HiGHS 1.14 has called 0.5 the optimum of a program whose origin is feasible and costs 0 (tests:
         # "origin"). Linear programs keep it: without it one that is infeasible was not done in a minute.
         highs.setOptionValue("presolve_rule_off", AGGREGATOR)
@@ -105,7 +107,6 @@ def solve_model(
         separate,
         column_of,
         lambda: _read(highs, control, column_of, is_milp, float(form.c_offset[0])),
-        is_milp,
     )
 
 
@@ -116,7 +117,6 @@ def _cut_off(
     separate: Separate,
     column_of: dict[int, int],
     read: Callable[[], Solved],
-    is_milp: bool,
 ) -> Solved:
     """Add the rows that solutions violate until one violates none."""
     first, bound = highs.getNumRow(), solved.bound
@@ -128,11 +128,10 @@ def _cut_off(
             return solved
         if control.should_stop:
             break
-        if not is_milp:  # a linear program goes on from its basis
-            is_loose = is_slack(highs, np.arange(first, highs.getNumRow()))
-            slack = np.where(is_loose, slack + 1, 0)
-            take_out(highs, first + np.flatnonzero(slack >= SLACK_ROUNDS))
-            slack = slack[slack < SLACK_ROUNDS]
+        is_loose = is_slack(highs, np.arange(first, highs.getNumRow()))
+        slack = np.where(is_loose, slack + 1, 0)
+        take_out(highs, first + np.flatnonzero(slack >= SLACK_ROUNDS))
+        slack = slack[slack < SLACK_ROUNDS]
         add(highs, _rows(told, column_of))
         slack = np.concatenate([slack, np.zeros(len(told), dtype=np.int64)])
         patience = math.inf if is_milp else max(LEAST_PATIENCE, PATIENCE * longest)

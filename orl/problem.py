@@ -203,8 +203,8 @@ class Model:
     start : callable (Solution) -> iterable of (variable, number)
         What a heuristic solution means for the variables; covers all of a MILP's integer variables.
     separate : callable (value) -> iterable of (variables, coefficients, at least), or None
-        What is convex in the model beside the program: rows that a solution violates, see `orl.convex`. The program is
-        solved again with them until there are none. None: the program is the whole model.
+        What is convex in a model without integers beside the program: rows that a solution violates, see `orl.convex`.
+        The program is solved again with them until there are none. None: the program is the whole model.
     """
 
     program: Any

@@ -15,6 +15,8 @@ from mof import read_mof
 
 import orl
 from orl import registry
+from orl.cli import main
+from orl.exact import solve_model
 from orl.problems.hydrothermal.ac_model import flows as ac_flows
 from orl.problems.hydrothermal.instance import HydroThermal
 from orl.problems.hydrothermal.optimum import optimal_cost
@@ -26,6 +28,7 @@ from orl.problems.hydrothermal.soc import FINE, Tangents, flows_of, pairs_of
 from orl.problems.hydrothermal.stages import columns, stage_of, stages
 from orl.problems.hydrothermal.verify import verify
 from orl.scenario import Purpose
+from orl.solver import Control
 from orl.solvers.sddp.train import Sddp
 
 FILE = Path(__file__).parent / "data" / "bolivia_stage_soc.mof.json.gz"
@@ -358,3 +361,28 @@ def test_cuts_are_of_their_grid(bolivia):
     grid = replace(small.network.grid, branch_rate=small.network.grid.branch_rate * 0.9)
     other: HydroThermal = replace(small, network=replace(small.network, grid=grid))
     assert Sddp(stages(small)).fingerprint() != Sddp(stages(other)).fingerprint()
+
+
+def test_there_is_no_commitment_on_a_grid(capsys):
+    asked = ["--set", "network=soc", "--set", "commitment=on"]
+    assert main(["solve", "hydrothermal/case3", "--solver", "exact", *asked]) == 2
+    assert "network=soc knows no commitment=on; set network to dc" in capsys.readouterr().err
+
+
+def test_a_bound_that_time_ran_out_on_is_one():
+    """Before the last round there is no solution, but a bound."""
+    instance = orl.load("hydrothermal/bolivia", settings={"network": "soc", "stages": 8, "reported_stages": 8})
+    scenario = FAMILY.sample(instance, 0, Purpose.EVALUATE, 1)
+    made = FAMILY.models["exact"](instance, scenario)
+    control, rounds = Control(), []
+
+    def separate(value):
+        rounds.append(list(made.separate(value)))
+        if len(rounds) == 4:
+            control.interrupt()
+        return rounds[-1]
+
+    stopped = solve_model(made.program, control, separate=separate)
+    assert stopped.of is None and stopped.value is None and stopped.status == "interrupted"
+    whole = solve_model(made.program, Control(), separate=made.separate)
+    assert 0.5 * whole.value < stopped.bound < whole.value == whole.bound

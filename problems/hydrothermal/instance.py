@@ -326,6 +326,7 @@ class HydroThermal:
                     f"nothing is known of the grid (voltages, resistances, reactive power) that network={kind} needs; "
                     "set network to transport or single-bus, or read another file."
                 )
+            self.refuse_commitment(f"network={kind}", "set network to dc, transport or single-bus")
             if len(grid.hydro_min_mvar) != count:
                 raise self._error(f"the grid must be of {count} reservoirs, got {len(grid.hydro_min_mvar)}.")
         if self.first_inflow is not None and (
@@ -377,10 +378,10 @@ class HydroThermal:
         share = self.settings.min_output
         return self.network.gen_min_mw if share is None else share * self.network.gen_max_mw
 
-    def refuse_commitment(self, what: str) -> None:
+    def refuse_commitment(self, what: str, advice: str = "solve it by the method exact (--solver exact)") -> None:
         """Raise an error if thermal plants are started and stopped, which `what` cannot do."""
         if self.has_commitment:
-            raise self._error(f"{what} knows no commitment=on; solve it by the method exact (--solver exact).")
+            raise self._error(f"{what} knows no commitment=on; {advice}.")
 
     @property
     def hm3_per_flow(self) -> float:
