@@ -134,7 +134,7 @@ def _cut_off(
         slack = slack[slack < SLACK_ROUNDS]
         add(highs, _rows(told, column_of))
         slack = np.concatenate([slack, np.zeros(len(told), dtype=np.int64)])
-        patience = math.inf if is_milp else max(LEAST_PATIENCE, PATIENCE * longest)
+        patience = max(LEAST_PATIENCE, PATIENCE * longest)
         _limit(highs, min(control.remaining, patience))
         began = highs.getRunTime()
         _run(highs, control)

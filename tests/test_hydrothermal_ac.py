@@ -90,6 +90,8 @@ def test_a_grid_is_of_its_network():
     other = orl.load("hydrothermal/bolivia", settings={"network": "ac"}).network
     with pytest.raises(InputError, match="the grid must be of as many branches"):
         replace(network, grid=other.grid)
+    with pytest.raises(InputError, match="branch_cost must be 0"):
+        replace(network, branch_cost=np.ones(3), branch_min_mw=np.zeros(3))
 
 
 # The stage ----------------------------------------------------------------------------------------------------------
