@@ -28,6 +28,7 @@ from orl.linear import LinearProgram, LinearSolution, NotSolved
 
 MAX_ROUNDS = 500  # of one solve
 AGE = 60  # solves in which a row has been slack, after which it may go
+PATIENCE, LEAST_PATIENCE = 50.0, 2.0  # of the longest solve, seconds: what one from a basis may take
 LEAST_ROWS = 20  # of each part, before any goes
 
 
@@ -194,6 +195,7 @@ class ConvexProgram(LinearProgram):
     def _begin(self, is_told: np.ndarray, num_kept: int) -> None:
         self._is_told = is_told  # of each row of the solver, whether a part told it
         self._num_kept = num_kept  # of those rows, how many the kept basis knows
+        self._longest = 0.0  # seconds of a solve
         self._clock, self._limit = 0, LEAST_ROWS * len(self.parts)
         self._last = np.zeros(int(is_told.sum()), dtype=np.int64)  # solve in which each was last tight
 
@@ -257,6 +259,16 @@ class ConvexProgram(LinearProgram):
                 return found
             self._add(rows)
         raise NotSolved(f"{self.name}: rows are violated by more than {self.tolerance:g} after {MAX_ROUNDS} rounds.")
+
+    def _run(self) -> None:
+        """Solve from the basis, for as long as a solve may take; then it is solved from scratch."""
+        # From some bases the simplex method comes to no end, and makes no iteration either.
+        began = self._highs.getRunTime()
+        if self._clock:
+            self._highs.setOptionValue("time_limit", began + max(LEAST_PATIENCE, PATIENCE * self._longest))
+        self._highs.run()
+        self._highs.setOptionValue("time_limit", np.inf)
+        self._longest = max(self._longest, self._highs.getRunTime() - began)
 
     def _places(self, rows: object) -> np.ndarray:
         numbers = np.asarray(rows, dtype=np.int64)

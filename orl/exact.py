@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyomo.environ as pyo
 
 Separate = Callable[[Callable[[Any], float]], Iterable[tuple[Any, Any, float]]]
+PATIENCE, LEAST_PATIENCE = 20.0, 0.25  # of the longest round, seconds: what a linear program may take from its basis
 SLACK_ROUNDS = 3  # after which a row that was told goes
 AGGREGATOR = 1 << 12  # of the rules that HiGHS presolves by
 SMALL = 500  # columns of an integer program that needs no presolving
@@ -122,6 +123,7 @@ def _cut_off(
 ) -> Solved:
     """Add the rows that solutions violate until one violates none."""
     first, bound = highs.getNumRow(), solved.bound
+    longest = highs.getRunTime()  # seconds of a round
     slack = np.zeros(0, dtype=np.int64)  # in how many rounds each added row has been slack, one after another
     while solved.of is not None:
         told = list(separate(solved.of))
@@ -135,9 +137,16 @@ def _cut_off(
         slack = slack[slack < SLACK_ROUNDS]
         add(highs, _rows(told, column_of))
         slack = np.concatenate([slack, np.zeros(len(told), dtype=np.int64)])
-        if math.isfinite(control.remaining):
-            highs.setOptionValue("time_limit", highs.getRunTime() + control.remaining)
+        patience = max(LEAST_PATIENCE, PATIENCE * longest)
+        _limit(highs, min(control.remaining, patience))
+        began = highs.getRunTime()
         _run(highs, control)
+        if highs.getModelStatus() == highspy.HighsModelStatus.kTimeLimit and not control.should_stop:
+            # From some bases the simplex method comes to no end, and makes no iteration either.
+            highs.clearSolver()
+            _limit(highs, control.remaining)
+            _run(highs, control)
+        longest = max(longest, highs.getRunTime() - began)
         solved = read()
         if solved.bound is not None:
             bound = solved.bound if bound is None else max(bound, solved.bound)
@@ -145,6 +154,11 @@ def _cut_off(
     if solved.status in (Status.INFEASIBLE, Status.UNBOUNDED):
         return solved
     return Solved(Status.INTERRUPTED if control.is_interrupted else Status.NO_SOLUTION, None, bound, None, solved.nodes)
+
+
+def _limit(highs: highspy.Highs, seconds: float) -> None:
+    """Give the next run so many seconds."""
+    highs.setOptionValue("time_limit", highs.getRunTime() + seconds)
 
 
 def _rows(told: Sequence[tuple[Any, Any, float]], column_of: dict[int, int]) -> Rows:

@@ -90,6 +90,8 @@ def test_a_grid_is_of_its_network():
     other = orl.load("hydrothermal/bolivia", settings={"network": "ac"}).network
     with pytest.raises(InputError, match="the grid must be of as many branches"):
         replace(network, grid=other.grid)
+    with pytest.raises(InputError, match="branch_cost must be 0"):
+        replace(network, branch_cost=np.ones(3), branch_min_mw=np.zeros(3))
 
 
 # The stage ----------------------------------------------------------------------------------------------------------
@@ -354,6 +356,14 @@ def test_hindsight_of_a_path_is_a_dispatch_that_costs_what_it_says():
     assert rule.verified and found.value < rule.costs[1]
 
 
+def test_exact_shows_the_estimate_beside_the_proven_bound():
+    """The value is that of the local optimum, verified; the bound the relaxation's, below it but not far."""
+    result = orl.solve(published_path(3)[0], solver="exact", scenarios=2)
+    assert result.verified and result.bound_kind == "hindsight-mean" and result.status == "feasible"
+    assert result.costs[1] == pytest.approx(estimate(*published_path(3)).value, rel=1e-9)
+    assert 0.99 * result.value < result.bound <= result.value
+
+
 @pytest.mark.slow
 def test_hindsight_of_96_stages():
     """A value found independently, with looser limits (a relative 1e-8) and tolerance (1e-7)."""
@@ -452,3 +462,11 @@ def test_sddp_decides_in_alternating_current_and_its_bound_is_proven():
     assert result.value <= known.value * 1.05
     with pytest.raises(InputError, match="multi_cut=true is for stages that are the process's own"):
         orl.solve(instance, solver="sddp", settings={"iterations": 2, "multi_cut": True})
+
+
+@pytest.mark.parametrize("network", ["soc", "ac"])
+def test_rolling_plans_with_the_relaxation(network):
+    """The first plan's program once came to no end: HiGHS made no iteration more from the basis that it had."""
+    settings = {"network": network, "stages": 4, "replan_time": 10.0}
+    result = orl.solve("hydrothermal/case3", solver="rolling", settings=settings, scenarios=2)
+    assert result.verified and result.value > 0

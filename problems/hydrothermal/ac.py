@@ -122,8 +122,8 @@ class AcStage:
     >>> import orl
     >>> case = orl.load("hydrothermal/case3", settings={"network": "ac"})
     >>> found = AcStage(case).solve(0, case.reservoirs.initial_hm3, np.array([0.0]), target=np.array([0.0]))
-    >>> found.is_solved, bool(found.cost > 2000), bool((found.flow + found.flow_to > 0).all())
-    (True, True, True)
+    >>> found.is_solved, round(found.cost), bool((found.flow + found.flow_to > 0).all())
+    (True, 1043, True)
     """
 
     def __init__(self, instance: HydroThermal):

@@ -18,6 +18,10 @@ Variables
 with network=soc what is convex in a stage, see `soc`, as rows that are added until none is violated, and with
 commitment=on what `exact_commitment` adds, which makes it a mixed-integer program.
 
+With network=ac the program is that of network=soc, a relaxation: its value is a proven bound, and no cost. The solution
+of one path is a local optimum of `ac_hindsight`, an estimate. What is made to plan with, and a tree, keep the
+relaxation's, of which the volumes at the end of a stage are of use.
+
 Who decides at a node knows its inflows, as policies do. With one path the optimum is a bound on every policy there.
 With several it is that of decisions that serve all of them, told apart only as far as they have shown to differ.
 
@@ -108,6 +112,11 @@ def build(
             yield [x[place] for place in places], rows.values[first:end], float(rows.lower[number])
 
     def read(value: Callable[[Any], float]) -> Any:
+        if instance.settings.network == "ac" and instance.origin is None and len(scenarios) == 1:
+            from .ac_hindsight import estimate
+
+            local = estimate(instance, scenarios)
+            return local.dispatch if local.is_solved else None
         found = dispatches(instance, tree, program, [value(variable) for variable in x])
         if commitment is not None:
             found = [replace(one, on=on) for one, on in zip(found, commitment.read(value), strict=True)]

@@ -188,6 +188,8 @@ class Network:
         if not (np.diff(self.deficit_cost) > 0).all() or (self.deficit_share < 0).any():
             raise InputError("costs of deficit segments must ascend, and their shares be >= 0.")
         if (grid := self.grid) is not None:
+            if self.branch_cost.any():
+                raise InputError("flow over the branches of a grid costs nothing; branch_cost must be 0.")
             expected = (self.branch_from.shape, (len(self.bus_names),), self.gen_cost.shape)
             found = (grid.branch_r.shape, grid.bus_v_min.shape, grid.gen_min_mvar.shape)
             if found != expected:

@@ -83,7 +83,8 @@ def of_relaxation(instance: HydroThermal, dispatch: Dispatch, stage: int) -> Ite
         message = f"{base * apparent[branch]:.6g} MVA, at most {base * grid.branch_rate[branch]:.6g}."
         yield Violation("limit", f"stage {stage}, branch {branch}: {message}")
 
-    for branch, (low, high) in enumerate(zip(grid.branch_angle_min, grid.branch_angle_max, strict=True)):
+    for branch in np.arange(len(product)):
+        low, high = grid.branch_angle_min[branch], grid.branch_angle_max[branch]
         of, unit = product[branch], 2 * np.abs(series[branch])
         outside = max(np.tan(low) * of.real - of.imag, of.imag - np.tan(high) * of.real)
         if -np.pi / 2 < low and high < np.pi / 2 and unit * outside > TOLERANCE:
