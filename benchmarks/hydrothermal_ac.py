@@ -125,8 +125,9 @@ def main() -> None:
         "columns."
     )
     mean, all_stages = mean_interval(everything), np.mean([row["cost"] for row in found.values()])
+    half = (mean.high - mean.low) / 2
     more = (
-        f"After the last iteration. All {len(everything)} columns that were run: mean {mean.mean:.2f} ± {(mean.high - mean.low) / 2:.2f} "
+        f"After the last iteration. All {len(everything)} columns that were run: mean {mean.mean:.2f} ± {half:.2f} "
         f"(first {REPORTED}); 126 stages {all_stages:.2f}. A trajectory takes "
         f"{np.median([row['seconds'] for row in found.values()]):.1f} s in the median, decisions and process. Largest "
         f"share of load not served {max(row['deficit_share'] for row in found.values()):.2g}."
