@@ -16,7 +16,7 @@ from orl.errors import InputError, Stopped
 from orl.problem import Solution
 from orl.result import Status
 from orl.simulate import best_rule
-from orl.solver import Control, Outcome, Task
+from orl.solver import Outcome, Task
 
 Start = Iterable[tuple[Any, float]]  # (variable, number) of a starting solution
 
@@ -79,15 +79,6 @@ class _Found:
 
 
 LEAST_SHARE = 3.0  # seconds: what loads at the first model must not cost the first scenario its solution
-
-
-class _Share(Control):
-    """The reins of one scenario of several: its share of the time that is left, the same stop, a trace of its own."""
-
-    def __init__(self, whole: Control, share: float):
-        left = whole.remaining
-        super().__init__(None if whole.time_limit is None else max(left * share, min(left, LEAST_SHARE)))
-        self._stop = whole._stop
 
 
 def with_model(model: str, solve: Callable[..., Solved]) -> Try:
@@ -169,7 +160,8 @@ def _solve_scenarios(task: Task, start: str, attempt: Try) -> Iterator[_Found]:
         return
     with task.control.progress(count, "scenarios") as bar:
         for index, scenario in enumerate(task.scenarios):
-            share = _Share(task.control, 1 / (count - index))
+            left = task.control.remaining
+            share = task.control.within(max(left / (count - index), LEAST_SHARE))
             yield _solve_scenario(replace(task, scenarios=scenario, control=share), start, attempt)
             bar.update(1)
             if task.control.is_interrupted:  # what is solved by now is the answer: value and bound of these scenarios

@@ -72,6 +72,13 @@ class Control:
         """Ask the method to stop and give what it has."""
         self._stop.set()
 
+    def within(self, seconds: float) -> Control:
+        """Return reins for a part of the work: at most so many of the seconds left, the same stop, its own trace."""
+        seconds = min(seconds, self.remaining)
+        part = Control(seconds if math.isfinite(seconds) else None)
+        part._stop = self._stop
+        return part
+
     def go_on(self, message: str) -> bool:
         """Forget an interruption, as what comes next may have one of its own; return whether there was one."""
         was_interrupted = self.is_interrupted

@@ -32,6 +32,7 @@ PROBLEM = Problem(
     best_known=lazy(f"{_HERE}.formats:best_known"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
     models={"exact": lazy(f"{_HERE}.exact:build")},
+    windows=lazy(f"{_HERE}.exact:windows"),
     decomposition=lazy(f"{_HERE}.decomposition:CapacityPrices"),
     stages=lazy(f"{_HERE}.stages:staged"),
     save=lazy(f"{_HERE}.formats:save"),

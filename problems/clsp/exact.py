@@ -40,7 +40,7 @@ Science 30(10). doi 10.1287/mnsc.30.10.1255
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +48,7 @@ import numpy as np
 from orl.errors import InputError, Stopped
 from orl.problem import Model
 from orl.scenario import Scenarios
+from orl.windows import Groups
 
 from .instance import SETUP, CapacitatedLotSizing, CapacitatedPlan
 from .scenario import realise
@@ -95,6 +96,16 @@ def build(
                 yield m.y[t, i], float(plan.production[t, i] > SETUP)
 
     return Model(m, read, start)
+
+
+def windows(instance: CapacitatedLotSizing, program: pyo.ConcreteModel) -> Mapping[str, Groups]:
+    """Return how set-ups belong together: by period, and by item; nothing where they are relaxed."""
+    if instance.settings.setups == "relaxed":
+        return {}
+    return {
+        "periods": Groups([[program.y[t, i] for i in program.I] for t in program.T], is_ordered=True),
+        "items": Groups([[program.y[t, i] for t in program.T] for i in program.I]),
+    }
 
 
 def _exact(production: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -59,6 +59,7 @@ PROBLEM = Problem(
     is_disturbed=lazy(f"{_HERE}.planning:is_disturbed"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
     live=_live,
+    windows=lazy(f"{_HERE}.exact:windows"),
     models={"exact": lazy(f"{_HERE}.exact:build"), "cp-sat": lazy(f"{_HERE}.cp_sat:build")},
     has_trees=True,
     tabular=lazy(f"{_HERE}.tabular:tabular"),

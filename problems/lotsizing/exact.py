@@ -67,7 +67,7 @@ problems. Numerische Methoden bei Optimierungsaufgaben 3. doi 10.1007/978-3-0348
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -75,6 +75,7 @@ import numpy as np
 from orl.errors import InputError, Stopped
 from orl.problem import Model
 from orl.scenario import Scenarios
+from orl.windows import Groups
 
 from . import exact_network
 from .exact_machines import Machines
@@ -171,6 +172,17 @@ def build(
                     level = np.maximum(level, 0)
 
     return Model(m, read, start)
+
+
+def windows(instance: LotSizing, program: Any) -> Mapping[str, Groups]:
+    """Return which choices belong together: those of a period, and those of an item."""
+    periods: dict[int, list[Any]] = {}
+    items: dict[int, list[Any]] = {}
+    for at, x in program.x.items():
+        periods.setdefault(at[0] if len(at) == 2 else at[1], []).append(x)
+        items.setdefault(at[-1], []).append(x)
+    by_time = [periods[t] for t in sorted(periods)]
+    return {"periods": Groups(by_time, is_ordered=True), "items": Groups(list(items.values()))}
 
 
 class _Stock:
