@@ -243,3 +243,12 @@ def test_what_is_cheaper_in_overtime_is_found():
     one = CapacitatedLotSizing("one", [[1], [1]], [0, 1], [1], [0], [2], [0], settings=chosen)
     result = orl.solve(one, "exact", settings={"start": "none"})
     assert (result.value, result.bound, result.status) == (4.0, 4.0, "optimal")
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "html"])
+def test_a_plan_is_drawn(ending, tmp_path):
+    for settings in ({}, {"setups": "relaxed", "overtime": 2.0}):
+        one = two(**settings)
+        path = tmp_path / f"plan.{ending}"
+        FAMILY.plot(one, [CapacitatedPlan([[2, 0], [4, 6], [0, 0]])], path, 15.0)
+        assert path.stat().st_size > 5000

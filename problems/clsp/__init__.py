@@ -35,6 +35,7 @@ PROBLEM = Problem(
     windows=lazy(f"{_HERE}.exact:windows"),
     decomposition=lazy(f"{_HERE}.decomposition:CapacityPrices"),
     stages=lazy(f"{_HERE}.stages:staged"),
+    plot=lazy(f"{_HERE}.plot:plot"),
     save=lazy(f"{_HERE}.formats:save"),
     env_name="CapacitatedLotSizing",
 )
