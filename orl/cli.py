@@ -97,8 +97,8 @@ def _instances(options: argparse.Namespace) -> list[str]:
     rows = []
     for family in PROBLEMS:
         for name in files.packaged_instances(family):
-            known = files.bounds_table(family).get(name.partition("/")[2], {})
-            sizes = [f"{value} {key}" for key, value in known.items() if key in ("jobs", "machines")]
+            known = files.known_row(family, name.partition("/")[2])
+            sizes = [f"{known[key]} {key}" for key in ("jobs", "machines", "items", "periods") if key in known]
             lower, upper = known.get("lower_bound"), known.get("upper_bound")
             best = f"best known {upper}" + ("" if lower == upper else f", bound {lower}") if upper else ""
             rows.append(f"{name:16} {', '.join(sizes):24} {best}".rstrip())

@@ -44,6 +44,13 @@ def bounds_table(problem_name: str, table: str = "bounds") -> Mapping[str, Mappi
         return {row["instance"]: row for row in csv.DictReader(file)}
 
 
+def known_row(problem_name: str, instance_name: str) -> Mapping[str, str]:
+    """Return what the tables beside a packaged instance say of it: `bounds` before the others; empty if nothing."""
+    others = sorted(path.stem for path in instance_folder(problem_name).glob("*_bounds.csv"))
+    tables = (bounds_table(problem_name, table) for table in ("bounds", *others))
+    return next((table[instance_name] for table in tables if instance_name in table), {})
+
+
 def known_bounds(problem_name: str, instance_name: str, table: str = "bounds") -> KnownBounds | None:
     """Return the best bounds that the literature reports for a packaged instance, or None."""
     row = bounds_table(problem_name, table).get(instance_name)

@@ -10,7 +10,6 @@ from orl.process import Observation
 from orl.rule import Rule
 
 from .instance import CapacitatedLotSizing
-from .wagner_whitin import wagner_whitin
 
 Steer = Callable[[Observation, int], np.ndarray]  # an environment's stocks at the end of the period
 
@@ -47,6 +46,8 @@ def wagner_whitin_rule(instance: CapacitatedLotSizing) -> Steer:
 
 def priced_lots(instance: CapacitatedLotSizing, prices: np.ndarray) -> Steer:
     """Return the rule that makes the first lot of each item's cheapest plan at prices of the periods' capacity."""
+
+    from .wagner_whitin import wagner_whitin  # numba is slow to load
 
     def lasts(item: int, demand: np.ndarray) -> int:
         price = prices[len(prices) - len(demand) :, None]
