@@ -10,8 +10,9 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from pathlib import Path
 from typing import Any
 
+from orl.benchmark import kept
 from orl.benchmark.measure import failure
-from orl.benchmark.run_log import RunLog
+from orl.benchmark.run_log import RunLog, write_plan
 from orl.benchmark.suite import Run, Suite, read_suite
 from orl.benchmark.tables import write_tables
 from orl.benchmark.worker import Worker, adopt, execute
@@ -48,7 +49,8 @@ def run_bench(
     jobs : int, >= 1
         How many runs at a time, without an executor. One keeps times honest; methods may use several threads each.
     resume : bool
-        Whether the folder may hold runs: those that are complete, failures among them, are not repeated.
+        Whether the folder may hold runs: those that are complete, failures among them, are not repeated, unless the
+        suite keeps solutions and theirs is missing.
     verbose : bool
         Whether to show a progress bar on a terminal.
 
@@ -81,7 +83,9 @@ def run_bench(
     log = RunLog(folder, resume)
     try:
         write_atomically(folder / "suite.toml", suite.text)
-        done = {row["key"] for row in log.rows}
+        write_plan(folder, suite)
+        lost = kept.lost(folder, suite.runs, log.rows)
+        done = {row["key"] for row in log.rows} - lost
         missing = [run for run in suite.runs if run.key not in done]
         with Progress(suite.runs, missing, log.rows, jobs, verbose) as progress:
             try:
@@ -142,7 +146,7 @@ def _collect(runs: Sequence[Run], executor: Executor, log: RunLog, progress: Pro
             future.add_done_callback(finished.put)
         for _ in runs:
             future = progress.wait_for(finished)
-            row = _row(future, run_of[future])
+            row = kept.store(log.path.parent, _row(future, run_of[future]))
             log.append(row)
             progress.note(run_of[future], row)
     finally:
