@@ -179,6 +179,8 @@ def test_gaps_over_time_end_where_the_summary_is(bench):
     assert gaps[0] == 100 and gaps == sorted(gaps, reverse=True) and times == sorted(times)
     last = [1 - row["best_known"] / row["value"] if row["best_known"] else 0 for row in rows if row["label"] == "spt"]
     assert gaps[-1] == pytest.approx(100 * sum(last) / len(last))
+    failed = {**rows[0], "label": "none", "verified": False}
+    assert curves.gap_curves([*rows, failed])["none"][1] == [100]
 
 
 # Kept solutions ----------------------------------------------------------------------------------------------------

@@ -40,10 +40,10 @@ def gap_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Points]:
     curves = {}
     for label, of_method in list(runs.items())[:MAX_METHODS]:
         times = sorted({seconds for run in of_method for seconds, _ in run if seconds > 0})
-        step = math.ceil(len(times) / MAX_POINTS)
+        step = max(1, math.ceil(len(times) / MAX_POINTS))
         times = [MIN_SECONDS, *(x for x in times[::-1][::step][::-1] if x > MIN_SECONDS)]  # the last one among them
-        gaps = [[run[bisect_right(run, (time, math.inf)) - 1][1] for run in of_method] for time in times]
-        curves[label] = times, [100 * sum(entries) / len(entries) for entries in gaps]
+        at_times = [[run[bisect_right(run, (time, math.inf)) - 1][1] for run in of_method] for time in times]
+        curves[label] = times, [100 * sum(gaps) / len(gaps) for gaps in at_times]
     return curves
 
 

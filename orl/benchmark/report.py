@@ -176,26 +176,24 @@ def _measured(batch: Batch) -> list[Html | None]:
 
 
 def _profiles(name: str, rows: Sequence[Row]) -> list[Html]:
-    found = profile_measures(rows)
+    costs, times = profile_measures(rows) or (None, None)
     charts = []
-    for measures, of, label in zip(
-        found or (), ("cost", "time to a proven optimum"), ("best cost", "shortest time"), strict=False
+    for measures, what, label in (
+        (costs, "cost", "cost / best cost"),
+        (times, "time to a proven optimum", "time / shortest time"),
     ):
         if measures is None:
             continue
-        profiles = {
-            method: (ratios, 100 * shares) for method, (ratios, shares) in performance_profile(measures).items()
-        }
-        told = f"For each method the share of runs whose {of} is at most so many times the best one."
-        last = max(ratios[-1] for ratios, _ in profiles.values())
+        profiles = performance_profile(measures)
+        series = {method: (ratios.tolist(), (100 * shares).tolist()) for method, (ratios, shares) in profiles.items()}
         charts.append(
             line_chart(
-                f"Performance profile of {name}: {of}",
-                told,
-                profiles,
-                (f"{of} / {label}", "share of runs, %"),
+                f"Performance profile of {name}: {what}",
+                f"For each method the share of runs whose {what} is at most so many times the best one.",
+                series,
+                (label, "share of runs, %"),
                 is_stepped=True,
-                is_log=last > 3,
+                is_log=max(ratios[-1] for ratios, _ in series.values()) > 3,
                 span=(0, 100),
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -85,7 +85,7 @@ class Batch:
     name: str
     description: str
     reference: str | None
-    rows: list[Row]
+    rows: Sequence[Row]
     missing: int | None
     planned: Mapping[str, Mapping[str, Any]]
     home: str | None

@@ -80,9 +80,8 @@ def paired_difference_interval(
         for of_instance, here in zip(values, np.split(order, ends), strict=True):
             seeds = rng.integers(len(of_instance), size=(len(here), len(of_instance)))
             drawn[here] = of_instance[seeds].mean(axis=1)
-        drawn = drawn.reshape(resamples, count)
         tail = (1 - level) / 2
-        limits = np.quantile(drawn.mean(axis=1), [tail, 1 - tail])
+        limits = np.quantile(drawn.reshape(resamples, count).mean(axis=1), [tail, 1 - tail])
     return Interval(mean, float(limits[0]), float(limits[1]))
 
 
