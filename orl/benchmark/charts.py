@@ -50,7 +50,10 @@ def line_chart(
     ys = np.concatenate([np.asarray(y, dtype=float) for _, y in series.values()])
     low, high = _range(xs.min(), xs.max(), is_stepped, is_log)
     x_ticks = [x for x in _ticks(low, high, is_log) if low * (1 - 1e-9) <= x <= high * (1 + 1e-9)] or [low]
-    y_ticks = _ticks(*(span or (ys.min(), ys.max())))
+    bottom, top = span or (ys.min(), ys.max())
+    if top - bottom <= 1e-9 * max(abs(bottom), abs(top)):  # a level line: in the middle, not magnified noise
+        bottom, top = bottom - (abs(bottom) or 1.0), top + (abs(top) or 1.0)
+    y_ticks = _ticks(bottom, top)
     x_of = _scale(low, high, LEFT, WIDTH - RIGHT, is_log)
     y_of = _scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
     grid = [element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y_of(y), y2=y_of(y), class_="grid") for y in y_ticks]

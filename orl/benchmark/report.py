@@ -71,9 +71,8 @@ def write_report(folder: str | Path, out: str | Path | None = None, draw: Sequen
         sections += _of_batch(batch, chosen, "" if place == Path() else f"{place}: ")
     sections += [_of_training(training, training.relative_to(folder)) for training in trainings]
     title = batches[0].name if is_one and batches else folder.resolve().name
-    about = batches[0].description if is_one and batches else ""
     again = shlex.join(["python", "run.py", "report", str(folder), *(word for key in draw for word in ("--draw", key))])
-    intro = [element("p", about) if about else None, element("p", f"Made by: {again}", class_="note")]
+    intro = [element("p", f"Made by: {again}", class_="note")]
     write_atomically(path, page(title, intro, sections))
     return path
 
@@ -159,6 +158,7 @@ def _measured(batch: Batch) -> list[Html | None]:
     if any(commit.endswith("+changes") for commit in commits):
         notes.append("The code had changes that no commit holds.")
     return [
+        element("p", batch.description) if batch.description else None,
         element("p", measured(batch.rows)),
         *(element("p", note, class_="bad") for note in notes),
         element("p", "To repeat it:"),
