@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orl.api import check, evaluate, load, make_policy, plot, save, save_result, schema, solve, train
     from orl.benchmark.batch import run_bench
+    from orl.benchmark.report import write_report
     from orl.errors import IllegalAction, InputError
     from orl.problem import Model, Problem, Report, Violation
     from orl.result import Result, Status
@@ -33,6 +34,7 @@ _HOME = {
     "schema": "api",
     "solve": "api",
     "train": "api",
+    "write_report": "benchmark.report",
     "IllegalAction": "errors",
     "InputError": "errors",
     "Model": "problem",
@@ -50,6 +52,7 @@ _HOME = {
 
 __all__ = [  # noqa: RUF022 - verbs first
     "load", "solve", "train", "evaluate", "make_policy", "schema", "check", "plot", "save", "save_result", "run_bench",
+    "write_report",
     "IllegalAction", "InputError", "Control", "Model", "Problem", "Purpose", "Report", "Result", "Rule", "Scenarios",
     "Solver", "Status", "Violation",
 ]  # fmt: skip

@@ -215,6 +215,13 @@ def _bench(options: argparse.Namespace) -> int:
     return NO_SOLUTION if failed else SOLVED
 
 
+def _report(options: argparse.Namespace) -> int:
+    from orl.benchmark.report import write_report
+
+    print(write_report(options.folder, options.out, options.draw))
+    return SOLVED
+
+
 def _train(options: argparse.Namespace) -> int:
     from orl import api, params
     from orl.solver import Control
@@ -358,6 +365,18 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--resume", action="store_true", help="go on in a folder that holds runs")
     bench.add_argument("--list", action="store_true", help="print the runs and what they take at most; run nothing")
     bench.set_defaults(command=_bench)
+
+    report = commands.add_parser("report", help="what a folder of bench or train holds, as one HTML page")
+    report.add_argument("folder", metavar="DIR", help="of bench or train, or a folder above several")
+    report.add_argument("--out", metavar="FILE.html", help="the page (default: DIR/report.html)")
+    report.add_argument(
+        "--draw",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="draw this run's kept solution (default: the best of each table and instance, up to 12)",
+    )
+    report.set_defaults(command=_report)
 
     train = commands.add_parser("train", help="train a policy by a recipe: checkpoints and a log in a folder")
     train.add_argument("recipe", metavar="RECIPE", help="a TOML file that names method, problem and settings")

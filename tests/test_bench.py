@@ -100,7 +100,9 @@ def test_a_suite_becomes_verified_rows_and_tables(tmp_path, capsys):
         assert 50 < first["peak_memory_mb"] < 4000
     assert {"orl", "python", "numpy"} <= set(first["versions"])
     files = {path.name for path in (tmp_path / "out").iterdir()}
-    assert files == {"runs.jsonl", "runs.csv", "summary.csv", "summary.md", "profiles.png", "suite.toml"}
+    assert files == {
+        "runs.jsonl", "runs.csv", "summary.csv", "summary.md", "profiles.png", "suite.toml", "batch.json"
+    }  # fmt: skip
     assert "| mwr " in (tmp_path / "out" / "summary.md").read_text()
 
 

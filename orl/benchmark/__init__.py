@@ -7,7 +7,14 @@ child.py       what that process does; nothing outlives the batch
 measure.py     one run in the child: warmed up, timed, verified, its peak memory
 command.py     a user's own program as a method
 run_log.py     rows, appended durably
+kept.py        solutions kept beside the rows
 statistics.py  gaps, paired differences, p-values, profiles, integrals
 tables.py      rows into tables and files
 picture.py     performance profiles drawn
+report.py      all of it as one HTML page
+results.py     a batch's folder, read and checked
+curves.py      gaps over time, and what trainings log
+charts.py      line charts as SVG
+drawing.py     kept solutions, verified again and drawn
+page.py        HTML in which text stays text; page.css and page.js are its looks and what it does
 """

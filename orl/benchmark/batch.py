@@ -10,9 +10,10 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from pathlib import Path
 from typing import Any
 
+from orl.benchmark import kept
 from orl.benchmark.measure import failure
 from orl.benchmark.places import Place, place_of
-from orl.benchmark.run_log import RunLog
+from orl.benchmark.run_log import RunLog, write_plan
 from orl.benchmark.suite import Run, Suite, read_suite
 from orl.benchmark.tables import write_tables
 from orl.errors import InputError
@@ -53,7 +54,8 @@ def run_bench(
         of `executor` and `jobs`. A run whose worker dies is made again by another; if it takes several workers with it
         (Dask's `allowed-failures`), its row says `crashed`.
     resume : bool
-        Whether the folder may hold runs: those that are complete, failures among them, are not repeated.
+        Whether the folder may hold runs: those that are complete, failures among them, are not repeated, unless the
+        suite keeps solutions and theirs is missing.
     verbose : bool
         Whether to show a progress bar on a terminal.
 
@@ -90,7 +92,9 @@ def run_bench(
         log = RunLog(folder, resume)
         try:
             write_atomically(folder / "suite.toml", suite.text)
-            done = {row["key"] for row in log.rows}
+            write_plan(folder, suite)
+            lost = kept.lost(folder, suite.runs, log.rows)
+            done = {row["key"] for row in log.rows} - lost
             missing = [run for run in suite.runs if run.key not in done]
             with Progress(suite.runs, missing, log.rows, place.jobs, verbose) as progress:
                 try:
@@ -139,7 +143,7 @@ def _collect(runs: Sequence[Run], place: Place, log: RunLog, progress: Progress)
             future = progress.wait_for(finished)
             # Forgotten here, a row is forgotten by a cluster, too, which would else make it again to replace a worker.
             run = run_of.pop(future)
-            row = _row(future, run)
+            row = kept.store(log.path.parent, _row(future, run))
             del future
             log.append(row)
             progress.note(run, row)

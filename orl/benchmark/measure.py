@@ -11,6 +11,7 @@ A row holds what `Run` says of the run and what `Result.to_dict` says of its res
     clairvoyant          whether the method knew the scenarios, as a policy that is given them or as a hindsight model
     started              UTC time stamp
     machine              cores and processor
+    solution             the file of its first solutions, see `orl.benchmark.kept`; null where none is kept
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from orl import files, params, registry
+from orl.benchmark import kept
 from orl.benchmark.command import CommandFailed, command_solver, write_instance
 from orl.benchmark.memory import forget_peak, limited_memory, peak_memory_mb
 from orl.benchmark.suite import Run, modules_of, words_of
@@ -54,8 +56,8 @@ def measure(run: Run) -> dict[str, Any]:
     heard: list[str] = []
     try:
         with tempfile.TemporaryDirectory(prefix="orl-bench-") as scratch, modules_of(run.folder):
-            result, peak = _run(run, Path(scratch), heard)
-        row = _row_of(run, result, peak, heard)
+            result, peak, solution = _run(run, Path(scratch), heard)
+        row = {**_row_of(run, result, peak, heard), "solution": solution}
     except MemoryError as error:
         row = failure(run, "out-of-memory", str(error) or "MemoryError")
     except CommandFailed as error:
@@ -84,13 +86,14 @@ def failure(run: Run, status: str, message: str) -> dict[str, Any]:
         "metrics": {},
         "trace": [],
         "versions": _versions(),
+        "solution": None,
         "message": " ".join(message.split())[:MAX_MESSAGE],
         "started": _now(),
         "wall_seconds": None,
     }
 
 
-def _run(run: Run, scratch: Path, heard: list[str]) -> tuple[Result, float | None]:
+def _run(run: Run, scratch: Path, heard: list[str]) -> tuple[Result, float | None, str | None]:
     family = registry.find_problem(run.problem)
     file = files.find_instance(run.path, [family.name])
     instance = family.load(file, run.settings)
@@ -117,7 +120,8 @@ def _run(run: Run, scratch: Path, heard: list[str]) -> tuple[Result, float | Non
             time_limit=run.time_limit,
             seed=run.seed,
         )
-    return result, peak_memory_mb() if is_measured else None
+    peak = peak_memory_mb() if is_measured else None
+    return result, peak, kept.to_json(family, instance, result, run.keep_solutions)
 
 
 def _warm_up(run: Run, family: Any, instance: Any, method: Solver, options: Any) -> None:
@@ -147,7 +151,7 @@ def _row_of(run: Run, result: Result, peak: float | None, heard: list[str]) -> d
 
 
 def _about(run: Run) -> dict[str, Any]:
-    names = ("path", "folder", "kill_after", "options")
+    names = ("path", "folder", "kill_after", "options", "keep_solutions")
     about = {key: value for key, value in asdict(run).items() if key not in names}
     about["instance_settings"] = run.settings
     about["settings"] = {**run.settings, **run.options}

@@ -30,14 +30,8 @@ def draw_profiles(rows: Sequence[Row]) -> bytes | None:
     """
     tables: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if not row["clairvoyant"]:
-            tables[row["table"]].append(row)
-    panels: list[tuple[str, dict[str, list[float]], dict[str, list[float]] | None]] = []
-    for name, of_table in tables.items():
-        found = _measures(of_table, lambda row: row["value"] if row["verified"] else math.inf)
-        proven = _measures(of_table, _time_to_optimum)
-        if _is_telling(found):
-            panels.append((name, found, proven if _is_telling(proven) else None))
+        tables[row["table"]].append(row)
+    panels = [(name, *found) for name, of_table in tables.items() if (found := profile_measures(of_table))]
     if not panels:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -57,6 +51,14 @@ def draw_profiles(rows: Sequence[Row]) -> bytes | None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     return picture.getvalue()
+
+
+def profile_measures(rows: Sequence[Row]) -> tuple[dict[str, list[float]], dict[str, list[float]] | None] | None:
+    """Return the costs of one table by method, and the times to a proven optimum; None for what would tell nothing."""
+    rows = [row for row in rows if not row["clairvoyant"]]
+    costs = _measures(rows, lambda row: row["value"] if row["verified"] else math.inf)
+    times = _measures(rows, _time_to_optimum)
+    return (costs, times if _is_telling(times) else None) if _is_telling(costs) else None
 
 
 def _measures(rows: Sequence[Row], measure: Any) -> dict[str, list[float]]:

@@ -6,12 +6,19 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import msgspec
 
 from orl.benchmark.measure import is_complete, to_line
 from orl.errors import InputError, at
+from orl.files import write_atomically
+
+if TYPE_CHECKING:
+    from orl.benchmark.suite import Suite
 
 FILE = "runs.jsonl"
+PLAN = "batch.json"
 
 
 def read_rows(folder: Path | str) -> list[dict[str, Any]]:
@@ -21,6 +28,52 @@ def read_rows(folder: Path | str) -> list[dict[str, Any]]:
         return _rows(path, path.read_bytes())[0]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def write_plan(folder: Path, suite: Suite) -> None:
+    """Write what rows do not tell of a suite: which runs it has, under which names, and where their instances are."""
+    head = {"name": suite.name, "description": suite.description, "reference": suite.reference}
+    runs = [
+        {"key": run.key, "table": run.table, "label": run.label, "path": run.path, "options": run.options}
+        for run in suite.runs
+    ]
+    plan = {**head, "folder": suite.runs[0].folder, "runs": runs}
+    write_atomically(folder / PLAN, json.dumps(plan) + "\n")
+
+
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """Return what `write_plan` wrote, or None for a folder without it.
+
+    Raises
+    ------
+    InputError
+        If the file is broken.
+    """
+    path = folder / PLAN
+    if not path.exists():
+        return None
+    try:
+        return msgspec.to_builtins(msgspec.json.decode(path.read_bytes(), type=_Plan))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}.") from None
+
+
+class _PlannedRun(TypedDict):
+    key: str
+    table: str
+    label: str
+    path: str
+    options: dict[str, Any]
+
+
+class _Plan(TypedDict):
+    name: str
+    description: str
+    reference: str | None
+    folder: str
+    runs: list[_PlannedRun]
 
 
 class RunLog:

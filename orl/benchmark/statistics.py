@@ -73,14 +73,15 @@ def paired_difference_interval(
     if all(len(of_instance) == 1 for of_instance in values):
         limits = _bca(means, rng, level, resamples)
     else:
-        drawn = np.empty((resamples, count))  # the mean of a resampled instance at each place
-        places = rng.integers(count, size=(resamples, count))
-        for index, of_instance in enumerate(values):
-            is_here = places == index
-            seeds = rng.integers(len(of_instance), size=(int(is_here.sum()), len(of_instance)))
-            drawn[is_here] = of_instance[seeds].mean(axis=1)
+        drawn = np.empty(resamples * count)  # the mean of a resampled instance at each place
+        places = rng.integers(count, size=resamples * count)
+        order = np.argsort(places.astype(np.min_scalar_type(count)), kind="stable")  # small integers sort fast
+        ends = np.cumsum(np.bincount(places, minlength=count))[:-1]
+        for of_instance, here in zip(values, np.split(order, ends), strict=True):
+            seeds = rng.integers(len(of_instance), size=(len(here), len(of_instance)))
+            drawn[here] = of_instance[seeds].mean(axis=1)
         tail = (1 - level) / 2
-        limits = np.quantile(drawn.mean(axis=1), [tail, 1 - tail])
+        limits = np.quantile(drawn.reshape(resamples, count).mean(axis=1), [tail, 1 - tail])
     return Interval(mean, float(limits[0]), float(limits[1]))
 
 
@@ -330,11 +331,24 @@ def primal_integral(trace: Sequence[tuple[float, float | None, float | None]], b
     2.0
     """
     total, since, gap = 0.0, 0.0, 1.0
-    for seconds, value, _ in trace:
-        if value is None:
-            continue
-        now = min(max(seconds, since), horizon)
+    for seconds, later in primal_gaps(trace, best):
+        now = min(seconds, horizon)
         total += gap * (now - since)
-        since = now
-        gap = 1.0 if value * best < 0 else abs(relative_difference(value, best))
+        since, gap = now, later
     return total + gap * (horizon - since)
+
+
+def primal_gaps(trace: Sequence[tuple[float, float | None, float | None]], best: float) -> list[tuple[float, float]]:
+    """Return when an incumbent came (seconds, never decreasing) and its primal gap, see `primal_integral`.
+
+    Examples
+    --------
+    >>> primal_gaps([(1.0, 200.0, None), (3.0, 100.0, None)], best=100.0)
+    [(1.0, 0.5), (3.0, 0.0)]
+    """
+    gaps, since = [], 0.0
+    for seconds, value, _ in trace:
+        if value is not None:
+            since = max(seconds, since)
+            gaps.append((since, 1.0 if value * best < 0 else abs(relative_difference(value, best))))
+    return gaps

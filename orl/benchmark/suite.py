@@ -10,6 +10,7 @@
     memory_limit_gb = 4              # a run's private memory; default none
     kill_factor = 1.5                # a run is killed after kill_factor * time_limit + kill_grace seconds
     kill_grace = 120
+    keep_solutions = 1               # solutions a run that are kept beside its row, for `report`; default 0
 
     [[runs]]                         # one table of results, and more if there is a sweep
     name = "blocking"
@@ -86,6 +87,8 @@ class Run:
     memory_limit_gb : float or None
     folder : str
         The suite's, in which commands run and modules are found.
+    keep_solutions : int
+        Of the first scenarios.
     """
 
     key: str
@@ -107,6 +110,7 @@ class Run:
     kill_after: float
     memory_limit_gb: float | None
     folder: str
+    keep_solutions: int
 
 
 @dataclass(frozen=True)
@@ -147,12 +151,15 @@ class _File:
     memory_limit_gb: float | None = None
     kill_factor: float = 1.5
     kill_grace: float = 120.0  # a first run compiles: half a minute, or more on a slow machine
+    keep_solutions: int = 0
 
     def __post_init__(self) -> None:
         _check_limits(self.time_limit, self.seeds, self.scenarios)
         _check_positive("memory_limit_gb", self.memory_limit_gb)
         _check_positive("kill_factor", self.kill_factor)
         _check_positive("kill_grace", self.kill_grace)
+        if self.keep_solutions < 0:
+            raise ValueError(f"keep_solutions must be >= 0, got {self.keep_solutions}.")
         if self.name and not re.fullmatch(r"[\w.-]+", self.name):
             raise ValueError(f"name must be letters, digits, '.', '_' and '-', got {self.name!r}.")
 
@@ -189,7 +196,7 @@ class _Entry:
         if (self.solver is None) == (self.command is None):
             raise ValueError("expected either solver or command.")
         name = self.solver or Path(words_of(str(self.command))[0]).name
-        settings = [f"{key}={value}" for key, value in _dotted(self.settings).items()]
+        settings = [f"{key}={value}" for key, value in dotted(self.settings).items()]
         object.__setattr__(self, "label", self.label or " ".join([name, *settings]))
 
 
@@ -360,11 +367,11 @@ class _BlockReader:
 
     def _variants(self) -> list[dict[str, Any]]:
         """Return all combinations of the swept settings."""
-        sweep = _dotted(self.block.sweep)
+        sweep = dotted(self.block.sweep)
         for key, values in sweep.items():
             if not isinstance(values, list) or not values:
                 raise InputError(f"{self.place}.sweep.{key}: expected a list of values, got {values!r}.")
-            if key in _dotted(self.block.settings):
+            if key in dotted(self.block.settings):
                 raise InputError(f"{self.place}.sweep.{key}: is both set and swept.")
         return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
 
@@ -416,6 +423,7 @@ class _BlockReader:
                 kill_after=self.head.kill_factor * limit + self.head.kill_grace,
                 memory_limit_gb=self.head.memory_limit_gb,
                 folder=str(self.folder),
+                keep_solutions=self.head.keep_solutions,
             )
             found += [_with_key(replace(run, seed=seed), content) for seed in self.block.seeds or self.head.seeds]
         return found
@@ -441,7 +449,7 @@ class _BlockReader:
 def _with_key(run: Run, content: str | None) -> Run:
     """Give a run its key; names of tables and methods, and where things lie, do not belong to it."""
     facts = asdict(run)
-    for name in ("key", "table", "label", "swept", "path", "folder", "kill_after", "is_random"):
+    for name in ("key", "table", "label", "swept", "path", "folder", "kill_after", "is_random", "keep_solutions"):
         del facts[name]
     facts["content"] = content
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
@@ -470,13 +478,13 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
     return {first: _nested(rest, value) if dot else value}
 
 
-def _dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings by dotted names.
 
-    >>> _dotted({"a": {"b": [1, 2]}, "c": 3})
+    >>> dotted({"a": {"b": [1, 2]}, "c": 3})
     {'a.b': [1, 2], 'c': 3}
     """
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        found.update(_dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+        found.update(dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
     return found

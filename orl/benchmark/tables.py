@@ -112,7 +112,7 @@ class _Table:
             self.of_method[row["label"]][row["instance"], row["seed"]] = row
         self.instances = list(dict.fromkeys(row["instance"] for row in rows))
         self.bounds = _best_bounds(rows)
-        self.best = _best_values(rows)
+        self.best = best_values(rows)
         self.reference = self._reference(reference)
 
     def lines(self) -> list[Line]:
@@ -211,16 +211,22 @@ class _Table:
 
     def _primal_integral(self, row: Row) -> float | None:
         best = self.best.get((row["instance"], row["seed"]))
-        if best is None or row["is_random"] or row["status"] in ("infeasible", "unbounded"):
-            return None
-        trace = [point for point in row["trace"] if row["verified"]]
-        if row["verified"] and row["seconds"] is not None:
-            trace.append((row["seconds"], row["value"], None))
-        return statistics.primal_integral(trace, best, row["time_limit"])
+        found = incumbents(row)
+        return None if best is None or found is None else statistics.primal_integral(found, best, row["time_limit"])
 
 
 def _is_clairvoyant(cases: Mapping[Case, Row]) -> bool:
     return any(row["clairvoyant"] for row in cases.values())
+
+
+def incumbents(row: Row) -> list[tuple[float, float | None, float | None]] | None:
+    """Return a run's trace up to its verified value; None where a primal gap means nothing."""
+    if row["is_random"] or row["status"] in ("infeasible", "unbounded"):
+        return None
+    trace = [tuple(point) for point in row["trace"] if row["verified"]]
+    if row["verified"] and row["seconds"] is not None:
+        trace.append((row["seconds"], row["value"], None))
+    return trace
 
 
 def _scenario_key(row: Row) -> str:
@@ -241,7 +247,7 @@ def _best_bounds(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     return best
 
 
-def _best_values(rows: Sequence[Row]) -> dict[Case, float]:
+def best_values(rows: Sequence[Row]) -> dict[Case, float]:
     """Return the best known value of each case: the literature's, or the best of those found without foresight."""
     best: dict[Case, float] = {}
     for row in rows:
@@ -313,7 +319,7 @@ def summary_markdown(rows: Sequence[Row], lines: Sequence[Line], suite: Suite, h
     for line in lines:
         by_table[line.table].append(line)
     missing = len(suite.runs) - len(rows)
-    parts = [f"# {suite.name}", suite.description, _measured(rows)]
+    parts = [f"# {suite.name}", suite.description, measured(rows)]
     parts += [f"**{missing} of {len(suite.runs)} runs are missing.**"] if missing else []
     failures = [row for row in rows if not row["verified"]]
     for name, of_table in by_table.items():
@@ -321,7 +327,7 @@ def summary_markdown(rows: Sequence[Row], lines: Sequence[Line], suite: Suite, h
         parts += [f"## {name}", f"{instances} instance{'s' * (instances > 1)}.", _table_markdown(of_table)]
     if failures:
         shown = [[row["table"], row["label"], row["instance"], row["seed"], row["status"],
-                  _one_line(row)] for row in failures[:50]]  # fmt: skip
+                  what_failed(row)] for row in failures[:50]]  # fmt: skip
         title = "## Without a verified solution" + (f" (50 of {len(failures)})" if len(failures) > 50 else "")
         parts += [title, _markdown(["table", "method", "instance", "seed", "status", "message"], shown)]
     if has_picture:
@@ -330,7 +336,8 @@ def summary_markdown(rows: Sequence[Row], lines: Sequence[Line], suite: Suite, h
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _measured(rows: Sequence[Row]) -> str:
+def measured(rows: Sequence[Row]) -> str:
+    """Return in a sentence when rows were measured, and with what."""
     days = sorted({row["started"][:10] for row in rows})
     machines = {f"{row['machine']['cores']} cores, {row['machine']['processor']}" for row in rows}
     versions: dict[str, set[str]] = defaultdict(set)
@@ -342,35 +349,43 @@ def _measured(rows: Sequence[Row]) -> str:
     return f"Measured on {span} with {about}; {' and '.join(sorted(machines))}."
 
 
-def _table_markdown(lines: Sequence[Line]) -> str:
+def shown_columns(lines: Sequence[Line]) -> dict[str, list[str]]:
+    """Return the lines of one table as people read them, a column an entry; columns that say nothing are left out."""
     columns: dict[str, list[str]] = {
         "method": [line.method + " *" * line.is_clairvoyant for line in lines],
         "verified": [f"{line.verified}/{line.runs}" for line in lines],
         "proven": [str(line.proven) if any(other.proven for other in lines) else "" for line in lines],
-        "value": [_number(line.value, 8) for line in lines],
-        "gap to best known, %": [_percent(line.gap_best_known) for line in lines],
-        "gap to proven bound, %": [_percent(line.gap_proven) for line in lines],
-        "gap to hindsight bound, %": [_percent(line.gap_hindsight) for line in lines],
+        "value": [number(line.value, 8) for line in lines],
+        "gap to best known, %": [percent(line.gap_best_known) for line in lines],
+        "gap to proven bound, %": [percent(line.gap_proven) for line in lines],
+        "gap to hindsight bound, %": [percent(line.gap_hindsight) for line in lines],
         "difference, %": [_difference(line) for line in lines],
         "p": [_p_value(line.p_value) for line in lines],
         "win/tie/loss": ["/".join(map(str, line.score)) if line.score else "" for line in lines],
-        "seconds": [_number(line.seconds, 3) for line in lines],
-        "primal integral, s": [_number(line.primal_integral, 3) for line in lines],
-        "peak MB": [_number(line.peak_memory_mb, 4) for line in lines],
+        "seconds": [number(line.seconds, 3) for line in lines],
+        "primal integral, s": [number(line.primal_integral, 3) for line in lines],
+        "peak MB": [number(line.peak_memory_mb, 4) for line in lines],
     }
-    kept = {name: cells for name, cells in columns.items() if any(cells)}
+    return {name: cells for name, cells in columns.items() if any(cells)}
+
+
+def _table_markdown(lines: Sequence[Line]) -> str:
+    kept = shown_columns(lines)
     return _markdown(list(kept), list(zip(*kept.values(), strict=True)))
 
 
-def _one_line(row: Row) -> str:
+def what_failed(row: Row) -> str:
+    """Return in a line why a row has no verified solution."""
     return row["message"] or "; ".join(violation["message"] for violation in row["violations"])
 
 
-def _number(x: float | None, digits: int) -> str:
+def number(x: float | None, digits: int) -> str:
+    """Return a number with so many digits; nothing for None."""
     return "" if x is None else f"{x:.{digits}g}"
 
 
-def _percent(x: float | None) -> str:
+def percent(x: float | None) -> str:
+    """Return a fraction in percent; nothing for None."""
     return "" if x is None else f"{100 * x:.2f}"
 
 
