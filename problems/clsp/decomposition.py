@@ -134,7 +134,7 @@ class KnownPrices:
     def _near(self, is_setup: np.ndarray, prices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return other set-ups: some changed, or moved by a period; or some items planned anew at prices near these."""
         one = self.instance
-        kind, items = rng.integers(3), rng.choice(one.num_items, min(one.num_items, 1 + rng.integers(2)), replace=False)
+        kind, items = rng.integers(3), rng.permutation(one.num_items)[: rng.integers(1, 3)]
         if kind == 0:
             return np.logical_xor(is_setup, rng.random(is_setup.shape) < 2 / is_setup.size)
         is_setup = is_setup.copy()

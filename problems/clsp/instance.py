@@ -104,7 +104,7 @@ class CapacitatedLotSizing:
     setup_costs: np.ndarray
     holding_costs: np.ndarray
     unit_cost: float = 0.0
-    initial_stock: np.ndarray | None = None
+    initial_stock: np.ndarray = None  # type: ignore[assignment]  # zeros are made of it
     settings: CapacitatedSettings = field(default_factory=CapacitatedSettings)
     source: str = ""
 

@@ -49,7 +49,9 @@ class CapacitatedProcess:
         self._width = max(one.num_items for one in (*instances, *fit))
         self.decision = Decision("targets", self._width)
         shape = (self.num_envs, self._width)
-        self._arrays = {name: np.zeros(shape) for name in ("stock", "demand", "expected", "largest", *_OF_ITEMS)}
+        self._arrays: dict[str, np.ndarray] = {
+            name: np.zeros(shape) for name in ("stock", "demand", "expected", "largest", *_OF_ITEMS)
+        }
         self._arrays |= {name: np.zeros(self.num_envs) for name in ("capacity", "overtime")}
         self._period = np.zeros(self.num_envs, dtype=np.int64)
         self._legal, self._sizes = np.zeros((self.num_envs, 2, self._width)), np.zeros((self.num_envs, 2), np.int64)

@@ -71,10 +71,11 @@ def to_text(instance: CapacitatedLotSizing) -> str:
     """
     if (instance.capacity != instance.capacity[0]).any():
         raise InputError(f"{instance.name}: this format has one capacity for all periods; write it as TOML.")
-    if instance.initial_stock is not None and instance.initial_stock.any():
+    if instance.initial_stock.any():
         raise InputError(f"{instance.name}: this format has no stock at the start; write it as TOML.")
     parts = (instance.unit_times, instance.holding_costs, instance.setup_times, instance.setup_costs)
-    rows = [[instance.num_items, instance.num_periods], [instance.unit_cost], [instance.capacity[0]]]
+    rows: list[list[float]] = [[instance.num_items, instance.num_periods], [instance.unit_cost]]
+    rows.append([float(instance.capacity[0])])
     rows += [list(row) for row in zip(*parts, strict=True)]
     rows += instance.demand.tolist()
     return "\n".join(" ".join(f"{number:.15g}" for number in row) for row in rows) + "\n"

@@ -274,8 +274,9 @@ def truncated_horizon(discount: float, tail: float) -> int:
 
 
 def _is_whole(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and (isinstance(value, int) or value.is_integer())  # type: ignore[union-attr]
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _freeze(record: object, key: str, values: np.ndarray) -> None:
