@@ -4,6 +4,8 @@ python benchmarks/llmserving_ppo.py train [--forms groups critic] [--seed 0] [--
 python benchmarks/llmserving_ppo.py measure [--only select ...] [--work FOLDER]           rows that are there are kept
 python benchmarks/llmserving_ppo.py                                                     write the tables and the picture
 
+`rollout` takes a minute or more a scenario, so `measure --only rollout` is for leading scenarios of `evaluate` only.
+
 `select`: which rule is the best of those that know no more than the policies, on the stream `select`. `evaluate`: all
 rules, and a policy of each form, on the stream `evaluate`, the same scenarios for all. Where limits are declared the
 engine knows all outputs, so no rule is clairvoyant there; a rule that is 'bold' admits what fits now, as a policy may,
@@ -29,6 +31,7 @@ from orl.learn import checkpoint
 from orl.learn.training import Recipe, Training
 from orl.problems.llmserving import kernels_codes as codes
 from orl.problems.llmserving.instance import Serving
+from orl.problems.llmserving.metrics import metrics
 from orl.problems.llmserving.process import ServingProcess
 from orl.problems.llmserving.rules import RULES
 from orl.problems.llmserving.scenario import sample
@@ -37,9 +40,11 @@ from orl.registry import find_problem
 from orl.result import mean_interval, paired_difference
 from orl.rule import Rule
 from orl.scenario import Purpose
+from orl.simulate import rule_policy, simulate
 from orl.solver import Control
 from orl.solvers.ppo.settings import PpoSettings
 from orl.solvers.ppo.train import PpoLearner
+from orl.solvers.rollout import RolloutPolicy
 
 RAW = record.RESULTS / "llmserving_ppo"
 SCENARIOS = 200
@@ -79,6 +84,11 @@ FORMS = {
 LAST = "groups-now"
 STOPPED = {"groups": 70, "groups-now": 56, "critic": 60, "two-critics": 60}  # after so many iterations
 WORKLOADS = {**TRAINED, **OTHERS}
+ROLLED = ("8 a second", "8 a second, declared")  # workloads for `rollout`
+ROLLED_SCENARIOS = 3
+BASE, FUTURES, STANDARD_ERRORS = "smallest-now", 20, 3.0
+PEERS = (BASE, LAST, "fcfs", "shortest")
+PARTS = ["select", "evaluate", "confirm", "rollout"]
 NAMED = ("fcfs", "fcfs-swap", "las", "smallest", "smallest-now", "shortest", "mc-sf")
 
 
@@ -145,8 +155,28 @@ def by_policy(workload: str, folder: Path, seed: int = 0, count: int = SCENARIOS
     }  # fmt: skip
 
 
+def by_rollout(workload: str, scenario: int) -> rows.Row:
+    """Return what `rollout` costs on one scenario."""
+    one, problem = load(workload), find_problem("llmserving")
+    row = sample(one, 0, Purpose.EVALUATE, scenario + 1)[scenario]
+    policy = RolloutPolicy(problem, rule_policy(problem, RULES[BASE]), FUTURES, STANDARD_ERRORS)
+    found = simulate(problem, one, policy, row, seed=scenario)
+    report = verify(one, row, found.solutions[0])
+    assert report.is_feasible and np.isclose(report.cost, found.costs[0]), report.violations[:1]
+    return {
+        "cost": float(found.costs[0]), "requests": one.num_requests, "seconds_per_decision": found.seconds_per_decision,
+        "preemptions": metrics(one, row, found.solutions[0])["preemptions"],
+    }  # fmt: skip
+
+
 def cells(part: str, work: Path):
     """Yield what to measure."""
+    if part == "rollout":
+        for scenario in range(ROLLED_SCENARIOS):
+            for workload in ROLLED:
+                key = {"part": part, "workload": workload, "method": "rollout", "scenario": scenario}
+                yield key, partial(by_rollout, workload, scenario)
+        return
     if part == "confirm":
         for workload in TRAINED:
             best = best_rule(rows.read(RAW), workload)
@@ -226,6 +256,27 @@ def confirm_table(found: list[rows.Row]) -> list[list[object]]:
     return lines
 
 
+def rollout_table(found: list[rows.Row]) -> list[list[object]]:
+    lines: list[list[object]] = []
+    for workload in ROLLED:
+        rolled = [row for row in found if (row["part"], row["workload"]) == ("rollout", workload)]
+        if len(rolled) < 2:
+            continue
+        there = [row["scenario"] for row in rolled]
+        own = np.array([row["cost"] / row["requests"] for row in rolled])
+        costs = costs_of(found, "evaluate", workload)
+        others = {name: costs[name][there] for name in PEERS}
+        knows = " *" if methods(workload)["shortest"][1] else ""
+        lines.append([
+            workload, len(there), f"{own.mean():.3f}",
+            *(f"{costs.mean():.3f}{knows if name == 'shortest' else ''}" for name, costs in others.items()),
+            share(own, others[BASE]), share(own, others[LAST]), f"{(own < others[BASE]).sum()} of {len(there)}",
+            f"{np.mean([row['preemptions'] for row in rolled]):.1f}",
+            f"{1e3 * np.mean([row['seconds_per_decision'] for row in rolled]):.0f}",
+        ])  # fmt: skip
+    return lines
+
+
 def training_table(found: list[rows.Row]) -> list[list[object]]:
     done = {row["method"]: row for row in found if row["method"] in FORMS}
     return [
@@ -279,9 +330,7 @@ def picture(found: list[rows.Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", nargs="?", choices=["train", "measure"])
-    parser.add_argument(
-        "--only", nargs="*", default=["select", "evaluate", "confirm"], choices=["select", "evaluate", "confirm"]
-    )
+    parser.add_argument("--only", nargs="*", default=["select", "evaluate", "confirm"], choices=PARTS)
     parser.add_argument("--forms", nargs="*", default=list(FORMS), choices=FORMS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "orl-llmserving-ppo")
@@ -323,6 +372,24 @@ def main() -> None:
             "workloads, the interval without 0, and worse on none.",
             ["workload", "s", "best rule, s", "to it, %", "ahead"],
             confirm_table(found),
+        ),
+        (
+            f"`rollout` from `{BASE}`, {FUTURES} futures, another choice only where it is {STANDARD_ERRORS:g} standard "
+            f"errors better, on the leading scenarios of `evaluate`, beside the base, `{LAST}` and two rules on the "
+            "same (*: clairvoyant): mean time in the system, s; paired differences in %; scenarios in which it is "
+            "ahead of its base; preemptions an episode; milliseconds a decision, one server at a time, on a core that "
+            "other work shared.",
+            [
+                "workload",
+                "scenarios",
+                "rollout",
+                *PEERS,
+                *(f"to {name}, %" for name in (BASE, LAST)),
+                "ahead",
+                "preemptions",
+                "ms",
+            ],
+            rollout_table(found),
         ),
         ("Workloads that the recipe has not, the columns as in the first table.", headers, table(found, OTHERS)),
         (

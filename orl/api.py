@@ -17,7 +17,7 @@ from orl.rule import Rule, rule_from
 from orl.run import run_method, sample, verify_all
 from orl.scenario import Purpose, Scenarios
 from orl.simulate import rule_policy
-from orl.solver import Control, Solver, Task
+from orl.solver import Control, Solver, Task, check_scheduler
 
 if TYPE_CHECKING:
     from orl.embed import LivePolicy
@@ -449,8 +449,11 @@ def train(
     method = registry.find_solver(data.pop("method"), registry.find_problem(data["problem"]))
     if method.train is None:
         raise InputError(f"{path}: {method.name} is not trained by recipes.")
-    folder = Path(folder) if folder else Path(path.stem)
-    method.train(data, path, folder, resume, control or Control())
+    folder, control = Path(folder) if folder else Path(path.stem), control or Control()
+    training = data.get("training")
+    processes = training.get("processes", 1) if isinstance(training, Mapping) else 1
+    check_scheduler(control, processes, f"the training of {method.name}")
+    method.train(data, path, folder, resume, control)
     return folder
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orl.result import Result
 
 SOLVED, NO_SOLUTION, BAD_INPUT = 0, 1, 2
+_ON_WORKERS = "of Dask, on whose workers the processes of a method with processes=N are"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,6 +109,7 @@ def _solve(options: argparse.Namespace) -> int:
     from orl import api, files, params
     from orl.run import run_method
     from orl.scenario import Purpose
+    from orl.solver import Control
 
     out = files.check_writable(options.out, api.TABLES) if options.out else None
     plot = files.check_writable(options.plot, api.PICTURES) if options.plot else None
@@ -127,7 +129,7 @@ def _solve(options: argparse.Namespace) -> int:
             scenarios=options.scenarios,
             time_limit=options.time_limit,
             seed=options.seed,
-            verbose=True,
+            control=Control(options.time_limit, verbose=True, scheduler=options.scheduler),
         )
     try:
         if out:
@@ -200,10 +202,13 @@ def _bench(options: argparse.Namespace) -> int:
         return SOLVED
     folder = batch.folder_of(made, options.out)
     try:
-        rows = batch.run_bench(made, folder, jobs=options.jobs, resume=options.resume, verbose=True)
-    except KeyboardInterrupt:
+        rows = batch.run_bench(
+            made, folder, jobs=options.jobs, scheduler=options.scheduler, resume=options.resume, verbose=True
+        )
+    except (KeyboardInterrupt, batch.Broken):
         jobs = f" --jobs {options.jobs}" if options.jobs > 1 else ""
-        print(f"orl: go on with: orl bench {options.suite} --out {folder}{jobs} --resume", file=sys.stderr)
+        where = f" --scheduler {options.scheduler}" if options.scheduler else jobs
+        print(f"orl: go on with: orl bench {options.suite} --out {folder}{where} --resume", file=sys.stderr)
         raise
     failed = sum(not row["verified"] for row in rows)
     print(f"{len(rows)} runs, {failed} without a verified solution; see {folder / 'summary.md'}")
@@ -221,12 +226,14 @@ def _train(options: argparse.Namespace) -> int:
     from orl import api, params
     from orl.solver import Control
 
-    control, settings = Control(options.time_limit, verbose=True), params.parse_assignments(options.set)
+    control = Control(options.time_limit, verbose=True, scheduler=options.scheduler)
+    settings = params.parse_assignments(options.set)
     method = api.read_recipe(options.recipe, settings)["method"]
     with control.interruptible():
         folder = api.train(options.recipe, options.out, settings, options.resume, control)
     if control.should_stop:
-        print(f"orl: go on with: orl train {options.recipe} --out {folder} --resume", file=sys.stderr)
+        where = f" --scheduler {options.scheduler}" if options.scheduler else ""
+        print(f"orl: go on with: orl train {options.recipe} --out {folder}{where} --resume", file=sys.stderr)
     if not (folder / "best").exists():
         print("orl: stopped before the first validation; there is no best policy yet.", file=sys.stderr)
         return NO_SOLUTION
@@ -331,6 +338,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write result and solution: .json or .csv, or as the family's README says",
     )
     solve.add_argument("--plot", metavar="FILE", help="draw what was found: .png, .svg or .html")
+    solve.add_argument("--scheduler", metavar="ADDRESS", help=_ON_WORKERS)
     solve.set_defaults(command=_solve)
 
     compare = commands.add_parser("compare", help="several solvers on the same scenarios, in one table")
@@ -350,7 +358,9 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="a suite of runs: rows, tables and profiles in a folder")
     bench.add_argument("suite", metavar="SUITE", help="a .toml file, or a name of `list suites`")
-    bench.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1, for honest times)")
+    where = bench.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1, for honest times)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="make the runs on the workers of a Dask scheduler")
     bench.add_argument("--out", metavar="DIR", help="folder of the results (default: bench/NAME)")
     bench.add_argument("--resume", action="store_true", help="go on in a folder that holds runs")
     bench.add_argument("--list", action="store_true", help="print the runs and what they take at most; run nothing")
@@ -374,6 +384,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", metavar="DIR", help="the folder (default: the recipe's name)")
     train.add_argument("--resume", action="store_true", help="go on where the folder's training was left")
     train.add_argument("--time-limit", type=float, metavar="S", help="stop after so many seconds; --resume goes on")
+    train.add_argument("--scheduler", metavar="ADDRESS", help=_ON_WORKERS)
     train.set_defaults(command=_train)
     decide = commands.add_parser(
         "decide", help="answer live states: one JSON object a line in, one decision a line out"

@@ -8,6 +8,9 @@ from pathlib import Path
 class InputError(ValueError):
     """Report bad input: a file, a name, a setting. The command line prints it and leaves with code 2."""
 
+    def __init__(self, message: object = ""):
+        super().__init__(" ".join(str(message).splitlines()))  # what is quoted from a file may have lines
+
 
 class Stopped(Exception):
     """Report that long work noticed a request to stop before it had anything to give."""

@@ -58,8 +58,14 @@ def packaged_instances(problem_name: str) -> Iterator[str]:
     folder = instance_folder(problem_name)
     if folder.is_dir():
         for path in sorted(folder.iterdir(), key=_natural):
-            if path.suffix in (".txt", ".toml", ".json") or _holds_files(path):
+            if _holds_files(path) if path.is_dir() else _is_instance(path):
                 yield f"{problem_name}/{path.stem}"
+
+
+def _is_instance(path: Path) -> bool:
+    """Whether a file is an instance, not one of the notes, licences and tables beside them."""
+    is_note = path.suffix in (".md", ".csv", ".py") or path.name.startswith(("LICENSE", "README", "SOURCE"))
+    return not is_note and not path.name.startswith(".")
 
 
 def _holds_files(path: Path) -> bool:
@@ -78,9 +84,10 @@ def find_instance(name: str | Path, problem_names: Sequence[str]) -> Path:
     except OSError as error:
         raise InputError(f"{name[:60]}...: is no name of a file ({error.strerror}).") from None
     known = [known for problem in problem_names for known in packaged_instances(problem)]
-    if name in known:
-        folder = instance_folder(name.partition("/")[0])
-        return next(p for p in sorted(folder.iterdir()) if p.stem == name.partition("/")[2])
+    folder_name, _, stem = name.partition("/")
+    # A whole name is found whatever the family: two of them may keep their files in one folder.
+    if name in known or (stem and folder_name.isidentifier() and name in packaged_instances(folder_name)):
+        return next(path for path in sorted(instance_folder(folder_name).iterdir()) if path.stem == stem)
     inside = [f"{problem}/{name}" for problem in problem_names if f"{problem}/{name}" in known]
     hint = f"did you mean {' or '.join(inside)}?" if inside else nearest(name, known)
     raise InputError(f"there is no file and no instance {name!r}; {hint}")

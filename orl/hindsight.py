@@ -16,7 +16,7 @@ from orl.errors import InputError, Stopped
 from orl.problem import Solution
 from orl.result import Status
 from orl.simulate import best_rule
-from orl.solver import Control, Outcome, Task
+from orl.solver import Outcome, Task
 
 Start = Iterable[tuple[Any, float]]  # (variable, number) of a starting solution
 
@@ -81,24 +81,15 @@ class _Found:
 LEAST_SHARE = 3.0  # seconds: what loads at the first model must not cost the first scenario its solution
 
 
-class _Share(Control):
-    """The reins of one scenario of several: its share of the time that is left, the same stop, a trace of its own."""
-
-    def __init__(self, whole: Control, share: float):
-        left = whole.remaining
-        super().__init__(None if whole.time_limit is None else max(left * share, min(left, LEAST_SHARE)))
-        self._stop = whole._stop
-
-
-def with_model(model: str, solve: Callable[[Task, Any, Start], Solved]) -> Try:
+def with_model(model: str, solve: Callable[..., Solved]) -> Try:
     """Return the attempt to solve a model of the family.
 
     Parameters
     ----------
     model : str
         Name of the model among `problem.models`.
-    solve : callable (task, program, start) -> Solved
-        The task is that of one scenario.
+    solve : callable (task, program, start, separate) -> Solved
+        The task is that of one scenario; `separate` is that of the model, to be given only where it has one.
     """
 
     def attempt(task: Task, solution: Solution | None, cost: float | None) -> Attempt | None:
@@ -108,7 +99,8 @@ def with_model(model: str, solve: Callable[[Task, Any, Start], Solved]) -> Try:
             made = build(task.instance, task.scenarios, upper_bound=cost, should_stop=lambda: control.should_stop)
         except Stopped:
             return None
-        solved = solve(task, made.program, made.start(solution) if solution is not None else ())
+        begin = made.start(solution) if solution is not None else ()
+        solved = solve(task, made.program, begin, *(() if made.separate is None else (made.separate,)))
         return Attempt(solved.status, made.read(solved.of) if solved.of else None, solved.bound, solved.nodes)
 
     return attempt
@@ -168,7 +160,8 @@ def _solve_scenarios(task: Task, start: str, attempt: Try) -> Iterator[_Found]:
         return
     with task.control.progress(count, "scenarios") as bar:
         for index, scenario in enumerate(task.scenarios):
-            share = _Share(task.control, 1 / (count - index))
+            left = task.control.remaining
+            share = task.control.within(max(left / (count - index), LEAST_SHARE))
             yield _solve_scenario(replace(task, scenarios=scenario, control=share), start, attempt)
             bar.update(1)
             if task.control.is_interrupted:  # what is solved by now is the answer: value and bound of these scenarios
@@ -207,16 +200,18 @@ def _solve_scenario(task: Task, start: str, attempt: Try) -> _Found:
 
 
 def _best_rule(task: Task) -> tuple[str, float, Solution] | None:
-    """Return what `best_rule` does; None if process or rules refuse an instance that the model may well take.
+    """Return what `best_rule` does; None if process or rules refuse an instance that the model may well take, or if
+    what a rule does is no solution, as where there is none.
 
     A family without a default rule has models that need no start.
     """
     if task.problem.default_rule is None:
         return None
     try:
-        return best_rule(task.problem, task.instance, task.scenarios, task.seed)
+        best = best_rule(task.problem, task.instance, task.scenarios, task.seed)
     except InputError:
         return None
+    return best if best and task.problem.verify(task.instance, task.scenarios, best[2]).is_feasible else None
 
 
 def is_met(cost: float | None, bound: float | None) -> bool:

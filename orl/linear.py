@@ -216,10 +216,14 @@ class LinearProgram:
             self._highs.clearSolver()
             if self._kept is not None:
                 self._highs.setBasis(self._kept)
-        self._highs.run()
+        self._run()
         if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal and not self._solve_from_scratch():
             raise NotSolved(self._failure())
         return LinearSolution(self._highs.getObjectiveValue(), self._highs.getSolution())
+
+    def _run(self) -> None:
+        """Solve from the basis that there is."""
+        self._highs.run()
 
     def _solve_from_scratch(self) -> bool:
         """Return whether one of the RETRIES finds the optimum, or proves that there is none."""

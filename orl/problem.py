@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orl.rule import Rule
     from orl.stages import Staged
     from orl.tabular import Tabular
+    from orl.windows import Groups
 
 Solution = Any  # a family's record of executed decisions
 Columns = Mapping[str, Sequence[Any]]  # a solution as a table: column name -> entries
@@ -120,6 +121,9 @@ class Problem:
         `Stopped`. All but the first: keywords.
     has_trees : bool
         Whether the model 'exact' takes several scenarios: its solution is then a list of solutions, one a scenario.
+    windows : callable (instance, program) -> name -> Groups, or None
+        Which integer variables of the model 'exact' belong together, by period, by item, ...: those who decide some
+        groups at a time, all others fixed, choose among them; see `orl.windows`.
     tabular : callable (instance) -> Tabular, or None
         A small instance written out for dynamic programming, see `orl.tabular`; raises `InputError` if it is too large.
     decomposition : callable (instance) -> Decomposition, or None
@@ -178,6 +182,7 @@ class Problem:
     live: Callable[[], Live] | None = None
     models: Mapping[str, Callable[..., Any]] | None = None
     has_trees: bool = False
+    windows: Callable[[Any, Any], Mapping[str, Groups]] | None = None
     tabular: Callable[[Any], Tabular] | None = None
     decomposition: Callable[[Any], Decomposition] | None = None
     layered: Callable[[Any, Any], Layered] | None = None
@@ -202,8 +207,12 @@ class Model:
         `value(variable)` gives a variable's number.
     start : callable (Solution) -> iterable of (variable, number)
         What a heuristic solution means for the variables; covers all of a MILP's integer variables.
+    separate : callable (value) -> iterable of (variables, coefficients, at least), or None
+        What is convex in a model without integers beside the program: rows that a solution violates, see `orl.convex`.
+        The program is solved again with them until there are none. None: the program is the whole model.
     """
 
     program: Any
     read: Callable[[Callable[[Any], float]], Solution]
     start: Callable[[Solution], Any]
+    separate: Callable[[Callable[[Any], float]], Any] | None = None

@@ -15,7 +15,7 @@ from orl.problem import Problem, Report, Violation
 from orl.result import Result, Status, cvar, mean_interval, relative_gap
 from orl.scenario import Purpose, Scenarios
 from orl.simulate import simulate
-from orl.solver import Certificate, Control, Outcome, Solver, Task
+from orl.solver import Certificate, Control, Outcome, Solver, Task, check_scheduler
 from orl.versions import versions
 
 DEFAULT_SCENARIOS = 100  # of an instance in which something is random
@@ -64,12 +64,13 @@ def run_method(
     if method.needs_determinism and rows.is_random:
         raise InputError(f"{method.name} is for instances in which nothing is random.")
     control = control or Control(time_limit, verbose)
+    check_scheduler(control, getattr(options, "processes", 1), method.name)
     task = Task(family, instance, rows, options, seed, control)
+    outcome, is_clairvoyant = None, rows.is_random  # a method that solves was given the scenarios
     if method.solve is not None and (method.policy is None or not rows.is_random):
         with control.interruptible():
             outcome = method.solve(task)
-        is_clairvoyant = rows.is_random  # the method was given the scenarios to solve
-    else:
+    if outcome is None:
         outcome, is_clairvoyant = _simulated(task, method)
     seconds = control.seconds
     if len(outcome.solutions) > len(rows):

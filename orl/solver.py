@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from orl.errors import InputError
 from orl.problem import Problem, Solution
 
 if TYPE_CHECKING:
@@ -33,11 +34,15 @@ class Control:
         Seconds from now; None: no limit.
     verbose : bool
         Whether to write improvements (and, on a terminal, a progress bar) to stderr.
+    scheduler : str or None
+        The address of a Dask scheduler, whose workers a method with `processes` takes in place of processes of this
+        machine.
     """
 
-    def __init__(self, time_limit: float | None = None, verbose: bool = False):
+    def __init__(self, time_limit: float | None = None, verbose: bool = False, scheduler: str | None = None):
         self.time_limit = time_limit
         self.verbose = verbose
+        self.scheduler = scheduler
         self.trace: list[tuple[float, float | None, float | None]] = []
         self._lock = threading.Lock()  # solvers report from several threads
         self._started = time.perf_counter()
@@ -66,6 +71,13 @@ class Control:
     def interrupt(self) -> None:
         """Ask the method to stop and give what it has."""
         self._stop.set()
+
+    def within(self, seconds: float) -> Control:
+        """Return reins for a part of the work: at most so many of the seconds left, the same stop, its own trace."""
+        seconds = min(seconds, self.remaining)
+        part = Control(seconds if math.isfinite(seconds) else None)
+        part._stop = self._stop
+        return part
 
     def go_on(self, message: str) -> bool:
         """Forget an interruption, as what comes next may have one of its own; return whether there was one."""
@@ -149,6 +161,19 @@ def _number(x: float | None) -> str:
     return "-" if x is None or not math.isfinite(x) else f"{x:.10g}"
 
 
+def check_scheduler(control: Control, processes: Any, name: str) -> None:
+    """Refuse a scheduler that nothing would be sent to: a method in one process has no use for another machine.
+
+    Raises
+    ------
+    InputError
+    """
+    if control.scheduler is not None and processes == 1:
+        raise InputError(
+            f"{name} runs in one process and has no use for a scheduler; where it knows processes=N, set it."
+        )
+
+
 @dataclass(frozen=True)
 class Task:
     """What a method is asked to do: a family's record, an instance, its scenarios, settings, a seed, the reins."""
@@ -208,7 +233,8 @@ class Solver:
     fits : callable (Problem) -> bool
         Whether the family offers what the method asks for.
     solve : callable (Task) -> Outcome, or None
-        If there is a policy as well: for scenarios in which nothing is random.
+        If there is a policy as well: for scenarios in which nothing is random; it may return None, then the policy is
+        simulated.
     policy : callable (Task) -> Policy, or None
         A policy that needs no training does not look at the task's instance, which is then None in `orl.make_policy`.
     certificate : callable (Policy, Task) -> Certificate, or None
@@ -224,7 +250,7 @@ class Solver:
     summary: str
     settings: type
     fits: Callable[[Problem], bool]
-    solve: Callable[[Task], Outcome] | None = None
+    solve: Callable[[Task], Outcome | None] | None = None
     policy: Callable[[Task], Any] | None = None
     certificate: Callable[[Any, Task], Certificate] | None = None
     train: Callable[[Mapping[str, Any], Path, Path, bool, Control], None] | None = None

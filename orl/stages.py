@@ -1,8 +1,9 @@
-"""A graph of linear stage problems: what SDDP and decision rules stand on.
+"""A graph of linear or convex stage problems: what SDDP and decision rules stand on.
 
-A node of the graph is a linear program. When it is reached, one of its noises is drawn, the state that comes in is
-fixed, and the program is solved; the state that goes out comes in at the next node, drawn along the edges. Costs of a
-node's children weigh `discount` times those of the node.
+A node of the graph is a linear program, or a convex one, told by the rows that a decision violates (`convex`). When it
+is reached, one of its noises is drawn, the state that comes in is fixed, and the program is solved; the state that goes
+out comes in at the next node, drawn along the edges. Costs of a node's children weigh `discount` times those of the
+node.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from scipy.sparse import csr_array
 
+from orl.convex import Separate, build_program
+from orl.linear import LinearProgram
 from orl.process import Observation
 
 
@@ -26,7 +29,7 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One linear stage problem: minimise cost' x, bounds on x, and on matrix x.
+    """One stage problem: minimise cost' x, bounds on x, on matrix x, and what is convex beside.
 
     Parameters
     ----------
@@ -43,6 +46,10 @@ class Stage:
     name : str
     noise_slopes : ndarray (num_noises, k, num_states), or None
         What a unit of the incoming state adds to each noise; None: noises do not depend on it.
+    separate : Separate or None
+        The rows that a decision violates, valid for every state and noise; None: the stage is linear.
+    tolerance : float > 0
+        By how much decisions may violate such a row.
     """
 
     cost: np.ndarray
@@ -58,6 +65,8 @@ class Stage:
     probabilities: np.ndarray
     name: str = "stage"
     noise_slopes: np.ndarray | None = None
+    separate: Separate | None = None
+    tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
         rows, columns = self.matrix.shape
@@ -74,6 +83,16 @@ class Stage:
         expected = (*self.noises.shape, len(self.incoming))
         if self.noise_slopes is not None and self.noise_slopes.shape != expected:
             raise ValueError(f"{self.name}: noise_slopes must have shape {expected}, got {self.noise_slopes.shape}.")
+
+    def raised(self, state: np.ndarray, number: int) -> np.ndarray:
+        """Return a noise with what the state that comes in adds to it, (k,)."""
+        noise = self.noises[number]
+        return noise if self.noise_slopes is None else noise + self.noise_slopes[number] @ state
+
+    def program(self) -> LinearProgram:
+        """Return the problem, to be solved for states and noises."""
+        parts, limits = [(self.separate, np.arange(len(self.cost)))], (self.row_lower, self.row_upper)
+        return build_program(self.cost, self.lower, self.upper, self.matrix, *limits, self.name, parts, self.tolerance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +180,45 @@ class Reach(Protocol):
         """Return the entries of the state that goes out, (...) each, from arrays or tensors (..., n) of each."""
 
 
+class Operated(NamedTuple):
+    """What was done in a stage as it is: state that goes out, cost of the stage alone, where the next may begin."""
+
+    outgoing: np.ndarray
+    cost: float
+    memory: Any = None
+
+
+class Operate(Protocol):
+    """Decides a stage as it is, where the graph holds what only comes near it, such as a relaxation."""
+
+    def __call__(
+        self,
+        node: int,
+        state: np.ndarray,
+        noise: np.ndarray,
+        intercepts: np.ndarray,
+        slopes: np.ndarray,
+        near: np.ndarray | None = None,
+        memory: Any = None,
+    ) -> Operated:
+        """Return a decision whose cost and future together are least.
+
+        Parameters
+        ----------
+        node : int
+        state : ndarray (num_states,)
+            That comes in.
+        noise : ndarray (k,)
+            That is known, with what the state adds to it.
+        intercepts, slopes : ndarray (n,), (n, num_states)
+            The future costs the highest of intercepts + slopes . outgoing state; n >= 1.
+        near : ndarray (num_states,), or None
+            A state that is likely to go out, as the graph's stage has it; it saves time.
+        memory : object or None
+            Of the stage before on the same way through the graph; it saves time.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Staged:
     """A process as a graph of stages, and how observations and actions are read in it.
@@ -179,6 +237,9 @@ class Staged:
         More than a unit of any entry of the state can save; infinity: unknown.
     season : int
         After how many stages the same noises come again; 0: never.
+    operate : Operate or None
+        Stages as the process has them, where the graph's are others: policies decide by it, and forward passes follow
+        it. None: the graph's stages are the process's.
     """
 
     graph: StageGraph
@@ -188,3 +249,4 @@ class Staged:
     reach: Reach | None = None
     most_worth: float = float("inf")
     season: int = 0
+    operate: Operate | None = None

@@ -166,9 +166,16 @@ def check_files(problem: Problem, instance: Any) -> None:
         assert path.read_text() == (Path(folder) / "again.toml").read_text()
 
 
-def check_solver(problem: Problem, solver: Solver, instance: Any, time_limit: float = 5.0, **settings: Any) -> Any:
+def check_solver(
+    problem: Problem,
+    solver: Solver,
+    instance: Any,
+    time_limit: float = 5.0,
+    scenarios: int | None = None,
+    **settings: Any,
+) -> Any:
     """Check that a method gives a verified, honest, serialisable result, and return it."""
-    result = api.solve(instance, solver, settings=settings, time_limit=time_limit)
+    result = api.solve(instance, solver, settings=settings, time_limit=time_limit, scenarios=scenarios)
     assert result.verified and not result.violations, result.violations[:3]
     assert result.value is not None and result.solutions
     if result.bound is not None and result.bound_kind == "proven":

@@ -15,7 +15,7 @@ def versions() -> dict[str, str]:
     from importlib import metadata
 
     found = {"orl": metadata.version("orl"), "python": platform.python_version()}
-    for name in ("numpy", "numba", "pyomo", "highspy", "ortools", "torch"):
+    for name in ("numpy", "numba", "pyomo", "highspy", "ortools", "torch", "casadi", "clarabel"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -3,6 +3,7 @@
 SOLVERS = {
     "cp-sat": "orl.solvers.cp_sat:SOLVER",
     "exact": "orl.solvers.exact:SOLVER",
+    "fix-and-optimise": "orl.solvers.fix_and_optimise:SOLVER",
     "dp": "orl.solvers.dp:SOLVER",
     "lagrangian": "orl.solvers.lagrangian:SOLVER",
     "lagrangian-hindsight": "orl.solvers.lagrangian:HINDSIGHT",

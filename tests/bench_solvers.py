@@ -68,6 +68,14 @@ def chatty(task):
     return quick(task)
 
 
+def killer(task):
+    """Kill whoever started this process, if that is a worker of a cluster, which is spawned, and not the batch."""
+    if b"multiprocessing.spawn" in Path(f"/proc/{os.getppid()}/cmdline").read_bytes():
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(1000)
+    return quick(task)
+
+
 QUICK = solver("quick", quick)
 SEGFAULT = solver("segfault", segfault)
 LEAVE = solver("leave", leave)
@@ -75,4 +83,5 @@ SHOT = solver("shot", shot)
 GREEDY = solver("greedy", greedy)
 STUBBORN = solver("stubborn", stubborn)
 WRONG = solver("wrong", wrong)
+KILLER = solver("killer", killer)
 CHATTY = solver("chatty", chatty)

@@ -91,3 +91,58 @@ def lots(draw):
         settings=settings,
         state=state,
     )
+
+
+@st.composite
+def pigments(draw, due=1, most_items=3, most_periods=6):
+    """Return an instance with unmet=forbid, of up to 3 items over up to 6 periods, in any setting that there is with
+    it; it may have no plan that meets all demand.
+    """
+
+    def pick(*options):
+        return draw(st.sampled_from(options))
+
+    def table(values, *shape):
+        return np.array([draw(values) for _ in range(int(np.prod(shape)))]).reshape(shape)
+
+    items, periods = draw(st.integers(1, most_items)), draw(st.integers(1, most_periods))
+    demand = PathDemand(table(st.sampled_from([0] * items + [due]), periods, items))
+    settings = LotSizingSettings(
+        discount=pick(1.0, 0.9),
+        horizon="file",
+        decision=pick("machine", "joint"),
+        unmet="forbid",
+        overflow=pick("discard", "forbid"),
+        idle=pick("loses-setup", "keeps-setup"),
+        item_machines=pick("any", "one"),
+        cost_noise=pick(0.0, 0.3),
+    )
+    tables = {}
+    if draw(st.booleans()):
+        tables["changeover_costs"] = table(COSTS, 1, items + 1, items + 1)
+        tables["changeover_costs"][:, :, 0] = 0
+    else:
+        tables["setup_costs"] = table(COSTS, 1, items)
+    state = None
+    if draw(st.booleans()):
+        state = LotState(
+            draw(st.integers(0, periods - 1)),
+            table(st.integers(0, items), 1),
+            table(st.integers(0, 2), items),
+            [],
+            None,
+            [1.1] * items if settings.cost_noise else None,
+        )
+    return LotSizing(
+        "drawn",
+        table(st.sampled_from([1, 1, 1, 0]), 1, items),
+        table(COSTS, items),
+        table(COSTS, items),
+        demand.path.sum(axis=0) + table(st.integers(0, 2), items),
+        demand,
+        periods,
+        **tables,
+        initial_setup=table(st.integers(0, items), 1),
+        settings=settings,
+        state=state,
+    )

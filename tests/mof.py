@@ -1,4 +1,4 @@
-"""Linear programs from files in MathOptFormat (JSON), as far as the tests need it.
+"""Linear and cone programs from files in MathOptFormat (JSON), as far as the tests need it.
 
 References
 ----------
@@ -6,6 +6,7 @@ B. Legat, O. Dowson, J. D. Garcia, M. Lubin (2022). MathOptInterface: a data str
 problems. INFORMS Journal on Computing 34(2). doi 10.1287/ijoc.2021.1067
 """
 
+import gzip
 import json
 
 import numpy as np
@@ -22,16 +23,23 @@ def limits(of_set):
 
 
 def read_mof(path):
-    """Return place by variable's name, and (cost, lower, upper, matrix, row_lower, row_upper)."""
-    data = json.loads(path.read_text())
+    """Return place by variable's name, and (cost, lower, upper, matrix, row_lower, row_upper); of a program with cones
+    these, too, each (matrix, constant) with matrix x + constant in a second-order cone.
+    """
+    text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_text()
+    data = json.loads(text)
     assert data["objective"]["sense"] == "min" and data["objective"]["function"]["constant"] == 0
     place = {variable["name"]: column for column, variable in enumerate(data["variables"])}
     cost, lower, upper = np.zeros(len(place)), np.full(len(place), -np.inf), np.full(len(place), np.inf)
     for term in data["objective"]["function"]["terms"]:
         cost[place[term["variable"]]] += term["coefficient"]
-    rows = []
+    rows, cones = [], []
     for constraint in data["constraints"]:
-        function, (low, high) = constraint["function"], limits(constraint["set"])
+        function = constraint["function"]
+        if function["type"] == "VectorAffineFunction":
+            cones.append(cone(function, constraint["set"]["type"], place))
+            continue
+        low, high = limits(constraint["set"])
         if function["type"] == "Variable":
             column = place[function["name"]]
             lower[column], upper[column] = max(lower[column], low), min(upper[column], high)
@@ -43,4 +51,19 @@ def read_mof(path):
         for term in terms:
             matrix[row, place[term["variable"]]] += term["coefficient"]
     row_lower, row_upper = (np.array([row[part] for row in rows]) for part in (1, 2))
-    return place, (cost, lower, upper, matrix.tocsr(), row_lower, row_upper)
+    made = cost, lower, upper, matrix.tocsr(), row_lower, row_upper
+    return (place, made, cones) if cones else (place, made)
+
+
+def cone(function, kind, place):
+    """Return a cone; a rotated one, 2 t u >= |x|^2, turned back."""
+    constant = np.array(function["constants"], dtype=float)
+    matrix = np.zeros((len(constant), len(place)))
+    for term in function["terms"]:
+        matrix[term["output_index"] - 1, place[term["scalar_term"]["variable"]]] += term["scalar_term"]["coefficient"]
+    if kind == "RotatedSecondOrderCone":
+        turn = np.eye(len(constant))
+        turn[:2, :2] = np.array([[1, 1], [1, -1]]) / np.sqrt(2)
+        return turn @ matrix, turn @ constant
+    assert kind == "SecondOrderCone"
+    return matrix, constant

@@ -502,10 +502,10 @@ def test_the_estimate_of_what_remains_learns_from_what_was_measured(tmp_path):
 
 def test_an_executor_that_breaks_ends_the_batch_and_what_was_done_stays(tmp_path):
     class Breaking(ThreadPoolExecutor):
-        def submit(self, function, run):
+        def submit(self, function, run, batch):
             if run.label == "mwr":
                 raise RuntimeError("no more")
-            return super().submit(function, run)
+            return super().submit(function, run, batch)
 
     with Breaking(1) as executor, pytest.raises(RuntimeError, match="no more"):
         orl.run_bench(write(tmp_path, FAST), tmp_path / "out", executor=executor)

@@ -22,23 +22,32 @@ PAIRS = [
     if solver not in ("ppo", "pdppo", "ts-ddr", "ts-ldr") or (problem, solver) in TRAINED
 ]
 SMALL = {
+    "clsp": "lotsizing/X11117A",
     "jobshop": "jobshop/ft06",
     "lotsizing": "lotsizing/setting_2items_VI",
     "hydrothermal": "hydrothermal/case3",
     "llmserving": "llmserving/theory-40",
+}
+NEEDED = {"clsp": {"overtime": 50.0}}  # by policies
+OTHERS = {
+    ("clsp", "sddp"): ("lotsizing/X11117A", {"setups": "relaxed", "overtime": 50.0}),
+    ("llmserving", "rollout"): ("llmserving/crowded", {"requests": 2}),  # a file's requests have no futures
+    ("lotsizing", "cp-sat"): ("lotsizing/pigment15a", {}),  # no shortage
+    ("lotsizing", "layers"): ("lotsizing/pigment15a", {}),
 }
 FEWER = {"llmserving": {"requests": 4}}  # for methods: schedules of more are not looked through
 QUICK = {
     "best-of": {"runs": 20},
     "tabu": {"iterations": 2000},
     "sddp": {"iterations": 20},
+    "rollout": {"futures": 1},
     "rolling": {"replan_time": 10},  # a limit, for busy machines
 }
 
 
 @pytest.mark.parametrize("name", registry.problem_names())
 def test_family_keeps_the_contract_on_a_packaged_instance(name):
-    testing.check_problem(registry.find_problem(name), orl.load(SMALL[name]))
+    testing.check_problem(registry.find_problem(name), orl.load(SMALL[name], settings=NEEDED.get(name, {})))
 
 
 @given(shops())
@@ -62,9 +71,12 @@ def test_every_method_gives_a_verified_and_honest_result(problem, solver):
     family = registry.find_problem(problem)
     method = registry.find_solver(solver, family)
     # Kernels to compile on a new machine, or models to build for each of a hundred scenarios.
-    limit = 60 if solver in ("rolling", "exact", "lagrangian") else 10
-    one = orl.load(SMALL[problem], settings=FEWER.get(problem, {}))
-    testing.check_solver(family, method, one, time_limit=limit, **QUICK.get(solver, {}))
+    limit = {"rollout": 300, "rolling": 60, "exact": 60, "lagrangian": 60}.get(solver, 10)
+    usual = {**NEEDED.get(problem, {}), **FEWER.get(problem, {})}
+    name, settings = OTHERS.get((problem, solver), (SMALL[problem], usual))
+    one = orl.load(name, settings=settings)
+    scenarios = 2 if (problem, solver) == ("llmserving", "rollout") else None
+    testing.check_solver(family, method, one, limit, scenarios, **QUICK.get(solver, {}))
 
 
 def test_policies_are_compared_on_the_same_demand():

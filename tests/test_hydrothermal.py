@@ -320,8 +320,8 @@ def test_a_toml_names_folder_and_settings(tmp_path):
         ('problem = "hydrothermal"\nfolder = "nowhere"', "there is no folder 'nowhere'"),
         ('problem = "hydrothermal"\nfolder = "data"\nstagse = 3', "stagse"),
         (
-            'problem = "hydrothermal"\nfolder = "data"\nnetwork = "ac"',
-            "setting network: expected dc or transport or",
+            'problem = "hydrothermal"\nfolder = "data"\nnetwork = "hvdc"',
+            "setting network: expected dc or ac or soc or",
         ),
         ('problem = "hydrothermal"\nfolder = "data"\ninitial_volumes = [9]', "initial volume must be in 0..0.54"),
         ('problem = "hydrothermal"\nfolder = "data"\nstages = [', "expected TOML"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import orl
 from orl.cli import main
 from orl.exact import solve_model
-from orl.layers import Layer, some
+from orl.layers import Layer, search, some
 from orl.problems.llmserving.exact import build
 from orl.problems.llmserving.instance import Requests, Serving, ServingSettings
 from orl.problems.llmserving.kernels_prices import fill_values, priced_bound
@@ -22,7 +22,7 @@ from orl.problems.llmserving.server import server
 from orl.problems.llmserving.verify import verify
 from orl.scenario import Scenarios
 from orl.solver import Control
-from orl.solvers.layers import LayersSettings, _attempt, search
+from orl.solvers.layers import LayersSettings, _attempt
 
 NEVER_PREEMPT = ("mc-sf",)
 

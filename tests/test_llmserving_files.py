@@ -10,6 +10,7 @@ from orl.errors import InputError
 from orl.files import find_instance, instance_folder, packaged_instances
 from orl.problems.llmserving import scenario as drawing
 from orl.problems.llmserving.formats import describe, load, save, sniff
+from orl.problems.llmserving.generate import ANSWER_S
 from orl.problems.llmserving.hardware import GPUS, MODELS, blocks_that_fit, find_gpu, read_model
 from orl.problems.llmserving.instance import Generator, Requests, Serving, ServingSettings
 from orl.problems.llmserving.profiles import all_reduces, find_profile, read_profile, roofline
@@ -640,7 +641,7 @@ def test_conversations():
     assert (
         requests.shared[rows] == np.minimum((requests.prompt + requests.output)[before], requests.prompt[rows])
     ).all()
-    waits = requests.arrival[rows] - requests.arrival[before] - drawing.ANSWER_S * requests.output[before]
+    waits = requests.arrival[rows] - requests.arrival[before] - ANSWER_S * requests.output[before]
     assert waits.mean() == pytest.approx(30, rel=0.05)
     assert waits.min() >= -1e-9
     starts = requests.arrival[firsts]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
-from lots import lots
+from lots import lots, pigments
 
 import orl
 from orl import registry, testing
@@ -25,11 +25,25 @@ from orl.scenario import Purpose
 LOTSIZING = registry.find_problem("lotsizing")
 
 
+def is_feasible(instance):
+    """Whether some plan meets all demand; of unmet=forbid, by trying all of them."""
+    if instance.settings.unmet != "forbid":
+        return True
+    first = instance.first_period
+    stock = instance.initial_stock if instance.state is None else instance.state.stock
+    reached = {tuple(stock.tolist())}
+    for demand in instance.demand.path[first : first + instance.periods_left]:
+        made = [np.eye(instance.num_items, dtype=int)[item] * rate for item, rate in enumerate(instance.rates[0])]
+        after = [np.array(stock) + units - demand for stock in reached for units in (0 * demand, *made)]
+        reached = {tuple(stock.tolist()) for stock in after if (stock >= 0).all()}
+    return bool(reached)
+
+
 def scenario_of(instance, seed=0):
     return sample(instance, seed, Purpose.EVALUATE, 1)[0]
 
 
-@given(lots(), st.sampled_from(sorted(RULES)), st.integers(0, 3))
+@given(st.one_of(lots(), pigments()), st.sampled_from(sorted(RULES)), st.integers(0, 3))
 @profile(max_examples=150)
 def test_an_episode_of_a_rule_is_that_of_the_twin(instance, rule, seed):
     scenario = scenario_of(instance, seed)
@@ -40,11 +54,13 @@ def test_an_episode_of_a_rule_is_that_of_the_twin(instance, rule, seed):
     assert (twin_plan.choices == plan.choices).all()
     assert cost == pytest.approx(twin_cost, rel=1e-9, abs=1e-9)
     report = verify(instance, scenario, plan)
-    assert report.is_feasible and report.cost == pytest.approx(twin_cost, rel=1e-9, abs=1e-9)
+    assert report.cost == pytest.approx(twin_cost, rel=1e-9, abs=1e-9)
+    assert report.is_feasible or {v.kind for v in report.violations} == {"shortage"}
+    assert report.is_feasible or not is_feasible(instance)
 
 
-@given(lots(), st.integers(0, 2**32))
-@profile(max_examples=150)
+@given(st.one_of(lots(), pigments(), pigments(due=2)), st.integers(0, 2**32))
+@profile(max_examples=200)
 def test_masks_and_states_are_those_of_the_twin(instance, seed):
     """The twin leads with random choices; the process follows, machine by machine."""
     instance = replace(instance, settings=replace(instance.settings, decision="machine"))
@@ -69,8 +85,8 @@ def test_masks_and_states_are_those_of_the_twin(instance, seed):
     assert paid == pytest.approx(cost, rel=1e-9, abs=1e-9)
 
 
-@given(lots())
-@profile(max_examples=30)
+@given(st.one_of(lots(), pigments().filter(is_feasible)))
+@profile(max_examples=40)
 def test_lot_sizing_keeps_the_contract_on_drawn_instances(instance):
     family = LOTSIZING if instance.state is None else replace(LOTSIZING, save=None)  # states are not written
     testing.check_problem(family, instance)

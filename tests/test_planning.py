@@ -105,6 +105,17 @@ def test_rollout_beats_its_base_under_breakdowns_and_reports_its_pace():
     assert orl.solve(shop, "rollout", scenarios=4, settings={"futures": 5}).costs == rollout.costs[:4]
 
 
+def test_rollout_leaves_its_base_only_where_it_is_sure():
+    """Asked for a hundred standard errors, it does what its base does; nothing is asked for where nothing is random."""
+    shop = orl.load("jobshop/la02", settings={"buffers": "swap", "breakdowns": {"probability": 0.01}})
+    told = {"futures": 4, "standard_errors": 100.0}
+    assert orl.solve(shop, "rollout", scenarios=3, settings=told).costs == orl.solve(shop, "mwr", scenarios=3).costs
+    sure = orl.solve("jobshop/la02", "rollout", settings={"futures": 4, "standard_errors": 100.0})
+    assert sure.costs == orl.solve("jobshop/la02", "rollout").costs
+    with pytest.raises(InputError, match="standard_errors needs futures >= 2"):
+        orl.solve(shop, "rollout", settings={"futures": 1, "standard_errors": 1.0})
+
+
 def test_rollout_refuses_a_base_that_is_no_policy():
     with pytest.raises(InputError, match="base must be a policy; solver 'exact'"):
         orl.solve("jobshop/ft06", "rollout", settings={"base": "exact"})

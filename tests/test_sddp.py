@@ -17,10 +17,11 @@ from scipy.sparse import block_diag, csr_array, lil_array
 from orl import linear
 from orl.linear import LinearProgram, NotSolved
 from orl.solvers.sddp.cuts import CutPool
+from orl.solvers.sddp.node import Node
 from orl.solvers.sddp.risk import AVaR, Entropic, Expectation, Mixture, WorstCase
 from orl.solvers.sddp.stopping import IntervalRule
 from orl.solvers.sddp.train import Sddp, train
-from orl.stages import Edge, Stage, StageGraph
+from orl.stages import Edge, Operated, Stage, StageGraph
 
 FREE = np.inf
 
@@ -448,3 +449,28 @@ def test_a_solve_that_never_ends_is_said_to(monkeypatch):
         program.solve()
     program._highs.setOptionValue("simplex_iteration_limit", 1000)
     assert (matrix @ program.solve().columns >= np.linspace(1, 9, 12) - 1e-6).all()
+
+
+def test_forward_passes_follow_stages_as_they_are():
+    """Here they are the graph's own, solved with the cuts that are handed over: the bound rises to the same optimum."""
+    graph = StageGraph.line([reservoir(cost) for cost in (50, 100, 150)], np.array([200.0]), discount=0.9)
+    seen = []
+
+    def operate(node, state, noise, intercepts, slopes, near=None, memory=None):
+        own = Node(graph.stages[node], [1.0], -np.inf)
+        for intercept, slope in zip(intercepts, slopes, strict=True):
+            own.add_cut(0, slope, float(intercept), None)
+        visit = own.visit(state, noise)
+        assert visit.cost + (intercepts + slopes @ visit.outgoing).max() == pytest.approx(visit.value)
+        seen.append((node, memory))
+        return Operated(visit.outgoing, visit.cost, node)
+
+    optimum = equivalent(graph)
+    sddp = Sddp(graph, operate=operate)
+    log = train(sddp, np.random.default_rng(0), lambda log: len(log) >= 40, time.perf_counter)
+    assert log[-1].bound == pytest.approx(optimum, rel=1e-5)
+    assert seen[:3] == [(0, None), (1, 0), (2, 1)]
+    settled, node = sddp.settled()[0], sddp.nodes[0]
+    assert all((a == b).all() for a, b in zip(settled.future(), node.future(), strict=True))
+    with pytest.raises(ValueError, match="several cuts are for stages that are the process's own"):
+        Sddp(graph, multi_cut=True, operate=operate)

@@ -6,16 +6,16 @@ import queue
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from pathlib import Path
 from typing import Any
 
 from orl.benchmark import kept
 from orl.benchmark.measure import failure
+from orl.benchmark.places import Place, place_of
 from orl.benchmark.run_log import RunLog, write_plan
 from orl.benchmark.suite import Run, Suite, read_suite
 from orl.benchmark.tables import write_tables
-from orl.benchmark.worker import Worker, adopt, execute
 from orl.errors import InputError
 from orl.files import write_atomically
 
@@ -28,6 +28,7 @@ def run_bench(
     *,
     executor: Executor | None = None,
     jobs: int = 1,
+    scheduler: str | None = None,
     resume: bool = False,
     verbose: bool = False,
 ) -> list[dict[str, Any]]:
@@ -48,6 +49,10 @@ def run_bench(
         this before you start threads of your own.
     jobs : int, >= 1
         How many runs at a time, without an executor. One keeps times honest; methods may use several threads each.
+    scheduler : str or None
+        The address of a Dask scheduler, whose workers make the runs, each as many at a time as it has threads; in place
+        of `executor` and `jobs`. A run whose worker dies is made again by another; if it takes several workers with it
+        (Dask's `allowed-failures`), its row says `crashed`.
     resume : bool
         Whether the folder may hold runs: those that are complete, failures among them, are not repeated, unless the
         suite keeps solutions and theirs is missing.
@@ -62,7 +67,8 @@ def run_bench(
     Raises
     ------
     InputError
-        Before anything runs.
+        Before anything runs; later if the folder cannot be written any more, a worker that comes later is unlike us, or
+        the scheduler is gone.
     KeyboardInterrupt
         After Ctrl-C; the folder holds what is complete, tables included.
 
@@ -78,23 +84,26 @@ def run_bench(
     """
     if jobs < 1:
         raise InputError(f"there must be 1 job or more, got {jobs}.")
+    if scheduler is not None and (executor is not None or jobs > 1):
+        raise InputError("a scheduler takes the place of an executor and of jobs; give one of them.")
     suite = suite if isinstance(suite, Suite) else read_suite(suite)
     folder = folder_of(suite, out)
-    log = RunLog(folder, resume)
-    try:
-        write_atomically(folder / "suite.toml", suite.text)
-        write_plan(folder, suite)
-        lost = kept.lost(folder, suite.runs, log.rows)
-        done = {row["key"] for row in log.rows} - lost
-        missing = [run for run in suite.runs if run.key not in done]
-        with Progress(suite.runs, missing, log.rows, jobs, verbose) as progress:
-            try:
-                _run_all(missing, executor, jobs, log, progress)
-            finally:
-                rows = rows_of(suite, log.rows)
-                write_tables(rows, folder, suite)
-    finally:
-        log.close()
+    with place_of(suite.runs, executor, jobs, scheduler) as place:
+        log = RunLog(folder, resume)
+        try:
+            write_atomically(folder / "suite.toml", suite.text)
+            write_plan(folder, suite)
+            lost = kept.lost(folder, suite.runs, log.rows)
+            done = {row["key"] for row in log.rows} - lost
+            missing = [run for run in suite.runs if run.key not in done]
+            with Progress(suite.runs, missing, log.rows, place.jobs, verbose) as progress:
+                try:
+                    _collect(missing, place, log, progress)
+                finally:
+                    rows = rows_of(suite, log.rows)
+                    write_tables(rows, folder, suite)
+        finally:
+            log.close()
     return rows
 
 
@@ -123,44 +132,38 @@ def rows_of(suite: Suite, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]
     ]  # fmt: skip
 
 
-def _run_all(runs: Sequence[Run], executor: Executor | None, jobs: int, log: RunLog, progress: Progress) -> None:
-    if executor is not None:
-        _collect(runs, executor, log, progress)
-        return
-    workers: list[Worker] = []
-    with ThreadPoolExecutor(jobs, "orl-bench", initializer=adopt, initargs=(workers,)) as own:
-        try:
-            _collect(runs, own, log, progress)
-        finally:
-            own.shutdown(wait=False, cancel_futures=True)
-            for worker in workers:
-                worker.close()  # after a Ctrl-C they are still at work
-
-
-def _collect(runs: Sequence[Run], executor: Executor, log: RunLog, progress: Progress) -> None:
+def _collect(runs: Sequence[Run], place: Place, log: RunLog, progress: Progress) -> None:
     finished: queue.SimpleQueue[Future[dict[str, Any]]] = queue.SimpleQueue()
     run_of: dict[Future[dict[str, Any]], Run] = {}
     try:
         for run in runs:
-            run_of[future := executor.submit(execute, run)] = run
+            run_of[future := place.submit(run)] = run
             future.add_done_callback(finished.put)
         for _ in runs:
             future = progress.wait_for(finished)
-            row = kept.store(log.path.parent, _row(future, run_of[future]))
+            # Forgotten here, a row is forgotten by a cluster, too, which would else make it again to replace a worker.
+            run = run_of.pop(future)
+            row = kept.store(log.path.parent, _row(future, run))
+            del future
             log.append(row)
-            progress.note(run_of[future], row)
+            progress.note(run, row)
     finally:
-        for future in run_of:
-            future.cancel()
+        place.cancel(run_of)
 
 
 def _row(future: Future[dict[str, Any]], run: Run) -> dict[str, Any]:
     try:
         return future.result()
+    except InputError:  # a place that is not fit for any run
+        raise
     except (BrokenExecutor, CancelledError) as error:
-        raise RuntimeError(f"the executor broke: {type(error).__name__}: {error}; go on with resume.") from error
+        raise Broken(f"the executor broke: {type(error).__name__}: {error}; go on with resume.") from error
     except Exception as error:  # such as a cluster's news that it has lost a worker
         return failure(run, "crashed", f"the executor lost the run: {type(error).__name__}: {error}")
+
+
+class Broken(InputError, RuntimeError):
+    """Report that the place where runs are made broke; the rows so far are kept."""
 
 
 class Progress:

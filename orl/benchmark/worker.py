@@ -25,25 +25,40 @@ from orl.benchmark.suite import Run
 
 TAIL = 600  # characters of a dead child's stderr that its row keeps
 _OF_THREAD = threading.local()
+_LOCK = threading.Lock()
+_WORKERS: weakref.WeakSet[Worker] = weakref.WeakSet()  # of all threads
+_OVER: set[str] = set()  # batches
 
 
-def execute(run: Run) -> dict[str, Any]:
-    """Make a run in the child process of this thread and return its row. This is what an executor is given."""
-    if not hasattr(_OF_THREAD, "worker"):
-        _OF_THREAD.worker = Worker()
-    return _OF_THREAD.worker.execute(run)
+def execute(run: Run, batch: str) -> dict[str, Any]:
+    """Make a run of a batch in the child process of this thread and return its row; an executor is given this.
+
+    Another batch has another child, as a user's modules may have changed meanwhile.
+    """
+    worker: Worker | None = getattr(_OF_THREAD, "worker", None)
+    if worker is None or worker.batch != batch:
+        with _LOCK:
+            if batch in _OVER:
+                raise RuntimeError("the batch has ended.")
+            worker = _OF_THREAD.worker = Worker(batch)
+            _WORKERS.add(worker)
+    return worker.execute(run)
 
 
-def adopt(workers: list[Worker]) -> None:
-    """Give this thread a worker and note it in a list, so that a batch can end the workers of its own threads."""
-    _OF_THREAD.worker = Worker()
-    workers.append(_OF_THREAD.worker)
+def dismiss(batch: str) -> None:
+    """End the children that this process has for a batch at once, whatever they do, and let it have no more."""
+    with _LOCK:
+        _OVER.add(batch)
+        workers = [worker for worker in _WORKERS if worker.batch == batch]
+    for worker in workers:
+        worker.close()
 
 
 class Worker:
     """Keeps a child process, started when first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: str = "") -> None:
+        self.batch = batch
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
         self._is_closed = False

@@ -15,7 +15,12 @@ Variables
     minimise    sum_n g_n c' x_n
     subject to  A x_n + B x_m = b_n + (K a_nr in the water rows),    l <= x_n <= u_n
 
-and with commitment=on what `exact_commitment` adds, which makes it a mixed-integer program.
+with network=soc what is convex in a stage, see `soc`, as rows that are added until none is violated, and with
+commitment=on what `exact_commitment` adds, which makes it a mixed-integer program.
+
+With network=ac the program is that of network=soc, a relaxation: its value is a proven bound, and no cost. The solution
+of one path is a local optimum of `ac_hindsight`, an estimate. What is made to plan with, and a tree, keep the
+relaxation's, of which the volumes at the end of a stage are of use.
 
 Who decides at a node knows its inflows, as policies do. With one path the optimum is a bound on every policy there.
 With several it is that of decisions that serve all of them, told apart only as far as they have shown to differ.
@@ -35,15 +40,17 @@ from typing import Any
 
 import numpy as np
 
+from orl.convex import convex_parts, violated
 from orl.errors import Stopped
 from orl.problem import Model
 from orl.scenario import Scenarios
 
 from .exact_commitment import Commitment
-from .exact_program import dispatches, program_of
+from .exact_program import dispatches, parts_of, program_of
 from .exact_tree import drawn_tree
 from .instance import HydroThermal
 from .plans import Dispatch
+from .soc import FINE
 from .stages import columns
 
 ROWS_AT_A_TIME = 1000  # between questions whether to stop
@@ -96,8 +103,20 @@ def build(
         commitment = Commitment(m, instance, tree, power)
         cost = cost + commitment.cost
     m.cost = pyo.Objective(expr=cost)
+    parts = convex_parts(parts_of(instance, tree, program))
+
+    def separate(value: Callable[[Any], float]) -> Any:
+        rows = violated(parts, np.array([value(variable) for variable in x]), FINE)
+        for number, (first, end) in enumerate(pairwise(rows.starts.tolist())):
+            places = rows.columns[first:end].tolist()
+            yield [x[place] for place in places], rows.values[first:end], float(rows.lower[number])
 
     def read(value: Callable[[Any], float]) -> Any:
+        if instance.settings.network == "ac" and instance.origin is None and len(scenarios) == 1:
+            from .ac_hindsight import estimate
+
+            local = estimate(instance, scenarios)
+            return local.dispatch if local.is_solved else None
         found = dispatches(instance, tree, program, [value(variable) for variable in x])
         if commitment is not None:
             found = [replace(one, on=on) for one, on in zip(found, commitment.read(value), strict=True)]
@@ -108,4 +127,4 @@ def build(
             return ()
         return commitment.start([solution] if isinstance(solution, Dispatch) else solution)
 
-    return Model(m, read, start)
+    return Model(m, read, start, separate if parts else None)

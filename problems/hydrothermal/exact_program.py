@@ -15,9 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array, eye_array, kron
 
+from orl.convex import Separate
+
 from .exact_tree import Tree
 from .instance import HydroThermal
-from .plans import Dispatch
+from .plans import Dispatch, reader
 from .stages import columns, stage_of
 
 
@@ -75,8 +77,15 @@ def dispatches(
     instance: HydroThermal, tree: Tree, program: Program, values: Sequence[float] | np.ndarray
 ) -> list[Dispatch]:
     """Return what values of the variables mean, one dispatch a path of the tree."""
-    at = columns(instance)
     found = np.zeros((len(tree.stage), len(stage_of(instance, 0).cost)))
     found[:, program.kept] = np.reshape(values, (len(tree.stage), -1))
-    parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
-    return [Dispatch(*(found[np.ix_(path, part)] for part in parts)) for path in tree.paths]
+    read = reader(instance)
+    return [read(found[path]) for path in tree.paths]
+
+
+def parts_of(instance: HydroThermal, tree: Tree, program: Program) -> list[tuple[Separate | None, np.ndarray]]:
+    """Return what is convex at each node, and where its stage's columns stand in the program."""
+    stage = stage_of(instance, 0)
+    place = np.zeros(len(stage.cost), dtype=np.int64)  # the volumes that come in are in nothing convex
+    place[program.kept] = np.arange(len(program.kept))
+    return [(stage.separate, place + node * len(program.kept)) for node in range(len(tree.stage))]

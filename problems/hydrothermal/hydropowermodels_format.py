@@ -15,6 +15,7 @@ import numpy as np
 
 from orl.errors import InputError, at
 
+from .grid import Grid
 from .instance import HydroThermal, HydroThermalSettings, Network, Reservoirs
 from .tables import read_json, read_table
 
@@ -30,16 +31,16 @@ def load(folder: Path, chosen: HydroThermalSettings) -> HydroThermal:
     """Read a folder in the format of HydroPowerModels.jl."""
     if chosen.inflow_model != "history":
         raise at(folder, None, "this format has no autoregression; leave inflow_model=history.")
-    grid = read_json(folder / "PowerModels.json")
+    power = read_json(folder / "PowerModels.json")
     hydro = read_json(folder / "hydro.json")
     try:
-        network, reservoirs = _system(grid, hydro, chosen)
+        network, reservoirs = _system(power, hydro, chosen)
         hours = chosen.stage_hours or float(hydro.get("stage_hours", 1.0))
     except InputError as error:
         raise at(folder, None, str(error)) from None
     except KeyError as error:
         raise at(folder, None, f"{error.args[0]!r} is missing in PowerModels.json or hydro.json.") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise at(folder, None, f"PowerModels.json or hydro.json hold something unexpected: {error}.") from None
     inflows = _inflows(folder / "inflows.csv", len(reservoirs.names))
     probabilities = np.full(inflows.shape[:2], 1 / inflows.shape[1])
@@ -65,9 +66,9 @@ def _inflows(path: Path, count: int) -> np.ndarray:
     return table.reshape(len(table), count, -1).transpose(0, 2, 1).copy()  # (rows, scenarios, reservoirs)
 
 
-def _system(grid: Mapping[str, Any], hydro: Mapping[str, Any], chosen: Any) -> tuple[Network, Reservoirs]:
-    base = float(grid["baseMVA"])
-    buses = sorted(grid["bus"].values(), key=lambda bus: bus["bus_i"])
+def _system(power: Mapping[str, Any], hydro: Mapping[str, Any], chosen: Any) -> tuple[Network, Reservoirs]:
+    base = float(power["baseMVA"])
+    buses = sorted(power["bus"].values(), key=lambda bus: bus["bus_i"])
     place = {bus["bus_i"]: number for number, bus in enumerate(buses)}
 
     def bus_of(number: int, what: str) -> int:
@@ -76,24 +77,36 @@ def _system(grid: Mapping[str, Any], hydro: Mapping[str, Any], chosen: Any) -> t
         return place[number]
 
     load_mw = np.zeros(len(buses))
-    for load in grid["load"].values():
+    for load in power["load"].values():
         if load.get("status", 1):
             load_mw[bus_of(load["load_bus"], f"load {load['index']}")] += base * load["pd"] * chosen.load_factor
     units = hydro["Hydrogenerators"]
-    gens = {gen["index"]: gen for gen in grid["gen"].values() if gen.get("gen_status", 1)}
+    gens = {gen["index"]: gen for gen in power["gen"].values() if gen.get("gen_status", 1)}
     thermal = [gen for index, gen in sorted(gens.items()) if index not in {unit["index_grid"] for unit in units}]
     branches = [
-        branch for _, branch in sorted(grid["branch"].items(), key=lambda pair: int(pair[0])) if branch["br_status"]
+        branch for _, branch in sorted(power["branch"].items(), key=lambda pair: int(pair[0])) if branch["br_status"]
     ]
     impedance = np.array([branch["br_r"] ** 2 + branch["br_x"] ** 2 for branch in branches])
     if (impedance == 0).any():
-        raise InputError(f"branch {branches[int((impedance == 0).argmax())]['index']} has no impedance.")
+        branch = branches[int((impedance == 0).argmax())]
+        raise InputError(
+            f"PowerModels.json: branch {branch['index']} from bus {branch['f_bus']} to bus {branch['t_bus']} has no "
+            "impedance (br_r and br_x are 0)."
+        )
     mw_per_rad = base * np.array([branch["br_x"] for branch in branches]) / impedance if branches else np.zeros(0)
     limits = [
         min(base * branch.get("rate_a", np.inf), abs(through) * min(branch["angmax"], -branch["angmin"]))
         for branch, through in zip(branches, mw_per_rad, strict=True)
     ]
     references = [number for number, bus in enumerate(buses) if bus["bus_type"] == 3]
+    grid = None
+    if chosen.network in ("ac", "soc"):
+        if not references:
+            raise InputError(
+                f"PowerModels.json: no bus is the reference (bus_type 3), which network={chosen.network} needs."
+            )
+        plants = [gens[unit["index_grid"]] for unit in units if unit["index_grid"] in gens]
+        grid = _grid(power, buses, branches, thermal, plants, bus_of, chosen.load_factor)
     network = Network(
         bus_names=tuple(str(bus.get("name", bus["bus_i"])).strip() for bus in buses),
         load_mw=load_mw[None],
@@ -108,12 +121,54 @@ def _system(grid: Mapping[str, Any], hydro: Mapping[str, Any], chosen: Any) -> t
         branch_max_mw=np.array(limits),
         branch_cost=np.zeros(len(branches)),
         branch_mw_per_rad=mw_per_rad,
-        deficit_cost=np.array([float(grid["cost_deficit"])]),
+        deficit_cost=np.array([float(power["cost_deficit"])]),
         deficit_share=np.array([np.inf]),
         reference_bus=references[0] if references else 0,
         fixed_cost=float(sum(gen["cost"][1] for gen in gens.values() if len(gen.get("cost", [])) > 1)),
+        grid=grid,
     )
     return network, _reservoirs(units, gens, base, bus_of)
+
+
+def _grid(
+    power: Mapping[str, Any], buses: Any, branches: Any, thermal: Any, hydro: Any, bus_of: Any, load_factor: float
+) -> Grid:
+    """Return what alternating current needs of buses, branches and generators in the network's order."""
+    base = float(power["baseMVA"])
+    load_mvar, shunt = np.zeros(len(buses)), np.zeros((2, len(buses)))
+    for load in power["load"].values():
+        if load.get("status", 1):
+            load_mvar[bus_of(load["load_bus"], f"load {load['index']}")] += base * load["qd"] * load_factor
+    for one in power.get("shunt", {}).values():
+        if one.get("status", 1):
+            shunt[:, bus_of(one["shunt_bus"], f"shunt {one['index']}")] += one["gs"], one["bs"]
+
+    def of(parts: Any, key: str) -> np.ndarray:
+        return np.array([part[key] for part in parts], dtype=np.float64)
+
+    return Grid(
+        base_mva=base,
+        branch_r=of(branches, "br_r"),
+        branch_x=of(branches, "br_x"),
+        branch_g_from=of(branches, "g_fr"),
+        branch_b_from=of(branches, "b_fr"),
+        branch_g_to=of(branches, "g_to"),
+        branch_b_to=of(branches, "b_to"),
+        branch_tap=of(branches, "tap"),
+        branch_shift=of(branches, "shift"),
+        branch_rate=np.array([branch.get("rate_a", np.inf) for branch in branches], dtype=np.float64),
+        branch_angle_min=of(branches, "angmin"),
+        branch_angle_max=of(branches, "angmax"),
+        bus_v_min=of(buses, "vmin"),
+        bus_v_max=of(buses, "vmax"),
+        bus_shunt_g=shunt[0],
+        bus_shunt_b=shunt[1],
+        load_mvar=load_mvar[None],
+        gen_min_mvar=base * of(thermal, "qmin"),
+        gen_max_mvar=base * of(thermal, "qmax"),
+        hydro_min_mvar=base * of(hydro, "qmin"),
+        hydro_max_mvar=base * of(hydro, "qmax"),
+    )
 
 
 def _reservoirs(units: Any, gens: Mapping[int, Any], base: float, bus_of: Any) -> Reservoirs:

@@ -11,6 +11,9 @@ import numpy as np
 
 from orl.errors import InputError
 
+from .grid import Grid
+
+MAX_STAGES = MAX_SAMPLES = 100_000
 HM3_PER_FLOW_HOUR = 0.0036  # hm3 that 1 m3/s brings in an hour
 COMMITMENT = ("min_output", "start_cost", "min_up", "min_down")  # settings that need commitment=on
 
@@ -21,13 +24,14 @@ class HydroThermalSettings:
 
     Parameters
     ----------
-    network : 'dc', 'transport' or 'single-bus'
-        Lossless linear flow over the branches; flow within their limits alone; or one bus for all.
+    network : 'dc', 'ac', 'soc', 'transport' or 'single-bus'
+        Lossless linear flow over the branches; alternating current with voltages and reactive power (needs the extra
+        `power`); its second-order cone relaxation; flow within the branches' limits alone; or one bus for all.
     stage_hours : float > 0, or None
         Length of a stage; None: the folder's, else 1.
     load_factor : float > 0
         By which all loads are multiplied.
-    stages : int >= 1, or None
+    stages : int in 1..100000, or None
         Length of an episode; None: as many as rows of inflows.
     reported_stages : int >= 1, or None
         Whose cost is told apart from that of all; None: all.
@@ -45,7 +49,7 @@ class HydroThermalSettings:
     inflow_model : 'history' or 'autoregressive'
         Of the files of msppy: the years on record, each stage's drawn apart, or a periodic autoregression of order 1
         with multiplicative errors.
-    noise_samples : int >= 1
+    noise_samples : int in 1..100000
         How many errors of the autoregression are drawn for each month, once and for all: the process is that of these.
     noise_seed : int >= 0
         Of that draw.
@@ -68,7 +72,7 @@ class HydroThermalSettings:
         Stages that a plant stays on once started, and off once stopped.
     """
 
-    network: Literal["dc", "transport", "single-bus"] = "dc"
+    network: Literal["dc", "ac", "soc", "transport", "single-bus"] = "dc"
     stage_hours: float | None = None
     load_factor: float = 1.0
     stages: int | None = None
@@ -100,6 +104,9 @@ class HydroThermalSettings:
         for key in ("stages", "reported_stages", "noise_samples", "min_up", "min_down"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise ValueError(f"{key} must be >= 1, got {getattr(self, key)}.")
+        for key, most in (("stages", MAX_STAGES), ("reported_stages", MAX_STAGES), ("noise_samples", MAX_SAMPLES)):
+            if (getattr(self, key) or 0) > most:
+                raise ValueError(f"{key} must be at most {most}, got {getattr(self, key)}.")
         if self.noise_seed < 0:
             raise ValueError(f"noise_seed must be >= 0, got {self.noise_seed}.")
         if not 0 < self.discount <= 1:
@@ -144,6 +151,8 @@ class Network:
     reference_bus : int
     fixed_cost : float
         USD/h, whatever is decided.
+    grid : Grid or None
+        What network=ac and network=soc need beside; None: not asked for, or not known.
     """
 
     bus_names: tuple[str, ...]
@@ -163,6 +172,7 @@ class Network:
     deficit_share: np.ndarray
     reference_bus: int = 0
     fixed_cost: float = 0.0
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
         wrong = (self.branch_cost != 0) & (self.branch_min_mw < 0) | (self.branch_min_mw > self.branch_max_mw)
@@ -177,6 +187,14 @@ class Network:
             raise InputError("costs of plants, branches and deficit must be >= 0.")
         if not (np.diff(self.deficit_cost) > 0).all() or (self.deficit_share < 0).any():
             raise InputError("costs of deficit segments must ascend, and their shares be >= 0.")
+        if (grid := self.grid) is not None:
+            if self.branch_cost.any():
+                raise InputError("flow over the branches of a grid costs nothing; branch_cost must be 0.")
+            expected = (self.branch_from.shape, (len(self.bus_names),), self.gen_cost.shape)
+            found = (grid.branch_r.shape, grid.bus_v_min.shape, grid.gen_min_mvar.shape)
+            if found != expected:
+                raise InputError(f"the grid must be of as many branches, buses and plants, {expected}, got {found}.")
+            grid.check_joined((self.branch_from, self.branch_to), self.reference_bus, self.bus_names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,6 +326,15 @@ class HydroThermal:
             raise self._error("initial_inflows and a path of inflows cannot both be given.")
         if self.settings.network == "dc" and self.network.branch_mw_per_rad is None:
             raise self._error("nothing is known of the branches' reactances; set network to transport or single-bus.")
+        if (kind := self.settings.network) in ("ac", "soc"):
+            if (grid := self.network.grid) is None:
+                raise self._error(
+                    f"nothing is known of the grid (voltages, resistances, reactive power) that network={kind} needs; "
+                    "set network to transport or single-bus, or read another file."
+                )
+            self.refuse_commitment(f"network={kind}", "set network to dc, transport or single-bus")
+            if len(grid.hydro_min_mvar) != count:
+                raise self._error(f"the grid must be of {count} reservoirs, got {len(grid.hydro_min_mvar)}.")
         if self.first_inflow is not None and (
             self.first_inflow.shape != (count,) or not (self.first_inflow >= 0).all()
         ):
@@ -357,10 +384,10 @@ class HydroThermal:
         share = self.settings.min_output
         return self.network.gen_min_mw if share is None else share * self.network.gen_max_mw
 
-    def refuse_commitment(self, what: str) -> None:
+    def refuse_commitment(self, what: str, advice: str = "solve it by the method exact (--solver exact)") -> None:
         """Raise an error if thermal plants are started and stopped, which `what` cannot do."""
         if self.has_commitment:
-            raise self._error(f"{what} knows no commitment=on; solve it by the method exact (--solver exact).")
+            raise self._error(f"{what} knows no commitment=on; {advice}.")
 
     @property
     def hm3_per_flow(self) -> float:
@@ -383,11 +410,17 @@ class HydroThermal:
         """Return the load of a stage, (B,)."""
         return self.network.load_mw[(self.first_stage + stage) % len(self.network.load_mw)]
 
+    def load_mvar(self, stage: int) -> np.ndarray:
+        """Return the reactive load of a stage, (B,), of a network with a grid."""
+        assert self.network.grid is not None
+        load = self.network.grid.load_mvar
+        return load[(self.first_stage + stage) % len(load)]
+
     @cached_property
     def stages_of_storage(self) -> float:
         """How many stages of mean inflow the reservoirs hold."""
         inflow = self.mean_inflow.sum() * self.hm3_per_flow
-        return float(self.reservoirs.max_hm3.sum() / inflow) if inflow else float("inf")
+        return float(self.reservoirs.max_hm3.sum()) / float(inflow) if inflow else float("inf")
 
     @cached_property
     def mean_inflows(self) -> np.ndarray:

@@ -16,6 +16,7 @@ from .verify import stage_cost
 def metrics(instance: HydroThermal, scenario: Scenarios, dispatch: Dispatch) -> Mapping[str, float]:
     """Return shares of hydro power and of load that is not served, how often some is not, spill, and what stages cost.
 
+    With network=ac the share of the load that is lost in branches, too (`loss_share`).
     `cost_reported` is the discounted cost of the first `reported_stages` stages.
     """
     hours = instance.stage_hours
@@ -30,6 +31,9 @@ def metrics(instance: HydroThermal, scenario: Scenarios, dispatch: Dispatch) -> 
         "spill_hm3": float(dispatch.spill.sum()),
         "final_volume_hm3": float(dispatch.volume[-1].sum()),
     }
+    if instance.settings.network == "ac":
+        lost = float((dispatch.flow + dispatch.flow_to).sum())
+        figures["loss_share"] = lost / load if load else 0.0
     if (reported := instance.settings.reported_stages) is not None:
         costs = [stage_cost(instance, dispatch, stage) for stage in range(reported)]
         figures["cost_reported"] = float(instance.settings.discount ** np.arange(reported) @ costs)

@@ -7,12 +7,13 @@ than the solver.
 
 from __future__ import annotations
 
-from orl.linear import LinearProgram
+from orl.convex import build_program
 
-from .exact_program import dispatches, program_of
+from .exact_program import dispatches, parts_of, program_of
 from .exact_tree import Tree, full_tree
 from .instance import HydroThermal
 from .plans import Dispatch
+from .soc import FINE
 
 
 def optimal_cost(instance: HydroThermal) -> float:
@@ -38,7 +39,7 @@ def solve_tree(instance: HydroThermal, tree: Tree) -> tuple[float, list[Dispatch
     program = program_of(instance, tree)
     # A node far out weighs little; its costs must not vanish within the solver's tolerance.
     unit = float(tree.weight.min())
-    made = LinearProgram(
+    made = build_program(
         program.cost / unit,
         program.lower,
         program.upper,
@@ -46,6 +47,8 @@ def solve_tree(instance: HydroThermal, tree: Tree) -> tuple[float, list[Dispatch
         program.right,
         program.right,
         f"{instance.name}_tree",
+        parts_of(instance, tree, program),
+        FINE,
     )
     found = made.solve()
     return unit * found.value, dispatches(instance, tree, program, found.columns)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from orl.params import nearest
 from orl.problem import Columns
 
 from .instance import HydroThermal
+from .soc import flows_of, pairs_of
+from .stages import columns as stage_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +34,21 @@ class Dispatch:
     deficit : ndarray (stages, buses * segments)
         MW of load that is not served, bus by bus, segment by segment; with network=single-bus there is one bus.
     flow : ndarray (stages, branches)
-        MW; with network=single-bus no column.
+        MW, with network=ac and network=soc into the branch at its beginning; with network=single-bus no column.
     angle : ndarray (stages, buses)
-        rad; with network=dc alone, else no column.
+        rad; with network=dc and network=ac alone, else no column.
     on : int ndarray (stages, G)
         1 where a thermal plant runs, else 0; with commitment=on alone, else no column.
+    flow_to : ndarray (stages, branches)
+        MW into the branch at its end; with network=ac alone, else no column.
+    voltage : ndarray (stages, buses)
+        Magnitudes, pu; with network=ac and network=soc alone, else no column.
+    gen_mvar, hydro_mvar : ndarray (stages, G), (stages, R)
+        Reactive power of thermal plants and of those of reservoirs; with network=ac alone, else no column.
+    reactive : ndarray (stages, buses)
+        Mvar of all plants at the bus; this and what follows with network=soc alone, else no column.
+    product_real, product_imaginary : ndarray (stages, branches)
+        What stands for V_i conj(V_j), i where the branch begins and j where it ends, pu.
     """
 
     volume: np.ndarray
@@ -46,6 +59,40 @@ class Dispatch:
     flow: np.ndarray
     angle: np.ndarray
     on: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    flow_to: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    voltage: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    gen_mvar: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    hydro_mvar: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    reactive: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    product_real: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    product_imaginary: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+
+
+def reader(instance: HydroThermal) -> Callable[[np.ndarray], Dispatch]:
+    """Return what says what the columns of stages, (stages, n), mean; it does not hold on to the instance."""
+    at = stage_columns(instance)
+
+    def linear(found: np.ndarray) -> Dispatch:
+        parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
+        return Dispatch(*(found[:, part] for part in parts))
+
+    if not len(at.square):
+        return linear
+    pairs, flow = pairs_of(instance.network), flows_of(instance.network, at.places).p_from
+
+    def relaxed(found: np.ndarray) -> Dispatch:
+        square = found[:, at.square]
+        real = (square[:, pairs.first] + square[:, pairs.second]) / 2 - found[:, at.loss]
+        return replace(
+            linear(found),
+            flow=found @ flow.T,
+            voltage=np.sqrt(square),
+            reactive=found[:, at.reactive],
+            product_real=real[:, pairs.of_branch],
+            product_imaginary=pairs.sign * found[:, at.cross][:, pairs.of_branch],
+        )
+
+    return relaxed
 
 
 def headings(instance: HydroThermal) -> dict[str, list[str]]:
@@ -63,9 +110,18 @@ def headings(instance: HydroThermal) -> dict[str, list[str]]:
         "power": [f"power {name} (MW)" for name in network.gen_names],
         "deficit": [f"deficit {name} (MW)" for name in parts],
         "flow": [f"flow branch {number} (MW)" for number in branches],
-        "angle": [f"angle {name} (rad)" for name in buses] if kind == "dc" else [],
+        "angle": [f"angle {name} (rad)" for name in buses] if kind in ("dc", "ac") else [],
         "on": [f"on {name}" for name in network.gen_names] if instance.has_commitment else [],
-    }
+        **{key: names if kind in kinds else [] for key, kinds, names in (
+            ("flow_to", ("ac",), [f"flow branch {number} at its end (MW)" for number in branches]),
+            ("voltage", ("ac", "soc"), [f"voltage {name} (pu)" for name in buses]),
+            ("gen_mvar", ("ac",), [f"reactive power {name} (Mvar)" for name in network.gen_names]),
+            ("hydro_mvar", ("ac",), [f"reactive power reservoir {name} (Mvar)" for name in plants]),
+            ("reactive", ("soc",), [f"reactive power bus {name} (Mvar)" for name in buses]),
+            ("product_real", ("soc",), [f"product branch {number}, real (pu)" for number in branches]),
+            ("product_imaginary", ("soc",), [f"product branch {number}, imaginary (pu)" for number in branches]),
+        )},
+    }  # fmt: skip
 
 
 def columns(instance: HydroThermal, dispatch: Dispatch) -> Columns:

@@ -21,18 +21,23 @@ more saves and what one less costs. Of these, we take those of a point with a tr
 So the program has a solution although executed volumes are rounded: what is too much can be spilled. For the same
 reason the water that arrives is what the dispatch accounts for, which is v + K a_r but for its rounding. No penalty on
 targets is in these programs. With commitment=on plants run or not as they did, and starts have no part in prices.
+
+With network=ac the program is that of `ac.py` to the volumes as they were, and both are its multipliers at a local
+optimum.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from orl.linear import LinearProgram
+from orl.linear import NotSolved
 
 from .instance import HydroThermal
 from .plans import Dispatch
+from .soc import FINE
 from .stages import columns, stage_of
 
 NUDGE = 1e-6  # hm3
@@ -61,11 +66,11 @@ def prices(instance: HydroThermal, dispatch: Dispatch) -> Prices:
     NotSolved
         If the dispatch breaks a rule, so that a stage has no solution.
     """
+    if instance.settings.network == "ac":
+        return _ac_prices(instance, dispatch)
     first, at = stage_of(instance, 0), columns(instance)
     water_rows = first.matrix[at.water_rows]
-    program = LinearProgram(
-        first.cost, first.lower, first.upper, first.matrix, first.row_lower, first.row_upper, f"{instance.name} prices"
-    )
+    program = replace(first, name=f"{instance.name} prices", tolerance=FINE).program()
     fixed, rows = np.concatenate([at.before, at.after]), np.arange(len(first.row_lower))
     duals = np.zeros((len(dispatch.volume), len(rows)))
     before = instance.reservoirs.initial_hm3
@@ -82,6 +87,26 @@ def prices(instance: HydroThermal, dispatch: Dispatch) -> Prices:
         if instance.settings.commitment == "on":  # plants run or not as they did
             runs = np.round(dispatch.on[number])
             program.set_columns(at.power, runs * instance.least_mw, runs * instance.network.gen_max_mw)
-        duals[number] = program.solve().row_duals + 0.0  # no -0
+        duals[number] = program.solve().row_duals[rows] + 0.0  # no -0
         before = after
     return Prices(0.0 - instance.stage_hours * duals[:, at.water_rows], duals[:, at.power_rows])
+
+
+def _ac_prices(instance: HydroThermal, dispatch: Dispatch) -> Prices:
+    from .ac import AcStage
+
+    program, water, nodal, start = AcStage(instance), [], [], None
+    before, k = instance.reservoirs.initial_hm3, instance.hm3_per_flow
+    into_turn, into_spill = (
+        part.T.astype(float) for part in (instance.reservoirs.turn_into, instance.reservoirs.spill_into)
+    )
+    for number, after in enumerate(dispatch.volume):
+        turn, spill = dispatch.turn[number], dispatch.spill[number]
+        arriving = after - before + k * (turn - into_turn @ turn) + spill - into_spill @ spill
+        found = program.solve(number, before, arriving + NUDGE, after, start=start)
+        if not found.is_solved:
+            raise NotSolved(f"{instance.name}: stage {number} has no prices in alternating current ({found.status}).")
+        water.append(-instance.stage_hours * found.state_duals)
+        nodal.append(found.nodal_prices)
+        before, start = after, found.point
+    return Prices(np.array(water), np.array(nodal))

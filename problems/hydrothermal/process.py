@@ -8,32 +8,37 @@ water can have; what was executed is recorded.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.sparse import csr_array, hstack
 
+from orl.convex import build_program
 from orl.errors import IllegalAction
-from orl.linear import LinearProgram
 from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
 from .figures import figures
 from .instance import HydroThermal
-from .plans import Dispatch
+from .plans import Dispatch, reader
 from .scenario import realise
+from .soc import FINE
 from .stages import Columns, Loads, columns, most_worth, stage_of
+
+if TYPE_CHECKING:
+    from .ac_dispatcher import AcDispatcher
 
 PRICE = 10.0  # of a unit's distance from the target, in units of the most that any water can be worth
 
 
 class Executed(NamedTuple):
-    """The decision of one stage."""
+    """The decision of one stage, and what the next one may begin with."""
 
     cost: float
     columns: np.ndarray
+    memory: Any = None
 
 
 class Dispatcher:
@@ -61,7 +66,8 @@ class Dispatcher:
         self._target_rows = stage.matrix.shape[0] + np.arange(count)
         self._stage, self._loads, self._upper = stage, Loads(instance), stage.upper.copy()
         self._upper[self.at.deficit] = np.inf  # by stage; the solver keeps it
-        self._program = LinearProgram(
+        self._read = reader(instance)
+        self._program = build_program(
             np.concatenate([stage.cost, np.full(2 * count, self._price)]),
             np.concatenate([stage.lower, np.zeros(2 * count)]),
             np.concatenate([stage.upper, np.full(2 * count, np.inf)]),
@@ -69,13 +75,22 @@ class Dispatcher:
             np.concatenate([stage.row_lower, np.zeros(count)]),
             np.concatenate([stage.row_upper, np.zeros(count)]),
             f"{instance.name} dispatch",
+            [(stage.separate, np.arange(width))],
+            FINE,
         )
         water = instance.reservoirs
         # Whatever must be turbined, there is enough of.
         self.execute(0, water.max_hm3, instance.hm3_per_flow * water.min_turn, water.max_hm3)
         self._program.keep_basis()  # whatever was solved before, the same question has the same answer
 
-    def execute(self, stage: int, volume: np.ndarray, arriving_hm3: np.ndarray, target: np.ndarray) -> Executed:
+    @property
+    def volume(self) -> np.ndarray:
+        """Columns that hold the volumes at the end of a stage."""
+        return self.at.after
+
+    def execute(
+        self, stage: int, volume: np.ndarray, arriving_hm3: np.ndarray, target: np.ndarray, memory: None = None
+    ) -> Executed:
         """Return the cheapest dispatch of a stage that ends as near the target as can be."""
         self._loads.set(self._program, stage)
         self._program.set_columns(self.at.before, volume, volume)
@@ -84,6 +99,10 @@ class Dispatcher:
         found = self._program.solve(from_kept=True).columns[: len(self._stage.cost)]
         found = np.clip(found, self._stage.lower, self._upper)
         return Executed(float(self._stage.cost @ found), found)
+
+    def read(self, done: np.ndarray) -> Dispatch:
+        """Return what columns (stages, width) of executed stages mean."""
+        return self._read(done.reshape(len(done), len(self._stage.cost)))
 
 
 class HydroThermalProcess:
@@ -109,7 +128,7 @@ class HydroThermalProcess:
         self.instances, self._scenarios = list(instances), list(scenarios)
         self._width = max(len(one.reservoirs.names) for one in (*instances, *fit))
         self.decision = Decision("targets", self._width)
-        self._dispatchers: WeakKeyDictionary[HydroThermal, Dispatcher] = WeakKeyDictionary()
+        self._dispatchers: WeakKeyDictionary[HydroThermal, Dispatcher | AcDispatcher] = WeakKeyDictionary()
         self._post = False
         shape = (self.num_envs, self._width)
         self._volume, self._inflow = np.zeros(shape), np.zeros(shape)
@@ -122,6 +141,7 @@ class HydroThermalProcess:
         }
         self._inflows: list[np.ndarray] = [np.zeros((0, 0))] * self.num_envs
         self._log: list[list[np.ndarray]] = [[] for _ in range(self.num_envs)]
+        self._memory: list[Any] = [None] * self.num_envs  # what the next stage may begin with
         self._start(range(self.num_envs))
 
     def reset(
@@ -192,10 +212,11 @@ class HydroThermalProcess:
                 self._volume[env, :count],
                 self._inflow[env, :count] * one.hm3_per_flow,
                 actions[env, :count],
+                self._memory[env],
             )
-            cost[env] = executed.cost
+            cost[env], self._memory[env] = executed.cost, executed.memory
             self._log[env].append(executed.columns)
-            self._volume[env, :count] = executed.columns[self._dispatcher(one).at.after]
+            self._volume[env, :count] = executed.columns[self._dispatcher(one).volume]
         self._post = True
         return cost
 
@@ -218,11 +239,7 @@ class HydroThermalProcess:
 
     def solution(self, env: int) -> Dispatch:
         """Return what has been dispatched so far in one environment."""
-        at = columns(self.instances[env])
-        width = 1 + max(int(part.max(initial=0)) for part in (at.fixed, at.inflow_after))
-        done = np.array(self._log[env]).reshape(len(self._log[env]), width)
-        parts = (at.after, at.turn, at.spill, at.power, at.deficit, at.flow, at.angle)
-        return Dispatch(*(done[:, part] for part in parts))
+        return self._dispatcher(self.instances[env]).read(np.array(self._log[env]))
 
     def run(self, rule: Rule, seeds: np.ndarray) -> np.ndarray | None:
         return None
@@ -239,7 +256,7 @@ class HydroThermalProcess:
             one.refuse_commitment("a process of linear stages")
             count = len(one.reservoirs.names)
             self._inflows[env] = realise(one, self._scenarios[env])
-            self._volume[env], self._stage[env], self._log[env] = 0.0, 0, []
+            self._volume[env], self._stage[env], self._log[env], self._memory[env] = 0.0, 0, [], None
             self._volume[env, :count] = one.reservoirs.initial_hm3
             self._sizes[env] = count, one.num_stages, len(one.inflows)
             self._legal[env] = 0.0
@@ -256,7 +273,15 @@ class HydroThermalProcess:
             inflow = self._inflows[env][self._stage[env]]
             self._inflow[env, : len(inflow)] = inflow
 
-    def _dispatcher(self, instance: HydroThermal) -> Dispatcher:
+    def _dispatcher(self, instance: HydroThermal) -> Dispatcher | AcDispatcher:
         if instance not in self._dispatchers:
-            self._dispatchers[instance] = Dispatcher(instance)
+            self._dispatchers[instance] = _dispatcher_of(instance)
         return self._dispatchers[instance]
+
+
+def _dispatcher_of(instance: HydroThermal) -> Dispatcher | AcDispatcher:
+    if instance.settings.network != "ac":
+        return Dispatcher(instance)
+    from .ac_dispatcher import AcDispatcher
+
+    return AcDispatcher(instance)

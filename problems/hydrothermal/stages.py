@@ -22,7 +22,7 @@ subject to
 
     water       w_r + K q_r + s_r - K sum_{i into r} q_i - sum_{i into r} s_i = v_r + K a_r
     power       sum_{g at b} p_g + sum_{r at b} rho_r q_r + sum_k u_bk + sum_{e to b} f_e - sum_{e from b} f_e = load_b
-    flow        f_e = beta_e (th_from - th_to)      (network=dc alone)
+    flow        f_e = beta_e (th_from - th_to)      (network=dc alone; for network=soc see `soc`)
     segments    u_bk <= share_k load_b
 
 With an autoregression j_r stands in place of K a_r, and j_r = K a_r = z (K base_r + slope_r i_r), z the error drawn: a
@@ -41,6 +41,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from math import lcm
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,9 @@ from orl.stages import Seen, Stage, Staged, StageGraph
 
 from .instance import HydroThermal
 from .reach import Reach
+from .soc import COARSE, Places, Tangents, flows_of, limits_of, pairs_of
+
+CONVEX = ("soc", "ac")  # networks whose stages are those of the relaxation: of itself, and as a bound
 
 
 class Columns(NamedTuple):
@@ -66,6 +70,10 @@ class Columns(NamedTuple):
     deficit: np.ndarray  # bus by bus, segment by segment
     flow: np.ndarray
     angle: np.ndarray
+    square: np.ndarray  # these four of the relaxation `soc`, else none
+    loss: np.ndarray
+    cross: np.ndarray
+    reactive: np.ndarray
     fixed: np.ndarray  # a column fixed at 1, for what is paid in any case
     inflow_before: np.ndarray  # with an autoregression; else none
     inflow_after: np.ndarray
@@ -73,6 +81,17 @@ class Columns(NamedTuple):
     power_rows: np.ndarray
     flow_rows: np.ndarray
     inflow_rows: np.ndarray
+    reactive_rows: np.ndarray
+
+    @property
+    def width(self) -> int:
+        """How many columns there are."""
+        return 1 + max(int(part.max(initial=0)) for part in self[: self._fields.index("water_rows")])
+
+    @property
+    def places(self) -> Places:
+        """Of the relaxation's variables."""
+        return Places(self.square, self.loss, self.cross, self.width)
 
 
 def columns(instance: HydroThermal) -> Columns:
@@ -83,23 +102,30 @@ def columns(instance: HydroThermal) -> Columns:
 @remembered
 def _columns(instance: HydroThermal) -> Columns:
     reservoirs, network, kind = len(instance.reservoirs.names), instance.network, instance.settings.network
+    is_convex = kind in CONVEX
     buses = 1 if kind == "single-bus" else len(network.bus_names)
-    branches = 0 if kind == "single-bus" else len(network.branch_from)
+    branches = len(network.branch_from) if kind in ("dc", "transport") else 0
     deficits = buses * len(network.deficit_cost)
     remembered = reservoirs if instance.autoregression is not None else 0
-    angles = buses if kind == "dc" else 0
-    sizes = (*(reservoirs,) * 4, len(network.gen_names), deficits, branches, angles, 1, remembered, remembered)
+    angles, squares = buses if kind == "dc" else 0, buses if is_convex else 0
+    pairs = len(pairs_of(network).first) if is_convex else 0
+    plants = (*(reservoirs,) * 4, len(network.gen_names))
+    sizes = (*plants, deficits, branches, angles, squares, pairs, pairs, squares, 1, remembered, remembered)
     parts = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-    rows = (reservoirs, buses, branches if kind == "dc" else 0, remembered)
+    rows = (reservoirs, buses, branches if kind == "dc" else 0, remembered, squares)
     return Columns(*parts, *np.split(np.arange(sum(rows)), np.cumsum(rows)[:-1]))
 
 
 def staged(instance: HydroThermal) -> Staged:
     """Return an instance's graph, and how its process is read in it."""
-    is_line = instance.settings.horizon == "finite" and instance.path is None
+    is_line, operate = instance.settings.horizon == "finite" and instance.path is None, None
+    if instance.settings.network == "ac":
+        from .ac_operate import AcOperation
+
+        operate = AcOperation(instance)
     return Staged(
         stages(instance), partial(_seen, instance), partial(_action, instance), has_same_end=is_line,
-        reach=Reach(instance), most_worth=most_worth(instance), season=len(instance.inflows),
+        reach=Reach(instance), most_worth=most_worth(instance), season=len(instance.inflows), operate=operate,
     )  # fmt: skip
 
 
@@ -169,6 +195,8 @@ def stage_of(instance: HydroThermal, stage: int, template: Stage | None = None) 
     room = np.array([load * share if share < np.inf else np.full(len(load), np.inf) for share in shares]).T
     right, upper = template.row_lower.copy(), template.upper.copy()
     right[at.power_rows], upper[at.deficit] = load, room.ravel()
+    if len(at.reactive_rows):
+        right[at.reactive_rows] = instance.load_mvar(stage)
     return replace(template, row_lower=right, row_upper=right, upper=upper, name=f"stage {stage}")
 
 
@@ -177,9 +205,11 @@ class Loads:
 
     def __init__(self, instance: HydroThermal):
         at, rows = columns(instance), len(instance.network.load_mw)
+        if len(at.reactive_rows) and instance.network.grid is not None:
+            rows = lcm(rows, len(instance.network.grid.load_mvar))
         made = [stage_of(instance, stage) for stage in range(rows)] if rows > 1 else []
-        self._deficit, self._rows = at.deficit, at.power_rows
-        self._known = [(one.lower[at.deficit], one.upper[at.deficit], one.row_lower[at.power_rows]) for one in made]
+        self._deficit, self._rows = at.deficit, np.concatenate([at.power_rows, at.reactive_rows])
+        self._known = [(one.lower[at.deficit], one.upper[at.deficit], one.row_lower[self._rows]) for one in made]
 
     def set(self, program: LinearProgram, stage: int) -> None:
         if self._known:
@@ -213,7 +243,7 @@ def _template(instance: HydroThermal) -> Stage:
 def _made_template(instance: HydroThermal) -> Stage:
     at, network, water = columns(instance), instance.network, instance.reservoirs
     kind, k, segments = instance.settings.network, instance.hm3_per_flow, len(network.deficit_cost)
-    width = 1 + max(int(part.max(initial=0)) for part in at[: Columns._fields.index("water_rows")])
+    width = at.width
     cost, lower, upper = np.zeros(width), np.zeros(width), np.full(width, np.inf)
     entries: list[tuple[int, int, float]] = []
 
@@ -240,7 +270,7 @@ def _made_template(instance: HydroThermal) -> Stage:
     entries += [(row_of(bus), at.power[g], 1) for g, bus in enumerate(network.gen_bus)]
     entries += [(row_of(bus), at.turn[r], water.mw_per_flow[r]) for r, bus in enumerate(water.bus)]
     entries += [(int(at.power_rows[place // segments]), column, 1) for place, column in enumerate(at.deficit)]
-    if kind != "single-bus":
+    if len(at.flow):
         lower[at.flow], upper[at.flow], cost[at.flow] = (
             network.branch_min_mw,
             network.branch_max_mw,
@@ -255,12 +285,51 @@ def _made_template(instance: HydroThermal) -> Stage:
         for e, (source, target) in enumerate(zip(network.branch_from, network.branch_to, strict=True)):
             through, row = network.branch_mw_per_rad[e], at.flow_rows[e]
             entries += [(row, at.flow[e], 1), (row, at.angle[source], -through), (row, at.angle[target], through)]
-    rows = sum(map(len, (at.water_rows, at.power_rows, at.flow_rows, at.inflow_rows)))
+    rows = sum(map(len, at[Columns._fields.index("water_rows") :]))
     row_index, column_index, values = zip(*entries, strict=True)
     matrix = csr_array(coo_array((np.array(values, float), (row_index, column_index)), shape=(rows, width)))
+    separate = None
+    if kind in CONVEX:
+        matrix = csr_array(matrix + _relaxed(instance, at, lower, upper, matrix.shape))
+        separate = Tangents(network, at.places)
     before, after, noisy = at.before, at.after, at.water_rows
     if instance.autoregression is not None:
         before, after = np.concatenate([before, at.inflow_before]), np.concatenate([after, at.inflow_after])
         noisy = at.inflow_rows
     right, calm = np.zeros(rows), np.zeros((1, len(noisy)))
-    return Stage(cost, lower, upper, matrix, right, right, before, after, noisy, calm, np.ones(1))
+    made = Stage(cost, lower, upper, matrix, right, right, before, after, noisy, calm, np.ones(1))
+    return replace(made, separate=separate, tolerance=COARSE)
+
+
+def _relaxed(
+    instance: HydroThermal, at: Columns, lower: np.ndarray, upper: np.ndarray, shape: tuple[int, int]
+) -> csr_array:
+    """Set the bounds of the relaxation's columns, and return what they add to the balances."""
+    network, water = instance.network, instance.reservoirs
+    grid, limits, flows = network.grid, limits_of(network), flows_of(network, at.places)
+    assert grid is not None
+    lower[at.square], upper[at.square] = grid.bus_v_min**2, grid.bus_v_max**2
+    pairs = pairs_of(network)
+    upper[at.loss] = (upper[at.square[pairs.first]] + upper[at.square[pairs.second]]) / 2 - limits.real_min
+    lower[at.cross], upper[at.cross] = limits.imaginary_min, limits.imaginary_max
+    for of_bus, of_gen, of_hydro in (
+        (lower, grid.gen_min_mvar, grid.hydro_min_mvar),
+        (upper, grid.gen_max_mvar, grid.hydro_max_mvar),
+    ):
+        of_bus[at.reactive] = 0.0
+        np.add.at(of_bus, at.reactive[network.gen_bus], of_gen)
+        np.add.at(of_bus, at.reactive[water.bus], of_hydro)
+    count, number = len(at.square), np.arange(len(at.square))
+    added = csr_array(shape)
+    for rows, of_from, of_to, shunt in (
+        (at.power_rows, flows.p_from, flows.p_to, -grid.bus_shunt_g),
+        (at.reactive_rows, flows.q_from, flows.q_to, grid.bus_shunt_b),
+    ):
+        for bus, flow in ((network.branch_from, of_from), (network.branch_to, of_to)):
+            places = coo_array((-np.ones(len(bus)), (rows[bus], np.arange(len(bus)))), shape=(shape[0], len(bus)))
+            added = added + csr_array(places) @ flow
+        values = grid.base_mva * shunt
+        added = added + csr_array((values, (rows[number], at.square)), shape=shape)
+    added = added + csr_array((np.ones(count), (at.reactive_rows, at.reactive)), shape=shape)
+    added.eliminate_zeros()
+    return added

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
+def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines of a CSV with their numbers, from 1."""
+    reader = csv.reader(io.StringIO(read_text(path)), delimiter=delimiter)
+    try:
+        yield from enumerate(reader, start=1)
+    except csv.Error as error:
+        raise at(path, reader.line_num, f"expected a CSV: {error}.") from None
+
+
 def read_table(path: Path, header: bool = False, first: int = 0, delimiter: str = ",", missing: str = "") -> np.ndarray:
     """Read a CSV of numbers, (rows, columns).
 
@@ -40,7 +50,7 @@ def read_table(path: Path, header: bool = False, first: int = 0, delimiter: str 
         What stands for a number that is not known, read as NaN; empty: nothing does.
     """
     rows: list[list[float]] = []
-    for number, row in enumerate(csv.reader(io.StringIO(read_text(path)), delimiter=delimiter), start=1):
+    for number, row in _rows(path, delimiter):
         if not row or (header and number == 1):
             continue
         try:

@@ -12,6 +12,8 @@ from orl.scenario import Scenarios
 from .instance import HydroThermal
 from .plans import Dispatch
 from .scenario import realise
+from .verify_ac import of_grid, shapes_of
+from .verify_soc import of_relaxation, shapes_of_relaxed
 
 MAX_VIOLATIONS = 20
 TOLERANCE = 1e-6  # share of the quantities that are balanced or limited, and as many MW or hm3
@@ -33,6 +35,10 @@ def verify(instance: HydroThermal, scenario: Scenarios, dispatch: Dispatch) -> R
     if instance.settings.commitment == "on" and dispatch.on.shape != dispatch.power.shape:
         message = f"commitment=on asks what runs in {stages} stages, got {dispatch.on.shape}."
         return Report(None, (Violation("shape", message),))
+    if instance.settings.network == "ac" and (missing := shapes_of(instance, dispatch)):
+        return Report(None, (missing,))
+    if instance.settings.network == "soc" and (missing := shapes_of_relaxed(instance, dispatch)):
+        return Report(None, (missing,))
     found: list[Violation] = []
     before, total = instance.reservoirs.initial_hm3, 0.0
     for stage in range(stages):
@@ -114,6 +120,9 @@ def _of_stage(
     for segment, share in enumerate(network.deficit_share):
         most = (load if kind != "single-bus" else load.sum(keepdims=True)) * share if share < np.inf else np.inf
         yield from _outside(f"stage {stage}, deficit segment {segment}, bus", deficit[:, segment], 0.0, most, "MW")
+    if kind in ("ac", "soc"):
+        yield from (of_grid if kind == "ac" else of_relaxation)(instance, dispatch, stage)
+        return
     balance = -load.astype(float)
     np.add.at(balance, network.gen_bus, dispatch.power[stage])
     np.add.at(balance, water.bus, water.mw_per_flow * turn)

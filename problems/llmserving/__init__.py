@@ -46,6 +46,7 @@ PROBLEM = Problem(
     default_rule="fcfs",
     bound=lazy(f"{_HERE}.scenario:bound"),
     draw=lazy(f"{_HERE}.scenario:draw"),
+    in_motion=lazy(f"{_HERE}.state:in_motion"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
     models={"exact": lazy(f"{_HERE}.exact:build")},
     layered=lazy(f"{_HERE}.search:LayeredServing"),

@@ -56,8 +56,9 @@ def save(instance: Serving, path: Path | str) -> None:
     Raises
     ------
     InputError
-        If the name does not end in .toml.
+        If the name does not end in .toml, or the instance is in motion.
     """
+    instance.must_begin()
     path = Path(path)
     if path.suffix != ".toml":
         raise InputError(f"{path}: LLM serving is written as TOML; choose a name ending in .toml.")

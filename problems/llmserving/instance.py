@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from orl.errors import InputError
 
+if TYPE_CHECKING:
+    from .state import ServingState
+
 MAX_TOKENS = 2**24  # of one request
 MAX_GROUP = 1024  # blocks
+MAX_BLOCKS, MAX_SEQS = 2**24, 2**20  # of a memory, of a batch; a simulator holds some numbers of each
 ADMIT, RECOMPUTE, SWAP_OUT, SWAP_IN, PREFILL, FINISH = range(6)
 KINDS = ("admit", "recompute", "swap-out", "swap-in", "prefill", "finish")
 
@@ -140,6 +144,8 @@ class ServingSettings:
         for key, low in least.items():
             if not low <= getattr(self, key) < 2**31:
                 raise ValueError(f"{key} must be >= {low} and finite, got {getattr(self, key)}.")
+        if self.max_num_seqs > MAX_SEQS:
+            raise ValueError(f"max_num_seqs must be at most {MAX_SEQS}, got {self.max_num_seqs}.")
         if self.pcie_gbs != float("inf") and not 0 < self.pcie_gbs < 2**31:
             raise ValueError(f"pcie_gbs must be > 0, or inf, got {self.pcie_gbs}.")
         for key in ("link_gbs", "slo_ttft_s", "slo_tpot_s", "gpu_memory_utilization"):
@@ -346,6 +352,8 @@ class Serving:
     pieces : int >= 1
         Copies that the transfer of one block takes.
     settings : ServingSettings
+    state : ServingState or None
+        Of a server in motion, see `state.in_motion`.
     """
 
     name: str
@@ -356,6 +364,7 @@ class Serving:
     block_bytes: int
     pieces: int
     settings: ServingSettings = field(default_factory=ServingSettings)
+    state: ServingState | None = None
 
     problem = "llmserving"
 
@@ -363,6 +372,9 @@ class Serving:
         for key, low in (("num_blocks", 1), ("cpu_blocks", 0), ("block_bytes", 1), ("pieces", 1)):
             if not low <= getattr(self, key) < 2**40:
                 raise InputError(f"{self.name}: {key} must be >= {low}, got {getattr(self, key)}.")
+        for key in ("num_blocks", "cpu_blocks"):
+            if getattr(self, key) > MAX_BLOCKS:
+                raise InputError(f"{self.name}: {key} must be at most {MAX_BLOCKS}, got {getattr(self, key)}.")
         if isinstance(self.source, Requests):
             self.check_fit(self.source)
         elif self.source.longest * 2 > self.num_blocks * self.block_size:
@@ -387,6 +399,13 @@ class Serving:
             raise InputError(
                 f"{self.name}: request {place} may have to compute {total[place]} tokens at once, more than "
                 f"max_num_batched_tokens={self.token_budget}; allow enable_chunked_prefill."
+            )
+
+    def must_begin(self) -> None:
+        """Refuse a server in motion: what is asked for is of whole episodes."""
+        if self.state is not None:
+            raise InputError(
+                f"{self.name}: a server in motion can only be simulated; take the instance that it comes from."
             )
 
     @property

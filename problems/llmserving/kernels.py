@@ -10,7 +10,7 @@ import numpy as np
 from orl.jit import kernel
 
 from . import kernels_codes as codes
-from .kernels_blocks import note_full, release, take
+from .kernels_blocks import note_full, release, restore, take
 from .kernels_codes import (
     ARRIVED,
     END_0,
@@ -246,6 +246,25 @@ def begin(work, states, envs):
         s, w = at_env(work, states, env)
         arrive(s, w)
         plan(s, w)
+
+
+@kernel
+def go_on(work, states, envs):
+    """Write what follows from the rest of states on the way: where blocks lie, and who is being copied out."""
+    for env in envs:
+        s, w = at_env(work, states, env)
+        restore(s, w)
+        count = 0
+        for request in range(s.num[ARRIVED]):
+            if s.request[request, codes.STATUS] == RUNNING or s.ready[request] <= s.clock[NOW]:
+                continue
+            place = count
+            while place > 0 and s.ready[s.leaving[place - 1]] > s.ready[request]:
+                s.leaving[place] = s.leaving[place - 1]
+                place -= 1
+            s.leaving[place] = request
+            count += 1
+        s.num[codes.LEAVING] = count
 
 
 @kernel

@@ -121,8 +121,9 @@ def take(s, w, request):
     unlink(s, w, block)
     if s.blocks[block, codes.OWNER] >= 0:
         s.contents[s.blocks[block, codes.OWNER], codes.KNOWN] = -1
-        s.blocks[block, codes.OWNER] = -1
+        s.blocks[block, codes.OWNER], s.blocks[block, codes.IS_KNOWN] = -1, 0
     s.blocks[block, codes.HOLDERS] = 1
+    s.blocks[block, codes.TAKEN_BY], s.blocks[block, codes.PLACE] = request, s.request[request, codes.HELD]
     into_table(s, w, request, block)
 
 
@@ -138,6 +139,7 @@ def release(s, w, request):
     s.request[request, codes.HELD] = 0
     s.request[request, codes.STRETCHES] = 0
     s.request[request, codes.FILLED] = 0
+    s.request[request, codes.FOUND] = 0
 
 
 @kernel
@@ -169,6 +171,7 @@ def share(s, w, request, count):
         s.blocks[block, codes.HOLDERS] += 1
         into_table(s, w, request, block)
     s.request[request, codes.FILLED] = count
+    s.request[request, codes.FOUND] = count
 
 
 @kernel
@@ -183,5 +186,47 @@ def note_full(s, w, request):
         block = s.contents[offset + place, codes.TABLE]
         if s.contents[content, codes.KNOWN] < 0 and s.blocks[block, codes.OWNER] < 0:
             s.contents[content, codes.KNOWN] = block
-            s.blocks[block, codes.OWNER] = content
+            s.blocks[block, codes.OWNER], s.blocks[block, codes.IS_KNOWN] = content, 1
         s.request[request, codes.FILLED] += 1
+
+
+@kernel
+def restore(s, w):
+    """Write where blocks lie, as it follows from who took each block last, as which of its own, whether it is known,
+    the ring of free blocks, and how many blocks each request holds and how many of them it found.
+
+    What a request found is known by its content. Of what it took itself there may be a second block that others hold:
+    the one that is known.
+    """
+    anchor, size = w.sizes[NUM_BLOCKS], w.sizes[BLOCK_SIZE]
+    for block in range(anchor):
+        s.blocks[block, codes.HOLDERS] = 1
+    block = anchor
+    while s.blocks[block, codes.AFTER] != anchor:
+        after = s.blocks[block, codes.AFTER]
+        s.blocks[after, codes.BEFORE] = block
+        s.blocks[after, codes.HOLDERS] = 0
+        block = after
+    s.blocks[anchor, codes.BEFORE] = block
+    for is_known in (1, 0):
+        for block in range(anchor):
+            request, place = s.blocks[block, codes.TAKEN_BY], s.blocks[block, codes.PLACE]
+            if s.blocks[block, codes.IS_KNOWN] != is_known:
+                continue
+            if is_known:
+                content = content_of(w, request, place, size)
+                s.blocks[block, codes.OWNER] = content
+                s.contents[content, codes.KNOWN] = block
+            if s.blocks[block, codes.HOLDERS] == 1 and place < s.request[request, codes.HELD]:
+                s.contents[w.request[request, codes.OFFSET] + place, codes.TABLE] = block
+    for block in range(anchor):
+        if s.blocks[block, codes.HOLDERS] == 1 and w.sizes[GROUP] > 1:
+            count_in_areas(s, w, block, -1)
+        s.blocks[block, codes.HOLDERS] = 0
+    for request in range(s.num[codes.ARRIVED]):
+        offset = w.request[request, codes.OFFSET]
+        for place in range(s.request[request, codes.HELD]):
+            if place < s.request[request, codes.FOUND]:
+                content = content_of(w, request, place, size)
+                s.contents[offset + place, codes.TABLE] = s.contents[content, codes.KNOWN]
+            s.blocks[s.contents[offset + place, codes.TABLE], codes.HOLDERS] += 1

@@ -33,12 +33,12 @@ NOW, GPU_FREE, STALL, OUT_FREE, IN_FREE, WEIGHT, END_0, END_1, WAITS_FOR, CLOCK_
 # What a state knows of a request, of a seat (who runs, and the planned batch), of a client, of a content, of a block
 (
     STATUS, GENERATED, UNDER_WAY, COMPUTED, HELD, ON_CPU, FILLED, TOUCHED, WAS_ADMITTED, PRIORITY, KEPT, STRETCHES,
-    REQUEST_WIDTH,
-) = range(13)  # fmt: skip
+    FOUND, REQUEST_WIDTH,
+) = range(14)  # fmt: skip
 SEATED, PLAN_REQUEST, PLAN_TOKENS, PLAN_IS_DECODE, SEAT_WIDTH = range(5)
 SERVED, COUNTER, QUEUED, CLIENT_WIDTH = range(4)
 TABLE, KNOWN, CONTENT_WIDTH = range(3)
-OWNER, HOLDERS, AFTER, BEFORE, BLOCK_WIDTH = range(5)
+OWNER, HOLDERS, AFTER, BEFORE, TAKEN_BY, PLACE, IS_KNOWN, BLOCK_WIDTH = range(8)
 
 # What an instance says of a request: whole numbers, and others
 PROMPT, OUTPUT, CLIENT, PARENT, SHARED, OFFSET, GIVEN_WIDTH = range(7)

@@ -49,9 +49,8 @@ class States(NamedTuple):
     leaving: np.ndarray  # (E, N): who is being copied out
     clients: np.ndarray  # (E, C, CLIENT_WIDTH)
     contents: np.ndarray  # (E, T, CONTENT_WIDTH): block of each content of a request; block known by it, -1: none
-    blocks: (
-        np.ndarray
-    )  # (E, K + 1, BLOCK_WIDTH): content, holders, neighbours in the ring of free blocks; K: its anchor
+    # Content, holders, neighbours in the ring of free blocks, who took it last, as which of its own, known?; K: anchor
+    blocks: np.ndarray  # (E, K + 1, BLOCK_WIDTH)
     areas: np.ndarray  # (E, 2 x the next power of two of K): free blocks below each node of a binary tree over blocks
     levels: np.ndarray  # (E, NUM_LEVELS): nodes of each level below which all are free, up to the size of a group
     epochs: np.ndarray  # (E, epochs, 3): decided, start, end

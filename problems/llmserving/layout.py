@@ -9,13 +9,38 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import kernels_codes as codes
-from .instance import MAX_GROUP, Requests, Serving
+from .instance import MAX_GROUP, CostModel, Requests, Serving
 from .kernels_layout import States, Work
 
 if TYPE_CHECKING:
     from .scenario import Realised
+    from .state import ServingState
 
 TABLES = ("dense", "sequence", "chunk", "past", "prefill", "count", "context", "decode")
+GIVEN = {"prompt": codes.PROMPT, "client": codes.CLIENT, "parent": codes.PARENT, "shared": codes.SHARED}
+REAL = {"arrival": codes.ARRIVAL, "weight": codes.WEIGHT_OF}
+KNOWN = {
+    "status": codes.STATUS,
+    "generated": codes.GENERATED,
+    "under_way": codes.UNDER_WAY,
+    "computed": codes.COMPUTED,
+    "blocks": codes.HELD,
+    "cpu_blocks": codes.ON_CPU,
+    "found": codes.FOUND,
+    "filled": codes.FILLED,
+    "touched": codes.TOUCHED,
+    "was_admitted": codes.WAS_ADMITTED,
+    "priority": codes.PRIORITY,
+    "kept": codes.KEPT,
+    "stretches": codes.STRETCHES,
+}
+BLOCKS = {
+    "block_taken_by": codes.TAKEN_BY,
+    "block_place": codes.PLACE,
+    "block_is_known": codes.IS_KNOWN,
+    "block_after": codes.AFTER,
+}
+LOGS = ("epochs", "events")
 LOG_START = 256  # epochs, to begin with
 _REUSE = {"off": codes.NO_REUSE, "preemptions": codes.OF_PREEMPTIONS, "turns": codes.OF_TURNS}
 _PRIORITY_KINDS = {"file": codes.BY_FILE, "random": codes.BY_DRAW, "markov": codes.BY_MARKOV}
@@ -97,8 +122,8 @@ class Room:
 
 
 def lay_out(work: Work, env: int, one: Serving, realised: Realised) -> None:
-    """Write an instance, and what its scenario brings, to one environment's arrays."""
-    requests, settings, costs = realised.requests, one.settings, one.costs
+    """Write an instance, its cost model left out, and what its scenario brings to one environment's arrays."""
+    requests, settings = realised.requests, one.settings
     count = len(requests)
     sizes = work.sizes[env]
     sizes[codes.NUM_REQUESTS], sizes[codes.NUM_BLOCKS], sizes[codes.CPU_BLOCKS] = count, one.num_blocks, one.cpu_blocks
@@ -122,6 +147,10 @@ def lay_out(work: Work, env: int, one: Serving, realised: Realised) -> None:
     given[:count, codes.OFFSET] = offsets(requests, one.block_size)[:-1]
     real[:count, codes.ARRIVAL], real[:count, codes.WEIGHT_OF] = requests.arrival, requests.weight
     real[:count, codes.PREDICTED] = realised.predicted
+
+
+def lay_out_costs(work: Work, env: int, costs: CostModel) -> None:
+    """Write a cost model to one environment's arrays."""
     for name in ("dense", "sequence", "chunk", "past", "count", "context"):
         _continued(getattr(costs, name), getattr(work, name)[env])
     for name in ("prefill", "decode"):
@@ -143,12 +172,27 @@ def begin(states: States, env: int, one: Serving, realised: Realised) -> None:
     states.request[env, :, codes.TOUCHED] = -1
     states.request[env, : len(realised.requests), codes.PRIORITY] = realised.requests.priority
     states.contents[env, :, codes.KNOWN] = -1
-    states.blocks[env, :, codes.OWNER] = -1
+    states.blocks[env, :, [codes.OWNER, codes.TAKEN_BY]] = -1
     ring = np.arange(blocks + 1)
     states.blocks[env, : blocks + 1, codes.AFTER] = np.roll(ring, -1)
     states.blocks[env, : blocks + 1, codes.BEFORE] = np.roll(ring, 1)
     if one.block_group > 1:
         _count_areas(states.areas[env], states.levels[env], blocks, one.block_group)
+    if one.state is not None:
+        _go_on(states, env, one.state)
+
+
+def _go_on(states: States, env: int, state: ServingState) -> None:
+    """Write what an instance in motion says outright of its state; the kernel `go_on` adds what follows."""
+    count, oldest = len(state.seen), state.counters[codes.OLDEST]
+    states.num[env], states.clock[env] = state.counters, state.clock
+    states.request[env, :count], states.ready[env, :count] = state.known, state.ready
+    states.seats[env, : len(state.running), codes.SEATED] = state.running
+    states.flight[env, oldest, : len(state.flight)] = state.flight
+    states.sampled[env, oldest] = len(state.flight)
+    clients = min(len(state.clients), states.clients.shape[1])
+    states.clients[env, :clients] = state.clients[:clients]
+    states.blocks[env, : len(state.blocks)] = state.blocks
 
 
 def _count_areas(areas: np.ndarray, levels: np.ndarray, blocks: int, group: int) -> None:

@@ -46,6 +46,7 @@ def metrics(instance: Serving, scenario: Scenarios, log: ServingLog) -> Mapping[
     | `kv_use` | share | of the blocks that are held, mean over time |
     | `hit_tokens` | tokens | found in the prefix cache |
     """  # noqa: E501
+    instance.must_begin()
     replay = replayed(instance, scenario, log)
     requests, settings = replay.requests, instance.settings
     is_served = np.isfinite(replay.finish) & np.isfinite(replay.first_token)

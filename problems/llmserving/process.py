@@ -14,24 +14,9 @@ from orl.scenario import Scenarios
 from . import kernels
 from . import kernels_codes as codes
 from .instance import Serving, ServingLog
-from .layout import TABLES, Room, begin, lay_out
+from .layout import BLOCKS, GIVEN, KNOWN, LOGS, REAL, TABLES, Room, begin, lay_out, lay_out_costs
 from .scenario import realise
 
-_GIVEN = {"prompt": codes.PROMPT, "client": codes.CLIENT, "parent": codes.PARENT, "shared": codes.SHARED}
-_REAL = {"arrival": codes.ARRIVAL, "weight": codes.WEIGHT_OF}
-_KNOWN = {
-    "status": codes.STATUS,
-    "generated": codes.GENERATED,
-    "under_way": codes.UNDER_WAY,
-    "computed": codes.COMPUTED,
-    "blocks": codes.HELD,
-    "cpu_blocks": codes.ON_CPU,
-    "touched": codes.TOUCHED,
-    "was_admitted": codes.WAS_ADMITTED,
-    "priority": codes.PRIORITY,
-    "kept": codes.KEPT,
-    "stretches": codes.STRETCHES,
-}
 _UNSEEN = np.array([0, 0, 0, -1, 0, 0])
 _NO_MASK = np.zeros(0, dtype=bool)
 
@@ -95,10 +80,14 @@ class ServingProcess:
         real = np.where(has_arrived[..., None], work.real, 0.0)
         real[..., codes.PREDICTED] = 0.0
         declares = np.array([one.settings.reserve_output for one in self._instances])
-        arrays = {name: given[..., column] for name, column in _GIVEN.items()}
+        arrays = {name: given[..., column] for name, column in GIVEN.items()}
         arrays["limit"] = np.where(has_arrived & declares[:, None], work.request[..., codes.OUTPUT], 0)
-        arrays |= {name: real[..., column] for name, column in _REAL.items()}
-        arrays |= {name: states.request[..., column] for name, column in _KNOWN.items()}
+        arrays |= {name: real[..., column] for name, column in REAL.items()}
+        arrays |= {name: states.request[..., column] for name, column in KNOWN.items()}
+        under_way = arrays["under_way"]
+        arrays["is_last"] = (under_way > 0) & (arrays["generated"] + under_way == work.request[..., codes.OUTPUT])
+        arrays["flight"] = self._flight()
+        arrays |= {name: states.blocks[..., column] for name, column in BLOCKS.items()}
         arrays |= {"ready": states.ready, "counters": states.num, "clock": states.clock, "clients": states.clients}
         arrays |= {"engine": work.sizes, "times": work.times, "running": states.seats[..., codes.SEATED]}
         arrays |= {name: getattr(work, name) for name in TABLES}
@@ -153,14 +142,36 @@ class ServingProcess:
     def _is_over(self) -> np.ndarray:
         return self._states.num[:, codes.UNFINISHED] == 0
 
+    def _flight(self) -> np.ndarray:
+        """Return who gets a token of the batch under way, -1 behind; between two decisions there is one at most."""
+        states, envs = self._states, np.arange(self.num_envs)
+        oldest = states.num[:, codes.OLDEST]
+        count = np.where(states.num[:, codes.FLIGHTS] > 0, states.sampled[envs, oldest], 0)
+        return np.where(np.arange(states.flight.shape[2]) < count[:, None], states.flight[envs, oldest], -1)
+
     def _start(self, envs: np.ndarray) -> None:
-        """Put environments at the beginning of their episodes."""
-        for env in envs.tolist():
-            realised = realise(self._instances[env], self._scenarios[env])
-            lay_out(self._work, env, self._instances[env], realised)
-            begin(self._states, env, self._instances[env], realised)
-        kernels.begin(self._work, self._states, envs)
-        kernels.write_masks(self._work, self._states, envs, self._legal)
+        """Put environments at the beginning of their episodes; what several share is made once and copied."""
+        same_costs: dict[int, int] = {}
+        same: dict[tuple[int, int], int] = {}
+        like = np.empty((2, len(envs)), dtype=np.int64)  # the first of the same cost model; of the same everything
+        for place, env in enumerate(envs.tolist()):
+            one, scenario = self._instances[env], self._scenarios[env]
+            like[:, place] = same_costs.setdefault(id(one.costs), env), same.setdefault((id(one), id(scenario)), env)
+            if like[0, place] == env:
+                lay_out_costs(self._work, env, one.costs)
+            if like[1, place] == env:
+                realised = realise(one, scenario)
+                lay_out(self._work, env, one, realised)
+                begin(self._states, env, one, realised)
+        firsts = envs[like[1] == envs]
+        moves = [self._instances[env].state is not None for env in firsts.tolist()]
+        kernels.go_on(self._work, self._states, firsts[moves])
+        kernels.begin(self._work, self._states, firsts)
+        kernels.write_masks(self._work, self._states, firsts, self._legal)
+        given = [getattr(self._work, name) for name in self._work._fields if name not in TABLES]
+        state = [getattr(self._states, name) for name in self._states._fields if name not in LOGS]
+        _copy([getattr(self._work, name) for name in TABLES], like[0], envs)
+        _copy([*given, *state, self._legal], like[1], envs)
 
     def _lengthen_log(self) -> None:
         """Double the log's arrays if one is nearly full."""
@@ -172,6 +183,14 @@ class ServingProcess:
                 longer = np.zeros((array.shape[0], 2 * array.shape[1] + needs, array.shape[2]), dtype=array.dtype)
                 longer[:, : array.shape[1]] = array
                 self._states = self._states._replace(**{name: longer})
+
+
+def _copy(arrays: Sequence[np.ndarray], sources: np.ndarray, envs: np.ndarray) -> None:
+    """Copy rows to environments from others."""
+    is_other = sources != envs
+    if is_other.any():
+        for array in arrays:
+            array[envs[is_other]] = array[sources[is_other]]
 
 
 def _view(array: np.ndarray) -> np.ndarray:
@@ -193,9 +212,9 @@ def actions_of_rule(observation: Observation, parameters: np.ndarray) -> np.ndar
     shapes = tuple(view[name].shape[1:] for name in TABLES)
     room = Room(requests, view["running"].shape[1], 0, 0, view["clients"].shape[1], shapes)
     work, states = room.work(envs), room.states(envs)
-    for name, column in _KNOWN.items():
+    for name, column in KNOWN.items():
         states.request[..., column] = view[name]
-    for name, column in _GIVEN.items():
+    for name, column in GIVEN.items():
         work.request[..., column] = view[name]
     states.ready[:], states.num[:], states.clock[:] = view["ready"], view["counters"], view["clock"]
     states.clients[:], states.seats[..., codes.SEATED] = view["clients"], view["running"]

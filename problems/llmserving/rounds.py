@@ -51,8 +51,9 @@ def rounds_of(instance: Serving, scenario: Scenarios) -> Rounds:
     Raises
     ------
     InputError
-        If time is in seconds, a request arrives within a round, or prefixes are shared.
+        If time is in seconds, a request arrives within a round, prefixes are shared, or the instance is in motion.
     """
+    instance.must_begin()
     if not instance.is_rounds:
         raise InputError(f"{instance.name}: optimal schedules are for rounds; set clock=rounds.")
     requests = realise(instance, scenario).requests

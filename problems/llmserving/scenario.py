@@ -9,16 +9,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import gammaincinv, ndtri
 
 from orl.errors import InputError
 from orl.scenario import Purpose, Scenarios
 
+from .generate import NOISE, WIDTH, generate, normal
 from .instance import CostModel, Generator, Requests, Serving, ServingSettings
 
 BLOCK = 64  # requests drawn at a time
-GAP, PROMPT, OUTPUT, CLIENT, ENDS, THINK, NOISE, WIDTH = range(8)  # columns of the uniform numbers
-ANSWER_S = 0.05  # a token: when a client is thought to have its answer, before it thinks
 
 
 class Realised(NamedTuple):
@@ -71,95 +69,13 @@ def realise(instance: Serving, scenario: Scenarios) -> Realised:
     uniforms = scenario.values(0, instance.num_requests)[: instance.num_requests]
     order = np.arange(instance.num_requests)
     if isinstance(source, Generator):
-        requests, order = generate(source, uniforms)
+        requests, order = generate(source, uniforms, instance.state)
         instance.check_fit(requests)
     else:
         requests = source
-    noise = settings.prediction_noise * _normal(uniforms[order, NOISE]) if settings.prediction_noise > 0 else 0.0
+    noise = settings.prediction_noise * normal(uniforms[order, NOISE]) if settings.prediction_noise > 0 else 0.0
     key = int(scenario.start(0)[0]) if settings.priorities != "file" else 0
     return Realised(requests, np.maximum(requests.output * np.exp(noise), 1.0), key)
-
-
-# Generators ---------------------------------------------------------------------------------------------------------
-
-
-def generate(law: Generator, uniforms: np.ndarray) -> tuple[Requests, np.ndarray]:
-    """Return requests of uniform numbers, and for each the row of numbers that it comes from.
-
-    Parameters
-    ----------
-    law : Generator
-    uniforms : ndarray (law.count, WIDTH)
-    """
-    question = _lengths(law.prompt_mean, law, uniforms[:, PROMPT])
-    output = _lengths(law.output_mean, law, uniforms[:, OUTPUT])
-    client = np.floor(uniforms[:, CLIENT] * law.clients).astype(np.int64)
-    if law.arrivals == "conversations":
-        return _conversations(law, uniforms, question, output, client)
-    gaps = -np.log1p(-uniforms[:, GAP])
-    if law.arrivals == "bursty":
-        shape = law.burstiness**-2
-        gaps = gammaincinv(shape, uniforms[:, GAP]) / shape
-    return _requests(np.cumsum(gaps) / law.rate, question, output, client), np.arange(law.count)
-
-
-def _conversations(
-    law: Generator, uniforms: np.ndarray, question: np.ndarray, output: np.ndarray, client: np.ndarray
-) -> tuple[Requests, np.ndarray]:
-    """Draw one conversation after the other until there are enough requests, and sort these by arrival.
-
-    So the last one may be cut off, and towards the end there are fewer requests a second than before. A prompt that
-    grows beyond the longest is cut at its end.
-    """
-    begins = _is_first(law, uniforms[:, ENDS])
-    gaps = -np.log1p(-uniforms[:, GAP]) * law.turns / law.rate
-    think = -np.log1p(-uniforms[:, THINK]) * law.think_s
-    arrival, prompt, shared = np.zeros(law.count), question.copy(), np.zeros(law.count, dtype=np.int64)
-    parent, client = np.full(law.count, -1), client.copy()
-    start = 0.0
-    for row in range(law.count):
-        if begins[row]:
-            start += gaps[row]
-            arrival[row] = start
-            continue
-        so_far = prompt[row - 1] + output[row - 1]
-        arrival[row] = arrival[row - 1] + ANSWER_S * output[row - 1] + think[row]
-        prompt[row] = min(so_far + question[row], law.longest)
-        shared[row], parent[row], client[row] = min(so_far, prompt[row]), row - 1, client[row - 1]
-    order = np.argsort(arrival, kind="stable")
-    place = np.empty(law.count, dtype=np.int64)
-    place[order] = np.arange(law.count)
-    parents = np.where(parent >= 0, place[parent], -1)[order]
-    return _requests(arrival[order], prompt[order], output[order], client[order], parents, shared[order]), order
-
-
-def _is_first(law: Generator, ends: np.ndarray) -> np.ndarray:
-    """Return which rows begin a conversation: the first, and after each turn with probability 1 / turns."""
-    return np.append(True, ends[:-1] < 1 / law.turns)
-
-
-def _lengths(mean: float, law: Generator, uniforms: np.ndarray) -> np.ndarray:
-    lengths = np.exp(np.log(mean) - law.spread**2 / 2 + law.spread * _normal(uniforms))
-    return np.clip(np.round(lengths), 1, law.longest).astype(np.int64)
-
-
-def _normal(uniforms: np.ndarray) -> np.ndarray:
-    return ndtri(np.clip(uniforms, 1e-15, 1 - 1e-15))
-
-
-def _requests(
-    arrival: np.ndarray,
-    prompt: np.ndarray,
-    output: np.ndarray,
-    client: np.ndarray,
-    parent: np.ndarray | None = None,
-    shared: np.ndarray | None = None,
-) -> Requests:
-    zeros = np.zeros(len(arrival))
-    return Requests(
-        arrival, prompt, output, client, priority=zeros, weight=zeros + 1,
-        parent=zeros - 1 if parent is None else parent, shared=zeros if shared is None else shared,
-    )  # fmt: skip
 
 
 # Bounds -------------------------------------------------------------------------------------------------------------
@@ -171,6 +87,7 @@ def bound(instance: Serving, scenario: Scenarios) -> float:
     A token of the output takes an iteration of its own, and iterations follow one another; none is shorter than the
     least time of a batch of one token or more. With clock=rounds each takes a round.
     """
+    instance.must_begin()
     requests = realise(instance, scenario).requests
     least = 1.0 if instance.is_rounds else least_iteration(instance)
     return float(requests.weight @ requests.output) * least * (1 - 1e-12)

@@ -22,7 +22,13 @@ def verify(instance: Serving, scenario: Scenarios, log: ServingLog) -> Report:
     -------
     Report
         Without a cost if the log cannot be replayed or a request is not finished.
+
+    Raises
+    ------
+    InputError
+        If the instance is in motion.
     """
+    instance.must_begin()
     broken = malformed(instance, scenario, log)
     if broken:
         return Report(None, (Violation("shape", broken),))

@@ -221,12 +221,15 @@ def discrete(num_items: int, values: Sequence[int], weights: Sequence[float]) ->
     if len(values) != len(weights) or not values:
         raise InputError(f"demand: expected as many values as probabilities, got {len(values)} and {len(weights)}.")
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 0:
+        if not _is_whole(value) or value < 0:
             raise InputError(f"demand: values must be whole and >= 0, got {value!r}.")
     if max(values) > MAX_DEMAND:
         raise InputError(f"demand must be at most {MAX_DEMAND} units, got {max(values)}.")
     row = np.zeros(int(max(values)) + 1)
-    np.add.at(row, np.array(values, dtype=np.int64), np.array(weights, dtype=np.float64))
+    try:
+        np.add.at(row, np.array(values, dtype=np.int64), np.array(weights, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise InputError(f"demand: probabilities must be numbers, got {str(weights)[:60]}.") from None
     return IndependentDemand(np.tile(row, (num_items, 1)))
 
 
@@ -238,8 +241,7 @@ def uniform(ranges: Sequence[tuple[int, int]]) -> IndependentDemand:
     """
     rows = []
     for item, (low, high) in enumerate(ranges):
-        is_whole = all(isinstance(x, int | float) and not isinstance(x, bool) and x == int(x) for x in (low, high))
-        if not is_whole or not 0 <= low <= high <= MAX_DEMAND:
+        if not (_is_whole(low) and _is_whole(high)) or not 0 <= low <= high <= MAX_DEMAND:
             raise InputError(f"demand: a uniform law needs whole 0 <= low <= high, got {low}, {high} for item {item}.")
         row = np.zeros(int(high) + 1)
         row[int(low) :] = 1 / (high - low + 1)
@@ -269,6 +271,11 @@ def expected(demand: Demand, period: int, last_demand: np.ndarray | None) -> np.
 def truncated_horizon(discount: float, tail: float) -> int:
     """Return after how many periods later costs weigh less than `tail`."""
     return max(1, math.ceil(math.log(tail) / math.log(discount)))
+
+
+def _is_whole(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and (isinstance(value, int) or value.is_integer())  # type: ignore[union-attr]
 
 
 def _freeze(record: object, key: str, values: np.ndarray) -> None:

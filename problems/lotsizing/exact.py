@@ -48,11 +48,14 @@ Forms
     facility-location   plain, and production told apart by the period t' whose demand it meets (lost sales, one
                         scenario): q_tt'i <= d_t'i sum_a x_tai,  sum_t' q_tt'i <= sum_a made_tai,
                         sum_{t <= t'} q_tt'i = d_t'i - r_t'i, what is there at the start counting as made then
+    network             of unmet=forbid and one scenario: flow, and a network of every item's plans, see `exact_network`
 
 The relaxations of plain and flow have the same bound on instances of the literature's kind, and a weak one: a machine
 set up for three tenths of every item, period after period, pays for no set-up. After 60 s plain leaves a gap of 71 to
 92 %, flow a little more; the relaxation of facility-location is not solved in 240 s
-(benchmarks/results/lotsizing_exact.md). So plain, the smallest, is the default.
+(benchmarks/results/lotsizing_exact.md). So plain, the smallest, is the default,
+except without shortage: network proves there what the others hardly begin with
+(benchmarks/results/lotsizing_psp.md).
 
 References
 ----------
@@ -64,7 +67,7 @@ problems. Numerische Methoden bei Optimierungsaufgaben 3. doi 10.1007/978-3-0348
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -72,12 +75,15 @@ import numpy as np
 from orl.errors import InputError, Stopped
 from orl.problem import Model
 from orl.scenario import Scenarios
+from orl.windows import Groups
 
+from . import exact_network
 from .exact_machines import Machines
 from .exact_tree import Tree, tree_of
 from .instance import LotPlan, LotSizing
+from .units import can_count_units
 
-Form = Literal["plain", "flow", "facility-location"]
+Form = Literal["plain", "flow", "facility-location", "network"]
 
 
 def build(
@@ -85,7 +91,7 @@ def build(
     scenarios: Scenarios,
     upper_bound: float | None = None,
     should_stop: Callable[[], bool] | None = None,
-    form: Form = "plain",
+    form: Form | None = None,
 ) -> Model:
     """Return the mixed-integer model of scenarios that are equally likely.
 
@@ -100,15 +106,23 @@ def build(
         Not made use of.
     should_stop : callable () -> bool, or None
         Asked from time to time as the model is built.
-    form : 'plain', 'flow' or 'facility-location'
+    form : 'plain', 'flow', 'facility-location', 'network' or None
+        None: network with unmet=forbid, one scenario and stock limits that cannot bind, else plain.
 
     Raises
     ------
     InputError
-        If facility-location is asked for with backlog or of several scenarios.
+        If facility-location is asked for with backlog or of several scenarios, or network where it is not meant to be.
     """
     import pyomo.environ as pyo
 
+    if form is None:
+        is_network = instance.settings.unmet == "forbid" and len(scenarios) == 1
+        form = "network" if is_network and can_count_units(instance, scenarios[0]) else "plain"
+    if form == "network":
+        if instance.settings.unmet != "forbid" or len(scenarios) > 1:
+            raise InputError(f"{instance.name}: the network form is for unmet=forbid and one scenario.")
+        return exact_network.build(instance, scenarios[0], should_stop)
     if form == "facility-location" and (instance.settings.unmet == "backlog" or len(scenarios) > 1):
         raise InputError(f"{instance.name}: the facility-location form is for lost sales and one scenario.")
 
@@ -160,6 +174,17 @@ def build(
     return Model(m, read, start)
 
 
+def windows(instance: LotSizing, program: Any) -> Mapping[str, Groups]:
+    """Return which choices belong together: those of a period, and those of an item."""
+    periods: dict[int, list[Any]] = {}
+    items: dict[int, list[Any]] = {}
+    for at, x in program.x.items():
+        periods.setdefault(at[0] if len(at) == 2 else at[1], []).append(x)
+        items.setdefault(at[-1], []).append(x)
+    by_time = [periods[t] for t in sorted(periods)]
+    return {"periods": Groups(by_time, is_ordered=True), "items": Groups(list(items.values()))}
+
+
 class _Stock:
     """The items' part of a program: variables s, r, w, b, e.
 
@@ -175,7 +200,8 @@ class _Stock:
 
         self.m, self.instance, self.tree, self.machines = m, instance, tree, machines
         settings, limit, demand = instance.settings, instance.stock_limits, tree.demand
-        self.is_lost, self.forbids = settings.unmet == "lost", settings.overflow == "forbid"
+        self.is_lost, self.forbids = settings.unmet != "backlog", settings.overflow == "forbid"
+        may_be_short = settings.unmet != "forbid"
         items = range(instance.num_items)
         nodes = [(k, t, i) for k, t in tree.outcomes for i in items]
         decisions = [(k, t, i) for k, t in tree.decisions for i in items]
@@ -184,7 +210,8 @@ class _Stock:
         }
         most, least = self._range()
         m.s = pyo.Var(nodes, bounds=lambda _, *at: (0, max(0, min(int(limit[at[2]]), int(most[at])))))
-        m.r = pyo.Var(nodes, bounds=lambda _, *at: (0, int(demand[at]) if self.is_lost else max(0, -int(least[at]))))
+        most_short = demand * may_be_short if self.is_lost else np.maximum(-least, 0)
+        m.r = pyo.Var(nodes, bounds=lambda _, *at: (0, int(most_short[at])))
         spare = {at: int(most[at] - limit[at[2]]) for at in nodes if most[at] > limit[at[2]]}
         m.w = pyo.Var(list(spare), bounds=lambda _, *at: (0, spare[at]))
         m.b = pyo.Var(list(spare), domain=pyo.Binary)
@@ -240,7 +267,7 @@ class _Stock:
 
     def _may_save(self, nodes: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
         """Yield where losing demand that could be met might pay: where a unit lost later may cost more."""
-        if not self.is_lost or self.instance.settings.cost_noise == 0:
+        if self.instance.settings.unmet != "lost" or self.instance.settings.cost_noise == 0:
             return
         later = np.zeros(self.tree.weight.shape)
         later[:, :-1] = np.maximum.accumulate(self.tree.weight[:, :0:-1], axis=1)[:, ::-1]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from orl.errors import InputError, at
-from orl.files import write_atomically
+from orl.files import read_head, write_atomically
 
 from .instance import LotSizing
+from .psp_format import SUFFIXES, is_pigments, load_pigments, to_psp
 from .sdlsp_format import load_json
 from .toml_format import load_toml, to_toml
 
@@ -21,6 +22,8 @@ def sniff(path: Path, head: bytes) -> bool:
     if path.suffix == ".toml":
         says = re.search(r"""^\s*problem\s*=\s*["'](\w+)["']""", text, re.M)
         return says.group(1) == "lotsizing" if says else bool(re.search(r"^\s*rates\s*=", text, re.M))
+    if is_pigments(path, text):
+        return True
     return text.lstrip().startswith("{") and '"machine_production"' in text
 
 
@@ -35,23 +38,27 @@ def load(path: Path, settings: Mapping[str, Any] | None = None) -> LotSizing:
     path = Path(path)
     if path.is_dir():
         raise at(path, None, "expected a file, found a folder.")
+    if path.suffix in SUFFIXES or path.suffix not in (".toml", ".json"):
+        text = read_head(path).decode("utf-8-sig", errors="replace")
+        if is_pigments(path, text):
+            return load_pigments(path, settings or {})
     return (load_toml if path.suffix == ".toml" else load_json)(path, settings or {})
 
 
 def save(instance: LotSizing, path: Path | str) -> None:
-    """Write an instance as TOML.
+    """Write an instance as TOML, or as a `.psp` file if it is such a problem.
 
     Raises
     ------
     InputError
-        If the name does not end in .toml, or the instance goes on from a state.
+        If the name ends neither in .toml nor in .psp, the instance goes on from a state, or a .psp file cannot hold it.
     """
     path = Path(path)
-    if path.suffix != ".toml":
-        raise InputError(f"{path}: lot sizing is written as TOML; choose a name ending in .toml.")
+    if path.suffix not in (".toml", ".psp"):
+        raise InputError(f"{path}: lot sizing is written as TOML; choose a name ending in .toml, or in .psp.")
     if instance.state is not None:
         raise InputError(f"{path}: an instance in motion cannot be written; write it as it begins.")
-    write_atomically(path, to_toml(instance))
+    write_atomically(path, to_psp(instance, path) if path.suffix == ".psp" else to_toml(instance))
 
 
 def describe(instance: LotSizing) -> str:
@@ -65,7 +72,7 @@ def describe(instance: LotSizing) -> str:
         discount = f", discount {settings.discount:g}" if settings.discount < 1 else ""
         words.append(f"{instance.horizon} periods{discount}")
     words.append(instance.demand.describe())
-    words.append("lost sales" if settings.unmet == "lost" else "backlog")
+    words.append({"lost": "lost sales", "backlog": "backlog", "forbid": "no shortage"}[settings.unmet])
     if instance.is_sequence_dependent:
         words.append("sequence-dependent set-ups")
     if settings.start == "random":

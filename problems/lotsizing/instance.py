@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from orl.errors import InputError
+from orl.problem import KnownBounds
 
 from .demand import MAX_PERIODS, Demand, PathDemand, expected, truncated_horizon
 
@@ -32,9 +33,10 @@ class LotSizingSettings:
         Weight at which an infinite horizon is cut off.
     decision : 'machine' or 'joint'
         Whether machines are decided one after another, in order, each knowing what those before it do, or all at once.
-    unmet : 'lost' or 'backlog'
-        Whether demand that stock cannot meet is lost, or waits; the shortage cost is then paid for each period of
-        waiting.
+    unmet : 'lost', 'backlog' or 'forbid'
+        Whether demand that stock cannot meet is lost; or waits, and the shortage cost is then paid for each period of
+        waiting; or must not be: choices after which not all demand could be met are illegal, as long as there are
+        others. Then demand must be known, the machine one that makes a unit a period of what it can make.
     overflow : 'discard' or 'forbid'
         What happens to stock beyond its limit: it is thrown away after demand, or a decision that brings stock above
         its limit before demand is illegal (with decision=machine, or one machine).
@@ -54,7 +56,7 @@ class LotSizingSettings:
     horizon: str = "auto"
     tail: float = 1e-6
     decision: Literal["machine", "joint"] = "machine"
-    unmet: Literal["lost", "backlog"] = "lost"
+    unmet: Literal["lost", "backlog", "forbid"] = "lost"
     overflow: Literal["discard", "forbid"] = "discard"
     idle: Literal["loses-setup", "keeps-setup"] = "loses-setup"
     item_machines: Literal["any", "one"] = "any"
@@ -158,6 +160,8 @@ class LotSizing:
         From which the process goes on; None: from the start.
     source : str
         File, for messages.
+    known : KnownBounds or None
+        Bounds on the least cost that came with a file, of the instance and settings as it holds them.
 
     Examples
     --------
@@ -185,6 +189,7 @@ class LotSizing:
     settings: LotSizingSettings = field(default_factory=LotSizingSettings)
     state: LotState | None = None
     source: str = ""
+    known: KnownBounds | None = None
 
     problem = "lotsizing"
 
@@ -214,16 +219,15 @@ class LotSizing:
                     raise self._error(f"{changeover} to idle must be 0.")
                 _set(self, changeover, table)
             else:
-                values = np.zeros((machines, items)) if getattr(self, setup) is None else getattr(self, setup)
-                _set(self, setup, values)
+                if getattr(self, setup) is None:
+                    _set(self, setup, np.zeros((machines, items)))
                 _set(self, setup, self._table(setup, (machines, items), whole))
         for key, count in (("item_names", items), ("machine_names", machines)):
             self._check_names(key, count)
-        initial = np.zeros(machines) if self.initial_setup is None else self.initial_setup
-        _set(self, "initial_setup", initial)
-        _set(self, "initial_setup", self._table("initial_setup", (machines,), whole=True))
-        _set(self, "initial_stock", np.zeros(items) if self.initial_stock is None else self.initial_stock)
-        _set(self, "initial_stock", self._table("initial_stock", (items,), whole=True))
+        for key, count in (("initial_setup", machines), ("initial_stock", items)):
+            if getattr(self, key) is None:
+                _set(self, key, np.zeros(count))
+            _set(self, key, self._table(key, (count,), whole=True))
         self._check_start()
         if self.demand.num_items != items:
             raise self._error(f"demand must be of {items} items, got {self.demand.num_items}.")
@@ -236,6 +240,8 @@ class LotSizing:
                 raise self._error("a path of demand ends: horizon=infinite needs a law; set horizon=file.")
             if len(self.demand.path) < self.horizon:
                 raise self._error(f"demand must be known for {self.horizon} periods, got {len(self.demand.path)}.")
+        if self.settings.unmet == "forbid":
+            self._check_on_time()
         if self.settings.decision == "joint" and machines > 1:
             for key in ("overflow", "item_machines"):
                 if getattr(self.settings, key) in ("forbid", "one"):
@@ -374,6 +380,28 @@ class LotSizing:
             raise self._error(
                 f"initial_stock must be within its limit {self.stock_limits[item]}, "
                 f"got {self.initial_stock[item]} at {item}."  # type: ignore[index]
+            )
+
+    def _check_on_time(self) -> None:
+        """Check that it can be told which choices leave no demand unmet."""
+        losses = self.changeover_losses if self.changeover_losses is not None else self.setup_losses
+        assert losses is not None
+        needs = "unmet=forbid needs"
+        if not isinstance(self.demand, PathDemand):
+            raise self._error(f"{needs} demand that is known (law = 'path'), got {self.demand.describe()}.")
+        if self.num_machines > 1:
+            raise self._error(f"{needs} one machine, got {self.num_machines}.")
+        if (self.rates > 1).any():
+            item = int((self.rates[0] > 1).argmax())
+            raise self._error(f"{needs} rates of 0 or 1, got {self.rates[0, item]} at item {self.item_label(item)}.")
+        if losses.any():
+            raise self._error(f"{needs} set-ups without losses.")
+        total = self.demand.path.sum(axis=0)
+        if (total > self.stock_limits).any():
+            item = int((total > self.stock_limits).argmax())
+            raise self._error(
+                f"{needs} stock_limits that hold all demand, {total[item]} units of item {self.item_label(item)}, "
+                f"got {self.stock_limits[item]}."
             )
 
     def _changeover(self, table: np.ndarray | None, of_item: np.ndarray | None, dtype: Any) -> np.ndarray:

@@ -119,7 +119,7 @@ def expected_parts(instance: LotSizing) -> list[Part]:
     InputError
         If demand or costs depend on more than the period.
     """
-    _check_setups(instance)
+    _check_falls_apart(instance)
     if instance.settings.cost_noise > 0 or getattr(instance.demand, "autocorrelation", 0.0) > 0:
         what = "cost_noise" if instance.settings.cost_noise > 0 else "autocorrelated demand"
         raise InputError(f"{instance.name}: items alone do not have {what} in their state.")
@@ -147,7 +147,7 @@ def expected_parts(instance: LotSizing) -> list[Part]:
 
 def known_parts(instance: LotSizing, seen: Realised) -> list[Part]:
     """Return the items of an instance, all that a scenario brings being known."""
-    _check_setups(instance)
+    _check_falls_apart(instance)
     natures = known_natures(instance, seen)
     return [
         _part(instance, number, nature, seen.setup, int(seen.stock[number])) for number, nature in enumerate(natures)
@@ -239,7 +239,9 @@ def _random_masks(instance: LotSizing, machines: np.ndarray) -> np.ndarray:
     return chances
 
 
-def _check_setups(instance: LotSizing) -> None:
+def _check_falls_apart(instance: LotSizing) -> None:
+    if instance.settings.unmet == "forbid":
+        raise InputError(f"{instance.name}: items alone do not know what unmet=forbid asks of the machine.")
     if instance.is_sequence_dependent:
         raise InputError(
             f"{instance.name}: set-ups depend on what a machine was set up for before, so items do not fall apart; "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from orl.jit import kernel
 
 from .kernels_codes import BACKLOG, NUM_ITEMS, NUM_MACHINES, PERIODS
-from .kernels_moves import book, is_legal
+from .kernels_moves import book, deadline, is_legal
 from .kernels_rules import choose
 
 
@@ -40,16 +40,19 @@ def write_legal(lots, row, states, env, is_joint, legal):
     legal[:] = False
     sizes = lots.sizes[row]
     setup, stock, choice = states.setup[env], states.stock[env], states.choice[env]
+    period = states.period[env]
+    last = deadline(lots, row, stock, period)
     if not is_joint:
         machine = states.machine[env]
         for option in range(sizes[NUM_ITEMS] + 1):
-            legal[0, option] = is_legal(lots, row, setup, stock, choice, machine, option)
+            legal[0, option] = is_legal(lots, row, setup, stock, choice, machine, option, period, last)
         return
     for machine in range(legal.shape[0]):
-        legal[machine, 0] = True  # all that a machine of the padding may do
-        if machine < sizes[NUM_MACHINES]:
-            for option in range(1, sizes[NUM_ITEMS] + 1):
-                legal[machine, option] = is_legal(lots, row, setup, stock, choice, machine, option)
+        if machine >= sizes[NUM_MACHINES]:
+            legal[machine, 0] = True  # all that a machine of the padding may do
+            continue
+        for option in range(sizes[NUM_ITEMS] + 1):
+            legal[machine, option] = is_legal(lots, row, setup, stock, choice, machine, option, period, last)
 
 
 @kernel

@@ -19,5 +19,6 @@ NUM_PARAMETERS = 2  # of a rule, or one a machine
     CYCLE,
     LAW,
     ENDLESS,
+    ON_TIME,
     ROW_WIDTH,
-) = range(12)
+) = range(13)

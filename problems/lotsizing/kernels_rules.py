@@ -24,24 +24,42 @@ from .kernels_codes import (
     POISSON,
 )
 from .kernels_codes import RANDOM as RANDOM_RULE
-from .kernels_moves import is_legal
+from .kernels_moves import deadline, is_legal, needed_by
 
 
 @kernel
 def choose(lots, row, setup, stock, choice, period, last_demand, factors, machine, code, parameters, seed):
-    """Return the choice of a rule for a machine: 0 idle, i + 1 item i."""
+    """Return the choice of a rule for a machine: 0 idle, i + 1 item i; where that is illegal, what is needed first."""
+    last = deadline(lots, row, stock, period)
+    option = wanted(
+        lots, row, setup, stock, choice, period, last, last_demand, factors, machine, code, parameters, seed
+    )
+    if last < 0 or is_legal(lots, row, setup, stock, choice, machine, option, period, last):
+        return option
+    best, best_by = np.int64(0), last + 1
+    for other in range(1, lots.sizes[row, NUM_ITEMS] + 1):
+        if is_legal(lots, row, setup, stock, choice, machine, other, period, last):
+            by = needed_by(lots, row, stock, period, other - 1)
+            if by < best_by:
+                best, best_by = np.int64(other), by
+    return best
+
+
+@kernel
+def wanted(lots, row, setup, stock, choice, period, last, last_demand, factors, machine, code, parameters, seed):
+    """Return what a rule would choose for a machine; legal, or idle."""
     if code in (KEEP, FIXED):
         option = setup[machine] if code == KEEP else np.int64(parameters[machine])
-        return option if is_legal(lots, row, setup, stock, choice, machine, option) else np.int64(0)
+        return option if is_legal(lots, row, setup, stock, choice, machine, option, period, last) else np.int64(0)
     if code == BASE_STOCK:
-        return least_covered(lots, row, setup, stock, choice, period, last_demand, machine, parameters)
+        return least_covered(lots, row, setup, stock, choice, period, last, last_demand, machine, parameters)
     if code == GREEDY:
-        return most_saving(lots, row, setup, stock, choice, period, last_demand, factors, machine, parameters)
+        return most_saving(lots, row, setup, stock, choice, period, last, last_demand, factors, machine, parameters)
     if code == RANDOM_RULE:
         best, best_number = np.int64(0), -1.0
         since_start = lots.sizes[row, FIRST_PERIOD] + period  # so that a state gets the same number on its own
         for option in range(lots.sizes[row, NUM_ITEMS] + 1):
-            if is_legal(lots, row, setup, stock, choice, machine, option):
+            if is_legal(lots, row, setup, stock, choice, machine, option, period, last):
                 number = hash_uniform(seed, since_start * setup.shape[0] + machine, option)
                 if number > best_number:
                     best, best_number = np.int64(option), number
@@ -50,18 +68,18 @@ def choose(lots, row, setup, stock, choice, period, last_demand, factors, machin
 
 
 @kernel
-def least_covered(lots, row, setup, stock, choice, period, last_demand, machine, parameters):
+def least_covered(lots, row, setup, stock, choice, period, last, last_demand, machine, parameters):
     """Go on with an item until its stock covers `parameters[1]` periods of mean demand; then set up for the item with
     the least cover, if that is below `parameters[0]` periods.
     """
     current = setup[machine]
-    if current > 0 and is_legal(lots, row, setup, stock, choice, machine, current):
+    if current > 0 and is_legal(lots, row, setup, stock, choice, machine, current, period, last):
         mean = mean_over(lots, row, period, last_demand, current - 1, 1)
         if stock[current - 1] < parameters[1] * mean:
             return current
     best, best_cover = np.int64(0), parameters[0]
     for option in range(1, lots.sizes[row, NUM_ITEMS] + 1):
-        if is_legal(lots, row, setup, stock, choice, machine, option):
+        if is_legal(lots, row, setup, stock, choice, machine, option, period, last):
             mean = mean_over(lots, row, period, last_demand, option - 1, 1)
             if mean > 0 and stock[option - 1] / mean < best_cover:
                 best, best_cover = np.int64(option), stock[option - 1] / mean
@@ -69,11 +87,11 @@ def least_covered(lots, row, setup, stock, choice, period, last_demand, machine,
 
 
 @kernel
-def most_saving(lots, row, setup, stock, choice, period, last_demand, factors, machine, parameters):
+def most_saving(lots, row, setup, stock, choice, period, last, last_demand, factors, machine, parameters):
     """Choose the item whose production now saves most; nothing if none saves anything."""
     best, best_saved = np.int64(0), 0.0
     for option in range(1, lots.sizes[row, NUM_ITEMS] + 1):
-        if is_legal(lots, row, setup, stock, choice, machine, option):
+        if is_legal(lots, row, setup, stock, choice, machine, option, period, last):
             saved = saving(
                 lots, row, setup, stock, period, last_demand, factors, machine, option, parameters[0], parameters[1]
             )

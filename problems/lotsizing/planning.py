@@ -46,14 +46,16 @@ def is_disturbed(planned: LotSizing, observation: Observation, env: int) -> bool
 
 
 def follow(planned: LotSizing, plan: LotPlan, observation: Observation, env: int) -> int | np.ndarray:
-    """Return what a plan tells the next machine, or all of them with decision=joint; idle where that is illegal."""
+    """Return what a plan tells the next machine, or all of them with decision=joint; where that is illegal, idle or
+    the first that is legal.
+    """
     row = plan.choices[_period(observation, env) - planned.first_period]
     legal = observation.legal[env]
     if legal.ndim == 1:
         choice = int(row[observation.arrays["machine"][env]])
-        return choice if legal[choice] else 0
+        return choice if legal[choice] else int(legal.argmax())
     choices = np.zeros(len(legal), dtype=np.int64)
-    choices[: len(row)] = np.where(legal[np.arange(len(row)), row], row, 0)
+    choices[: len(row)] = np.where(legal[np.arange(len(row)), row], row, legal[: len(row)].argmax(axis=1))
     return choices
 
 

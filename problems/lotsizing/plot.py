@@ -80,9 +80,9 @@ def course(instance: LotSizing, scenario: Scenarios, plan: LotPlan) -> Course:
         list(paid.make(period, row))
         is_setup[period] = (np.array(paid.setup) != before) & (np.array(row) > 0)
         left = np.array(paid.stock) - paid.demand[period]
-        paid.sell(period)
+        list(paid.sell(period))
         stock[period] = paid.stock
-        if instance.settings.unmet == "lost":
+        if instance.settings.unmet != "backlog":
             lost[period] = np.maximum(-left, 0)
     return Course(is_setup, stock, lost, paid.total)
 
@@ -120,19 +120,24 @@ def draw_plan(
     top.set_ylabel("machine")
     edges = first + np.arange(periods + 1)
     short = np.maximum(-seen.stock, seen.lost)
+    has_limits = instance.settings.unmet != "forbid"  # else they hold all there is
     for item, axes in enumerate(rows[1:]):
         axes.stairs(np.maximum(seen.stock[:, item], 0), edges, fill=True, color=colours[item])
         axes.stairs(-short[:, item], edges, fill=True, color=SIGNAL)
         axes.axhline(0, color=INK, linewidth=0.5)
-        axes.axhline(instance.stock_limits[item], color=GRID, linewidth=0.8, linestyle="--")
-        axes.set_ylim(min(-1.0, -1.1 * short.max()), 1.1 * max(1, int(instance.stock_limits[item])))
+        if has_limits:
+            axes.axhline(instance.stock_limits[item], color=GRID, linewidth=0.8, linestyle="--")
+        high = instance.stock_limits[item] if has_limits else seen.stock.max()
+        axes.set_ylim(min(-1.0, -1.1 * short.max()), 1.1 * max(1, int(high)))
         axes.set_ylabel(short_label(instance.item_label(item)), rotation=0, ha="right", va="center")
         axes.tick_params(labelsize=7)
         axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     rows[-1].set_xlim(first, first + periods)
     rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    unmet = "lost" if instance.settings.unmet == "lost" else "owed"
-    rows[-1].set_xlabel(f"period; stock of each item after demand, red: demand {unmet}, dashed: limit")
+    unmet = {"lost": "lost", "backlog": "owed", "forbid": "not met"}[instance.settings.unmet]
+    rows[-1].set_xlabel(
+        f"period; stock of each item after demand, red: demand {unmet}" + (", dashed: limit" if has_limits else "")
+    )
     title = f"{short_label(instance.name)}: cost {seen.cost:,.2f}"
     if bound is not None:
         gap = relative_gap(seen.cost, bound)

@@ -22,7 +22,8 @@ class Lots(NamedTuple):
     """The distinct instances of a batch, a row each, padded to M machines and I items.
 
     `sizes` (rows, ROW_WIDTH) holds whole numbers, see `kernels_codes`; `base` (rows, cycle, I) mean demand, `variance`
-    (rows, I) that of independent demand.
+    (rows, I) that of independent demand; `demanded` (rows, cycle + 1, I) with unmet=forbid the demand before each
+    period, else (rows, 1, I) zeros.
     """
 
     sizes: np.ndarray
@@ -36,6 +37,7 @@ class Lots(NamedTuple):
     base: np.ndarray
     variance: np.ndarray
     autocorrelation: np.ndarray
+    demanded: np.ndarray
 
 
 class States(NamedTuple):
@@ -103,6 +105,7 @@ class LotSizingProcess:
         self._periods = max(one.periods_left for one in known)
         self._cycle = max(_base(one).shape[0] for one in known)
         self._has_noise = any(one.settings.cost_noise > 0 for one in known)
+        self._is_on_time = any(one.settings.unmet == "forbid" for one in known)
         width = self._items + 1
         self.decision = Decision("per_machine", width, self._machines) if self._is_joint else Decision("choice", width)
         self._slots = self.decision.machines
@@ -226,6 +229,7 @@ class LotSizingProcess:
             base=np.zeros((rows, self._cycle, items)),
             variance=np.zeros((rows, items)),
             autocorrelation=np.zeros(rows),
+            demanded=np.zeros((rows, self._cycle + 1 if self._is_on_time else 1, items), dtype=np.int64),
         )
 
     def _check_fit(self, instances: Sequence[LotSizing]) -> None:
@@ -242,6 +246,8 @@ class LotSizingProcess:
                     raise ValueError(f"{one.name} does not fit: {size} {what}, room for {most}.")
             if (one.settings.decision == "joint") != self._is_joint:
                 raise ValueError("the instances of a batch must agree in their setting decision.")
+            if one.settings.unmet == "forbid" and not self._is_on_time:
+                raise ValueError(f"{one.name} has unmet=forbid, which none had when the process was made.")
             if one.settings.cost_noise > 0 and not self._has_noise:
                 raise ValueError(f"{one.name} has cost noise, which none had when the process was made.")
 
@@ -356,6 +362,9 @@ def _lay_out(lots: Lots, row: int, one: LotSizing) -> None:
     sizes[codes.ONE_MACHINE] = settings.item_machines == "one"
     sizes[codes.CYCLE] = len(base)
     sizes[codes.ENDLESS] = settings.is_infinite
+    sizes[codes.ON_TIME] = settings.unmet == "forbid"
+    if settings.unmet == "forbid":
+        lots.demanded[row, 1 : len(base) + 1, :items] = base.cumsum(axis=0)
     lots.discount[row] = settings.discount
     lots.possible[row, :machines, :choices] = one.possible
     lots.output[row, :machines, :choices, :choices] = one.output

@@ -16,6 +16,7 @@ import simpy
 from orl.errors import IllegalAction
 from orl.scenario import Scenarios
 
+from .demand import PathDemand
 from .instance import LotPlan, LotSizing
 from .scenario import Realised, realise
 
@@ -47,7 +48,23 @@ class Plant:
 
     def legal(self) -> list[int]:
         """Return what the next machine may be told."""
-        return [0, *(item + 1 for item in range(self.instance.num_items) if self._can_make(item))]
+        options = [0, *(item + 1 for item in range(self.instance.num_items) if self._can_make(item))]
+        if self.instance.settings.unmet != "forbid":
+            return options
+        return [option for option in options if self._leaves_time(option)] or options
+
+    def _leaves_time(self, option: int) -> bool:
+        """Return whether all demand can still be met after a choice: due dates of what is missing, earliest first."""
+        one, dues = self.instance, []
+        assert isinstance(one.demand, PathDemand)
+        for item in range(one.num_items):
+            left = self.stock[item] + (option == item + 1)
+            for period in range(self.period, one.periods_left):
+                for _ in range(one.demand.path[one.first_period + period, item]):
+                    left -= 1
+                    if left < 0:
+                        dues.append(period)
+        return all(due >= self.period + 1 + place for place, due in enumerate(sorted(dues)))
 
     def made(self, machine: int, item: int) -> int:
         """Return what a machine makes of an item in this period, a set-up included."""

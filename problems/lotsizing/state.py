@@ -37,7 +37,7 @@ def check_state(instance: LotSizing, state: LotState) -> None:
         rule = f"booked must be choices of fewer than all {machines} machines"
         raise _error(instance, f"{rule}, got shape {state.booked.shape}.")
     low, words = (
-        (0, ">= 0, unless unmet=backlog, and") if settings.unmet == "lost" else (1 - MAX_UNITS, "above -2**40 and")
+        (1 - MAX_UNITS, "above -2**40 and") if settings.unmet == "backlog" else (0, ">= 0, unless unmet=backlog, and")
     )
     _check(instance, "setup", state.setup, 0, items, f"in 0..{items}")
     _check(instance, "booked", state.booked, 0, items, f"in 0..{items}")

@@ -45,6 +45,8 @@ def tabular(instance: LotSizing) -> Tabular:
         raise InputError(f"{instance.name}: dynamic programming over an infinite horizon needs demand without season.")
     if settings.is_infinite and settings.unmet == "backlog":
         raise InputError(f"{instance.name}: backlog has no limit; dynamic programming needs a finite horizon.")
+    if settings.unmet == "forbid":
+        raise InputError(f"{instance.name}: a table of states does not tell what unmet=forbid makes illegal.")
     space = _Space(instance)
     periods = None if settings.is_infinite else instance.periods_left
     laws = [laws_of(instance.demand, instance.first_period + t) for t in range(1 if periods is None else periods)]

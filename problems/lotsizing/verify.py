@@ -63,7 +63,7 @@ class Ledger:
     def play(self, period: int, row: list[int]) -> Iterator[Violation]:
         """Play one period and yield what is not allowed in it."""
         found = list(self.make(period, row))
-        self.sell(period)
+        found += self.sell(period)
         return iter(found)
 
     def _factor(self, period: int, item: int) -> float:
@@ -115,8 +115,8 @@ class Ledger:
                     f"its limit is {one.stock_limits[item]}.",
                 )
 
-    def sell(self, period: int) -> None:
-        """Meet demand, and pay for shortage and for what is left."""
+    def sell(self, period: int) -> Iterator[Violation]:
+        """Meet demand, and pay for shortage and for what is left; yield what must not be short."""
         one, settings = self.instance, self.instance.settings
         weight = settings.discount**period
         for item, demand in enumerate(self.demand[period]):
@@ -126,7 +126,10 @@ class Ledger:
             self.discarded += max(left - int(one.stock_limits[item]), 0)
             shortage = max(-left, 0) * float(one.shortage_costs[item]) * self._factor(period, item) * weight
             left = min(left, int(one.stock_limits[item]))
-            if settings.unmet == "lost":
+            if settings.unmet == "forbid" and left < 0:
+                unmet = f"{-left} of {demand} units of item {one.item_label(item)}"
+                yield Violation("shortage", f"period {period}: {unmet} are not there.")
+            if settings.unmet != "backlog":
                 left = max(left, 0)
             holding = max(left, 0) * float(one.holding_costs[item]) * self._factor(period, item) * weight
             self.stock[item] = left

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import block_diag, coo_array, csr_array, eye_array, hstack, vstack
 
+from orl.convex import ConvexProgram, build_program
 from orl.linear import LinearProgram, NotSolved
 from orl.stages import Stage, StageGraph
 
@@ -78,7 +79,7 @@ class StagePrograms:
         for number in self._stages:
             stage, weight = self._graph.stages[number], self._graph.discount**number
             if number not in self._programs:
-                self._programs[number] = _program(stage)
+                self._programs[number] = _begun(stage.program(), [stage], [0], self._graph.initial)
             program = self._programs[number]
             rows, low, high = stage.noise_rows, stage.row_lower[stage.noise_rows], stage.row_upper[stage.noise_rows]
             for path in range(count):
@@ -140,7 +141,7 @@ class PathPrograms:
     def __call__(self, asked: Asked) -> Answer:
         graph, horizon = self._graph, len(self._graph.stages)
         if self._program is None:
-            self._program = self._made()
+            self._program = _begun(self._made(), graph.stages, self._first_row.tolist(), graph.initial)
         program, root = self._program, graph.stages[0]
         count = len(asked.noises)
         answer = Answer(np.zeros((count, horizon)), np.zeros(asked.states.shape), np.zeros((count, horizon)))
@@ -197,12 +198,32 @@ class PathPrograms:
             lower = np.concatenate([lower, np.zeros(2 * targets)])
             upper = np.concatenate([upper, np.full(2 * targets, np.inf)])
             row_lower, row_upper = (np.concatenate([rows, np.zeros(targets)]) for rows in (row_lower, row_upper))
-        return LinearProgram(cost, lower, upper, csr_array(matrix), row_lower, row_upper, "path")
+        parts = [(stage.separate, at + np.arange(len(stage.cost))) for at, stage in placed]
+        tolerance = min(stage.tolerance for stage in graph.stages)
+        return build_program(cost, lower, upper, csr_array(matrix), row_lower, row_upper, "path", parts, tolerance)
 
 
-def _program(stage: Stage) -> LinearProgram:
-    bounds = stage.lower, stage.upper
-    return LinearProgram(stage.cost, *bounds, stage.matrix, stage.row_lower, stage.row_upper, stage.name)
+def _begun(
+    program: LinearProgram, stages: Sequence[Stage], first_row: Sequence[int], state: np.ndarray
+) -> LinearProgram:
+    """Let a convex program begin with the rows that a mean path asks for: whatever comes then begins there.
+
+    Parameters
+    ----------
+    first_row : sequence of int
+        Of each stage.
+    state : ndarray (S,)
+        That comes in.
+    """
+    if isinstance(program, ConvexProgram):
+        program.set_columns(stages[0].incoming, state, state)
+        for row, stage in zip(first_row, stages, strict=False):
+            noise = stage.probabilities @ stage.noises
+            rows = stage.noise_rows
+            program.set_rows(row + rows, stage.row_lower[rows] + noise, stage.row_upper[rows] + noise)
+        program.solve()
+        program.keep_basis()
+    return program
 
 
 def _elastic(stage: Stage, price: float) -> LinearProgram:
@@ -212,7 +233,7 @@ def _elastic(stage: Stage, price: float) -> LinearProgram:
     wide = hstack([stage.matrix, coo_array((stage.matrix.shape[0], 2 * count))])
     matrix = csr_array(vstack([wide, hstack([chosen, -eye_array(count), eye_array(count)])]))
     nothing = np.zeros(count)
-    return LinearProgram(
+    return build_program(
         np.concatenate([stage.cost, np.full(2 * count, price)]),
         np.concatenate([stage.lower, np.zeros(2 * count)]),
         np.concatenate([stage.upper, np.full(2 * count, np.inf)]),
@@ -220,4 +241,6 @@ def _elastic(stage: Stage, price: float) -> LinearProgram:
         np.concatenate([stage.row_lower, nothing]),
         np.concatenate([stage.row_upper, nothing]),
         f"{stage.name}, nearest",
+        [(stage.separate, np.arange(width))],
+        stage.tolerance,
     )

@@ -138,7 +138,7 @@ class DecisionRuleLearner:
 
     columns: Sequence[str] = ("pace", "cost", "missed", "gradient")
 
-    def __init__(self, problem: Problem, recipe: Recipe, settings: DecisionRuleSettings):
+    def __init__(self, problem: Problem, recipe: Recipe, settings: DecisionRuleSettings, scheduler: str | None = None):
         torch.set_num_threads(1)
         self.problem, self.recipe, self.settings = problem, recipe, settings
         self.source = Source(problem, recipe)
@@ -156,7 +156,7 @@ class DecisionRuleLearner:
             seen, len(graph.initial), self.num_shares, settings.width, settings.encoder == "linear"
         ).double()
         self.optimiser = torch.optim.Adam(self.rule.parameters(), settings.learning_rate)
-        self.crew = Crew(self._members(), "decision rules")
+        self.crew = Crew(self._members(), "decision rules", scheduler)
 
     def __enter__(self) -> DecisionRuleLearner:
         self.crew.__enter__()
@@ -296,5 +296,5 @@ def train(data: Mapping[str, Any], path: Path, folder: Path, resume: bool, contr
     """Train by a recipe; see `Solver.train`."""
     recipe = params.make(Recipe, data, str(path))
     settings = params.make(DecisionRuleSettings, recipe.training, f"{path}: training")
-    with DecisionRuleLearner(find_problem(recipe.problem), recipe, settings) as learner:
+    with DecisionRuleLearner(find_problem(recipe.problem), recipe, settings, control.scheduler) as learner:
         Training(learner, recipe, settings.iterations, folder, resume).run(control)

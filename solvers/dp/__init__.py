@@ -1,6 +1,7 @@
 """The method `dp`: dynamic programming over all states, with a proven bound on the expected cost.
 
-Backward induction where the horizon ends, modified policy iteration where it does not; see `values.py`.
+Backward induction where the horizon ends, modified policy iteration where it does not; see `values.py`. Where nothing
+is random and the family has states in layers (`orl/layers.py`), those are gone through instead, with bounds.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from orl.errors import InputError, Stopped
+from orl.hindsight import Attempt, solve_hindsight
+from orl.layers import attempt
 from orl.policy import Memory
-from orl.problem import Problem
+from orl.problem import Problem, Solution
 from orl.process import Observation
-from orl.solver import Certificate, Solver, Task
+from orl.solver import Certificate, Outcome, Solver, Task
 from orl.tabular import Tabular
 
 from .values import Values, average, backward_induction, discounted
@@ -34,16 +37,21 @@ class DpSettings:
         (of infinite horizons). An average bounds no total: the figures tell it, the bound stays empty.
     tolerance : float > 0
         How far proven lower and upper values may lie apart (infinite horizons).
+    width : int >= 1
+        Of states in layers: the most of a layer that are kept; if more are needed, the bound tells.
     """
 
     objective: Objective = "total"
     tolerance: float = 1e-9
+    width: int = 1_000_000
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Objective):
             raise ValueError(f"objective must be one of {', '.join(get_args(Objective))}, got {self.objective!r}.")
         if not self.tolerance > 0:
             raise ValueError(f"tolerance must be > 0, got {self.tolerance}.")
+        if not 1 <= self.width <= 100_000_000:
+            raise ValueError(f"width must be in 1..100,000,000, got {self.width}.")
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,21 @@ def _policy(task: Task) -> DpPolicy:
     return DpPolicy(tabular, values, settings.objective)
 
 
+def _solve(task: Task) -> Outcome | None:
+    """Go through the states in layers of what is known beforehand; None if the family has none of the instance."""
+    if task.problem.layered is None or task.settings.objective == "average":
+        return None
+    try:
+        layered = task.problem.layered(task.instance, task.scenarios)
+    except InputError:
+        return None
+
+    def tried(one: Task, solution: Solution | None, cost: float | None) -> Attempt:
+        return attempt(layered, one.settings.width, one.control, solution, cost)
+
+    return solve_hindsight(task, "best-rule", tried)
+
+
 def _fits(problem: Problem) -> bool:
     return problem.tabular is not None
 
@@ -128,6 +151,7 @@ SOLVER = Solver(
     summary="exact dynamic programming over all states of a small instance",
     settings=DpSettings,
     fits=_fits,
+    solve=_solve,
     policy=_policy,
     certificate=certificate,
 )

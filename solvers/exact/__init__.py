@@ -46,8 +46,8 @@ def _solve(task: Task) -> Outcome:
 
     settings = task.settings
 
-    def solve(one: Task, program: Any, start: Any) -> Any:
-        return solve_model(program, one.control, start, settings.gap, settings.threads, task.seed)
+    def solve(one: Task, program: Any, start: Any, separate: Any = None) -> Any:
+        return solve_model(program, one.control, start, settings.gap, settings.threads, task.seed, separate)
 
     return solve_hindsight(task, settings.start, with_model("exact", solve))
 

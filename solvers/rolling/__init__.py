@@ -151,7 +151,7 @@ class RollingPolicy:
         model = problem.models["exact"](ahead, futures, should_stop=lambda: False)
         start = known if known is None or len(futures) > 1 else known[0]
         task = Task(problem, ahead, futures, settings, self.seed, control)
-        solved = _solve_model(task, model.program, () if start is None else model.start(start))
+        solved = _solve_model(task, model.program, () if start is None else model.start(start), model.separate)
         plans = known if solved.of is None else model.read(solved.of)
         if plans is None:
             raise InputError(f"{ahead.name}: no plan in {settings.replan_time:g} s; give replan_time more.")
@@ -189,10 +189,11 @@ def _solve_program(task: Task, program: Any, start: Any) -> Any:
     return solve_program(program, task.control, start, threads=task.settings.threads, seed=task.seed)
 
 
-def _solve_model(task: Task, program: Any, start: Any) -> Any:
+def _solve_model(task: Task, program: Any, start: Any, separate: Any = None) -> Any:
     from orl.exact import solve_model
 
-    return solve_model(program, task.control, start, threads=task.settings.threads, seed=task.seed)
+    threads, seed = task.settings.threads, task.seed
+    return solve_model(program, task.control, start, threads=threads, seed=seed, separate=separate)
 
 
 def _model_of(problem: Problem) -> str | None:

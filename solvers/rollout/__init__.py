@@ -39,14 +39,22 @@ class RolloutSettings:
         On how many drawn futures each candidate is tried; where nothing is random, on the one that there is.
     base : str or None
         The policy that finishes the episodes, by name; None: the family's default rule.
+    standard_errors : float >= 0
+        By how many standard errors of the paired difference a candidate must be better than the base's own choice to be
+        taken instead; where nothing is random there is no such error.
     """
 
     futures: int = 20
     base: str | None = None
+    standard_errors: float = 0.0
 
     def __post_init__(self) -> None:
         if self.futures < 1:
             raise ValueError(f"futures must be >= 1, got {self.futures}.")
+        if not 0 <= self.standard_errors < np.inf:
+            raise ValueError(f"standard_errors must be >= 0 and finite, got {self.standard_errors}.")
+        if self.standard_errors > 0 and self.futures < 2:
+            raise ValueError("standard_errors needs futures >= 2: of one there is no error.")
 
 
 class RolloutMemory(NamedTuple):
@@ -67,12 +75,15 @@ class RolloutPolicy:
     problem : Problem
     base : Policy
     futures : int
+    standard_errors : float
     """
 
     problem: Problem
     base: Policy
     futures: int
+    standard_errors: float = 0.0
     clairvoyant: bool = False
+    batch: int = 4  # slow: when time is up some scenarios have come to their end
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> RolloutMemory:
         seeds = rng.integers(0, 2**63, size=len(instances))
@@ -122,7 +133,10 @@ class RolloutPolicy:
         trials: list[tuple[Any, int]],
         futures: list[Scenarios],
     ) -> None:
-        """Set the actions of `envs` to those of least mean cost; of equal ones to the base's, then the lowest."""
+        """Set the actions of `envs` to those of least mean cost; of equal ones to the base's, then the lowest.
+
+        Others than the base's count only if they are surely better.
+        """
         process = self.problem.process([instance for instance, _ in trials], futures)
         tried = np.array([action for _, action in trials])
         costs = process.decide(tried)
@@ -132,7 +146,13 @@ class RolloutPolicy:
         costs = costs + revealed.cost + revealed.discount * rest
         for env, low, high in zip(envs, first, [*first[1:], len(trials)], strict=True):
             legal = np.flatnonzero(observation.legal[env])
-            means = costs[low:high].reshape(len(legal), -1).mean(axis=1)
+            of_action = costs[low:high].reshape(len(legal), -1)
+            means = of_action.mean(axis=1)
+            if self.standard_errors > 0 and of_action.shape[1] > 1:
+                saved = of_action[legal == actions[env]] - of_action
+                error = saved.std(axis=1, ddof=1) / np.sqrt(of_action.shape[1])
+                is_sure = (saved.mean(axis=1) > self.standard_errors * error) | (legal == actions[env])
+                means = np.where(is_sure, means, np.inf)
             best = legal[means <= means.min() + 1e-9 * max(1.0, abs(means.min()))]
             if actions[env] not in best:
                 actions[env] = best[0]
@@ -148,7 +168,7 @@ def _policy(task: Task) -> RolloutPolicy:
     if base.policy is None:
         raise InputError(f"rollout: base must be a policy; solver {base.name!r} gives a solution.")
     policy = base.policy(replace(task, settings=base.settings()))
-    return RolloutPolicy(problem, policy, task.settings.futures)
+    return RolloutPolicy(problem, policy, task.settings.futures, task.settings.standard_errors)
 
 
 SOLVER = Solver(

@@ -121,17 +121,24 @@ class SddpPolicy:
     clairvoyant: bool = False
     batch: int = 1
 
-    def start(self, instances: Sequence[Any], rng: np.random.Generator) -> None:
-        return None
+    def start(self, instances: Sequence[Any], rng: np.random.Generator) -> Memory:
+        """Return nothing, or with `Staged.operate` what each environment's next stage may begin with."""
+        return None if self.staged.operate is None else [None] * len(instances)
 
     def decide(self, observation: Observation, memory: Memory) -> tuple[np.ndarray, Memory]:
-        actions = np.zeros(observation.legal[:, 0].shape)
+        actions, operate = np.zeros(observation.legal[:, 0].shape), self.staged.operate
+        known, begins = None if operate is None else list(memory), {edge.node for edge in self.staged.graph.root}
         for env in range(len(actions)):
             seen = self.staged.seen(observation, env)
-            if seen is not None:
-                visit = self.nodes[seen.node].visit(seen.state, seen.noise)
-                actions[env] = self.staged.action(visit.outgoing, observation, env)
-        return actions, memory
+            if seen is None:
+                continue
+            node = self.nodes[seen.node]
+            outgoing = node.visit(seen.state, seen.noise).outgoing
+            if operate is not None and known is not None:
+                before = None if seen.node in begins else known[env]
+                outgoing, _, known[env] = operate(seen.node, *seen[1:], *node.future(), outgoing, before)
+            actions[env] = self.staged.action(outgoing, observation, env)
+        return actions, memory if operate is None else known
 
 
 def _policy(task: Task) -> SddpPolicy:
@@ -145,13 +152,17 @@ def _policy(task: Task) -> SddpPolicy:
     settings, control = task.settings, task.control
     out = check_writable(settings.cuts, (".json",)) if settings.cuts is not None else None
     staged = task.problem.stages(task.instance)
-    sddp = Sddp(staged.graph, _risk(settings), settings.multi_cut)
+    if settings.multi_cut and staged.operate is not None:
+        raise InputError(
+            "multi_cut=true is for stages that are the process's own, which those of this instance are not."
+        )
+    sddp = Sddp(staged.graph, _risk(settings), settings.multi_cut, operate=staged.operate)
     if out is not None and out.is_file():
         _load(sddp, out)
     # Paths to test the policy on are drawn apart, so that training draws the same with and without the test.
     test = IntervalRule(sddp, generator(task.seed, Purpose.TRAIN, 0, 2), settings.simulate_every, settings.simulations)
     rngs = [generator(task.seed, Purpose.TRAIN, number) for number in range(settings.processes)]
-    with control.progress(settings.iterations, "iterations") as bar, Crew(sddp, rngs) as crew:
+    with control.progress(settings.iterations, "iterations") as bar, Crew(sddp, rngs, control.scheduler) as crew:
 
         def is_late() -> bool:
             is_over = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit

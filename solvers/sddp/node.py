@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import coo_array
 
-from orl.linear import LinearProgram, LinearSolution
+from orl.convex import build_program
+from orl.linear import LinearSolution
 from orl.stages import Stage
 
 from .cuts import CutPool
@@ -78,7 +79,7 @@ class Node:
         matrix = coo_array(stage.matrix)
         wide = coo_array((matrix.data, (matrix.row, matrix.col)), shape=(matrix.shape[0], count + futures)).tocsr()
         self._futures = np.arange(count, count + futures)
-        self.program = LinearProgram(
+        self.program = build_program(
             np.concatenate([stage.cost, weights]),
             np.concatenate([stage.lower, np.full(futures, least_cost)]),
             np.concatenate([stage.upper, np.full(futures, np.inf)]),
@@ -86,7 +87,11 @@ class Node:
             stage.row_lower,
             stage.row_upper,
             stage.name,
+            [(stage.separate, np.arange(count))],
+            stage.tolerance,
         )
+        self._weights, self._least_cost = list(weights), least_cost
+        self._future: tuple[np.ndarray, np.ndarray] | None = None  # of a settled node
         self._is_settled = False
         self._rows: list[tuple[int, int]] = []  # (future, cut) of each row below those of the stage
         self._incoming, self._noise_rows = (x.astype(np.int32) for x in (stage.incoming, stage.noise_rows))
@@ -128,8 +133,23 @@ class Node:
         self.program.solve()  # a selection of cuts may have left it without a basis
         self.program.keep_basis()
         other = copy(self)
-        other.program, other.pools, other._is_settled = copy(self.program), [], True
+        other.program, other._future = copy(self.program), self.future() if len(self._weights) < 2 else None
+        other.pools, other._is_settled = [], True
         return other
+
+    def future(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the future as the cuts in the program have it, discounted: intercepts (n,), slopes (n, num_states).
+
+        It is the highest of intercepts + slopes . outgoing state. Of a node with one future or none.
+        """
+        if self._future is not None:
+            return self._future
+        floor = np.zeros((1, len(self.stage.outgoing)))
+        if not self._weights:
+            return np.zeros(1), floor
+        (weight,), pool, kept = self._weights, self.pools[0], [cut for _, cut in self._rows]
+        intercepts = np.append(pool.intercepts[kept], self._least_cost)
+        return weight * intercepts, weight * np.vstack([pool.gradients[kept], floor])
 
     def add_cut(self, future: int, gradient: np.ndarray, intercept: float, state: np.ndarray | None) -> None:
         """Add a lower bound on a future: intercept + gradient . outgoing state."""

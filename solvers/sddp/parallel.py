@@ -39,11 +39,13 @@ class Crew:
         Copied to the others as it is, with the cuts it has.
     rngs : sequence of numpy Generators
         Draws of each process; the first is this one. One: nothing is started, and training is as without a crew.
+    scheduler : str or None
+        Of a Dask cluster that the others work on; see `orl.crew`.
     """
 
-    def __init__(self, sddp: Sddp, rngs: Sequence[np.random.Generator]):
+    def __init__(self, sddp: Sddp, rngs: Sequence[np.random.Generator], scheduler: str | None = None):
         self._sddp, self._size = sddp, len(rngs)
-        self._crew = crew.Crew([Passes(sddp, rng) for rng in rngs], "sddp")
+        self._crew = crew.Crew([Passes(sddp, rng) for rng in rngs], "sddp", scheduler)
         self._learned: list[list[Cut]] = []  # by each process in the last round
 
     def __enter__(self) -> Crew:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from orl.stages import Edge, StageGraph
+from orl.stages import Edge, Operate, StageGraph
 
 from .node import Node, Visit
 from .risk import Expectation, Risk
@@ -34,7 +34,8 @@ class Step(NamedTuple):
     node: int
     noise: int
     state: np.ndarray
-    visit: Visit
+    outgoing: np.ndarray
+    cost: float
 
 
 class Cut(NamedTuple):
@@ -67,14 +68,26 @@ class Sddp:
         A cut for each child and noise in place of one for all; with `Expectation` only.
     selects : bool
         Whether cuts that are highest nowhere are taken out of the programs.
+    operate : Operate or None
+        What forward passes follow in place of the graph's stages, from which all cuts come; with single cuts only.
 
     Attributes
     ----------
     nodes : list of Node
     """
 
-    def __init__(self, graph: StageGraph, risk: Risk | None = None, multi_cut: bool = False, selects: bool = True):
+    def __init__(
+        self,
+        graph: StageGraph,
+        risk: Risk | None = None,
+        multi_cut: bool = False,
+        selects: bool = True,
+        operate: Operate | None = None,
+    ):
         self.graph, self.risk, self.multi_cut, self.selects = graph, risk or Expectation(), multi_cut, selects
+        self.operate = operate
+        if multi_cut and operate is not None:
+            raise ValueError("several cuts are for stages that are the process's own; use single cuts.")
         if multi_cut and not isinstance(self.risk, Expectation):
             raise ValueError("several cuts are for the expectation; use single cuts with other risk measures.")
         self.nodes = [
@@ -98,15 +111,19 @@ class Sddp:
         """Draw a way through the graph and follow the policy; where there is no end, it ends with 1 - discount."""
         steps: list[Step] = []
         edges, state = self.graph.root, self.graph.initial
-        is_cyclic = self.graph.is_cyclic
+        is_cyclic, memory = self.graph.is_cyclic, None
         while edges and (max_steps is None or len(steps) < max_steps):
             if is_cyclic and steps and rng.random() > self.graph.discount:
                 break
             node = edges[_draw(rng, [edge.probability for edge in edges])].node
             noise = _draw(rng, self.graph.stages[node].probabilities)
             visit = self.nodes[node].draw(state, noise)
-            steps.append(Step(node, noise, state, visit))
-            edges, state = self.graph.children[node], visit.outgoing
+            outgoing, cost = visit.outgoing, visit.cost
+            if self.operate is not None:
+                raised, future = self.graph.stages[node].raised(state, noise), self.nodes[node].future()
+                outgoing, cost, memory = self.operate(node, state, raised, *future, outgoing, memory)
+            steps.append(Step(node, noise, state, outgoing, cost))
+            edges, state = self.graph.children[node], outgoing
         return steps
 
     def backward(self, steps: list[Step]) -> list[Cut]:
@@ -115,7 +132,7 @@ class Sddp:
         for step in reversed(steps):
             children = self.graph.children[step.node]
             if children:
-                cuts = self._cuts(step.node, children, step.visit.outgoing)
+                cuts = self._cuts(step.node, children, step.outgoing)
                 self._add(cuts)
                 learned += cuts
         return learned
@@ -144,7 +161,7 @@ class Sddp:
     def cost(self, steps: list[Step]) -> float:
         """Return the discounted cost of a way; without an end, chance has discounted it already."""
         discount = 1.0 if self.graph.is_cyclic else self.graph.discount
-        return float(sum(step.visit.cost * discount**place for place, step in enumerate(steps)))
+        return float(sum(step.cost * discount**place for place, step in enumerate(steps)))
 
     def settled(self) -> list[Node]:
         """Return the nodes as they are now, to decide by."""
@@ -189,6 +206,7 @@ class Sddp:
             arrays = [stage.cost, stage.lower, stage.upper, stage.matrix.toarray(), stage.row_lower, stage.row_upper]
             if number in followers:
                 arrays += [stage.noises, stage.probabilities, np.asarray(stage.noise_slopes, dtype=np.float64)]
+            arrays += [] if stage.separate is None else stage.separate.data
             digest.update(repr(edges).encode())
             for array in arrays:
                 digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())

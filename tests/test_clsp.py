@@ -1,0 +1,245 @@
+"""Capacitated lot sizing: an example for paper, published values, models against one another, files, bad input."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+
+import orl
+from orl import testing
+from orl.errors import InputError
+from orl.problems.clsp.instance import CapacitatedLotSizing, CapacitatedPlan, CapacitatedSettings
+from orl.problems.clsp.stages import staged
+from orl.problems.clsp.verify import verify
+from orl.problems.clsp.wagner_whitin import bound, wagner_whitin
+from orl.registry import find_problem
+from orl.scenario import Purpose, Scenarios
+
+FAMILY = find_problem("clsp")
+NOTHING = Scenarios.deterministic()
+
+
+def two(**settings):
+    """Two items, three periods: item 0 is wanted in all, item 1 in the last."""
+    return CapacitatedLotSizing(
+        "two", [[2, 0], [2, 0], [2, 6]], [10, 13, 7], [1, 1], [1, 2], [5, 8], [1, 0.5],
+        settings=CapacitatedSettings(**settings),
+    )  # fmt: skip
+
+
+@st.composite
+def instances(draw, **settings):
+    periods, items = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    numbers = st.integers(0, 9)
+    demand = draw(st.lists(st.lists(numbers, min_size=items, max_size=items), min_size=periods, max_size=periods))
+    columns = [draw(st.lists(st.integers(low, 9), min_size=items, max_size=items)) for low in (1, 0, 0, 0)]
+    capacity = draw(st.lists(st.integers(0, 60), min_size=periods, max_size=periods))
+    stock = draw(st.lists(st.integers(0, 3), min_size=items, max_size=items))
+    chosen = CapacitatedSettings(**{"overtime": float(draw(st.integers(1, 20))), **settings})
+    return CapacitatedLotSizing("drawn", demand, capacity, *columns, initial_stock=stock, settings=chosen)
+
+
+# On paper -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_judged_as_on_paper():
+    """Item 1 fits the last period only if item 0 is not made there: 1 + 4 + 2 + 6 > 7, so both are made before."""
+    report = verify(two(), NOTHING, CapacitatedPlan([[2, 0], [4, 6], [0, 0]]))
+    assert report.is_feasible
+    assert report.cost == 5 + (5 + 8) + 2 * 1 + 6 * 0.5  # set-ups; two of item 0 and six of item 1 for a period
+    late = verify(two(), NOTHING, CapacitatedPlan([[2, 0], [2, 0], [2, 6]]))
+    assert [violation.kind for violation in late.violations] == ["capacity"]  # 2 + 1 + 6 + 2 = 11 of 7
+    dear = verify(two(overtime=3.0), NOTHING, CapacitatedPlan([[2, 0], [2, 0], [2, 6]]))
+    assert dear.cost == 3 * 5 + 8 + 4 * 3.0
+    missing = verify(two(), NOTHING, CapacitatedPlan([[2, 0], [2, 6], [0, 0]]))
+    assert [violation.kind for violation in missing.violations] == ["demand"]
+
+
+@pytest.mark.parametrize("formulation", ["facility", "plain", "plain-ls"])
+def test_the_optimum_is_that_of_paper(formulation):
+    """All of item 0 at once, 5 + 2 + 4; item 1 a period early, 8 + 3, since 2 + 6 is more than 7."""
+    result = orl.solve(two(formulation=formulation), "exact")
+    assert result.status == "optimal"
+    assert result.value == pytest.approx(5 + 2 + 4 + 8 + 3)
+
+
+def test_zeros_at_first_ask_for_no_lot():
+    """Seven units in the last period cost the least made three periods before, 110 + 21 (stockpyl, PR 177)."""
+    demand, setup = [[0], [0], [0], [0], [0], [7]], [[110], [108], [110], [120], [125], [134]]
+    lots = wagner_whitin(demand, setup, [1])
+    assert lots.costs.tolist() == [131]
+    assert lots.production[:, 0].tolist() == [0, 0, 7, 0, 0, 0]
+    assert wagner_whitin([[0], [0]], [[5], [5]], [1]).costs.tolist() == [0]
+
+
+# Against one another ------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=7), st.data())
+@profile(max_examples=100)
+def test_the_dynamic_program_finds_the_best_of_all_lots(demand, data):
+    """Every subset of periods as set-ups; each unit comes from the last set-up before that is cheapest for it."""
+    count = len(demand)
+    draw = st.lists(st.integers(0, 9), min_size=count, max_size=count)
+    setup, unit = data.draw(draw), data.draw(draw)
+    best = np.inf
+    for mask in range(1 << count):
+        opened = [t for t in range(count) if mask >> t & 1]
+        cost = float(sum(setup[t] for t in opened))
+        for period, units in enumerate(demand):
+            ways = [unit[t] + period - t for t in opened if t <= period]
+            cost += units * min(ways) if ways else (np.inf if units else 0.0)
+        best = min(best, cost)
+    one = wagner_whitin(np.array(demand)[:, None], np.array(setup)[:, None], [1.0], np.array(unit)[:, None])
+    assert one.costs[0] == pytest.approx(best)
+    made = one.production[:, 0]
+    assert made.sum() == sum(demand)
+    assert (made.cumsum() >= np.cumsum(demand) - 1e-9).all()
+
+
+@given(instances())
+@profile(max_examples=25)
+def test_bounds_optimum_and_policies_are_in_order(instance):
+    """Items alone <= prices for capacity <= optimum, in every formulation <= any policy."""
+    least = bound(instance, NOTHING)
+    values = []
+    for formulation in ("facility", "plain", "plain-ls"):
+        chosen = CapacitatedSettings(overtime=instance.settings.overtime, formulation=formulation)
+        one = CapacitatedLotSizing(
+            instance.name, instance.demand, instance.capacity, instance.unit_times, instance.setup_times,
+            instance.setup_costs, instance.holding_costs, initial_stock=instance.initial_stock, settings=chosen,
+        )  # fmt: skip
+        result = orl.solve(one, "exact")
+        assert result.status == "optimal"
+        assert result.verified
+        values.append(result.value)
+    assert values == pytest.approx([values[0]] * 3, abs=1e-6)
+    prices = orl.solve(instance, "lagrangian-hindsight", settings={"iterations": 30, "repairs": 10})
+    assert least - 1e-6 <= prices.bound <= values[0] + 1e-6 <= prices.value + 2e-6
+    for rule in FAMILY.rules():
+        assert orl.solve(instance, rule).value >= values[0] - 1e-6
+
+
+@given(instances())
+@profile(max_examples=25)
+def test_drawn_instances_keep_the_contract(instance):
+    testing.check_problem(FAMILY, instance)
+
+
+@given(instances(setups="relaxed", demand="random", samples=3, variation=0.5))
+@profile(max_examples=15)
+def test_drawn_instances_with_relaxed_setups_keep_the_contract(instance):
+    testing.check_problem(FAMILY, instance)
+
+
+@given(instances(setups="relaxed"))
+@profile(max_examples=15)
+def test_stages_are_the_relaxed_process(instance):
+    """Where nothing is random, SDDP's bound, its policy's cost and the linear program's optimum are one."""
+    best = orl.solve(instance, "exact").value
+    found = orl.solve(instance, "sddp", settings={"iterations": 60})
+    assert found.value == pytest.approx(best, rel=1e-6, abs=1e-6)
+    assert found.bound <= best + 1e-6
+    binary = CapacitatedSettings(overtime=instance.settings.overtime)
+    whole = CapacitatedLotSizing(
+        instance.name, instance.demand, instance.capacity, instance.unit_times, instance.setup_times,
+        instance.setup_costs, instance.holding_costs, initial_stock=instance.initial_stock, settings=binary,
+    )  # fmt: skip
+    report = verify(instance, NOTHING, orl.solve(whole, "exact").solutions[0])
+    assert report.is_feasible
+
+
+def test_random_demand_is_seen_before_it_is_met():
+    """The mean of hindsight optima <= SDDP's bound <= its policy's cost on an instance small enough to converge."""
+    settings = {"setups": "relaxed", "overtime": 5.0, "demand": "random", "samples": 3, "variation": 0.5}
+    one = two(**settings)
+    policy = orl.solve(one, "sddp", settings={"iterations": 200}, scenarios=200)
+    known = orl.solve(one, "exact", scenarios=200)
+    assert known.value <= policy.value + 1e-6
+    assert policy.interval[0] - 1e-6 <= policy.bound <= policy.interval[1] + 1e-6
+
+
+def test_targets_are_reached_whatever_the_shares_are():
+    one = two(setups="relaxed", overtime=5.0, demand="random", samples=4, variation=0.5, stock_limit=2.0)
+    reach, rng = staged(one).reach, np.random.default_rng(0)
+    process = FAMILY.process([one] * 50, list(FAMILY.sample(one, 0, Purpose.TRAIN, 50)))
+    for _ in range(one.num_periods):
+        observation = process.observe()
+        state, demand = observation.arrays["stock"], observation.arrays["demand"]
+        targets = np.stack(reach(state, -demand, rng.random(state.shape)), axis=-1)
+        process.decide(targets)
+        assert process.observe().arrays["stock"] == pytest.approx(targets, abs=2e-6)
+        process.reveal()
+
+
+# Published ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "value"), [("X11117A", 8375.8), ("X11117C", 9664.6)])
+def test_the_literature_is_met(name, value):
+    result = orl.solve(f"lotsizing/{name}", "exact", time_limit=60)
+    assert result.problem == "clsp"
+    assert result.status == "optimal"
+    assert result.value == pytest.approx(value)
+    assert result.best_known == pytest.approx(value)
+
+
+def test_all_carried_instances_are_recognised():
+    known = orl.load("lotsizing/X12429E")
+    assert known.problem == "clsp"
+    assert (known.num_items, known.num_periods) == (10, 20)
+    assert orl.load("jobshop/ft06").problem == "jobshop"
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["toml", "txt"])
+def test_an_instance_survives_its_file(ending, tmp_path):
+    one = orl.load("lotsizing/X11428B")
+    path = tmp_path / f"X.{ending}"
+    FAMILY.save(one, path)
+    again = orl.load(path)
+    for key in ("demand", "capacity", "unit_times", "setup_times", "setup_costs", "holding_costs", "unit_cost"):
+        assert np.array_equal(getattr(again, key), getattr(one, key)), key
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2 3\n1\n10\n1 1 1 1\n", "line 4: the file ends here"),
+        ("1 1\n1\n10\n1 1 1 x\n4\n", "line 4: expected 4 numbers, got '1 1 1 x'"),
+        ("1 1\n1\n10\n1 1 1 1\n4 5\n", "line 5: expected 1 number, got '4 5'"),
+        ("1 1\n1\n-10\n1 1 1 1\n4\n", "capacity must be >= 0"),
+        ("0 1\n1\n10\n1 1 1 1\n4\n", "line 1: expected 1 or more items"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(text, message, tmp_path):
+    path = tmp_path / "bad.txt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"bad.txt") as error:
+        orl.load(path, problem="clsp")
+    assert message in str(error.value)
+
+
+def test_policies_ask_for_a_price_of_overtime():
+    with pytest.raises(InputError, match="set overtime=PRICE"):
+        orl.solve("lotsizing/X11117A", "silver-meal")
+    with pytest.raises(InputError, match="setups=relaxed and overtime=PRICE"):
+        orl.solve("lotsizing/X11117A", "sddp")
+
+
+def test_a_family_finds_its_instances_in_the_folder_of_another():
+    from orl.files import find_instance
+
+    assert find_instance("lotsizing/X12429A-relaxed", ["clsp"]).suffix == ".toml"
+    assert orl.load("lotsizing/X11117A", problem="clsp").num_items == 10
+
+
+def test_what_is_cheaper_in_overtime_is_found():
+    """Both units in the period without capacity, 2 + 2 overtime; HiGHS 1.14 presolved says 5, a lot in each period."""
+    chosen = CapacitatedSettings(overtime=1.0)
+    one = CapacitatedLotSizing("one", [[1], [1]], [0, 1], [1], [0], [2], [0], settings=chosen)
+    result = orl.solve(one, "exact", settings={"start": "none"})
+    assert (result.value, result.bound, result.status) == (4.0, 4.0, "optimal")

@@ -1,0 +1,47 @@
+"""Mangled files: each is read, or refused in one line and within a second."""
+
+import importlib
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import orl
+from orl.errors import InputError
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+robustness = importlib.import_module("robustness_files")
+
+
+@pytest.mark.parametrize("name", robustness.BASES)
+def test_a_mangled_file_is_read_or_refused(name, tmp_path):
+    """Two hundred drawn ways of being wrong, in every format; the benchmark draws more."""
+    place, file = robustness.prepared(name, tmp_path)
+    family, data, rng = robustness.BASES[name][0], file.read_bytes(), np.random.default_rng(7)
+    assert robustness.outcome(family, place) in ("read", "slow, read")
+    found = Counter()
+    for _ in range(200):
+        file.write_bytes(robustness.mangled(data, rng))
+        found[robustness.outcome(family, place).removeprefix("slow, ")] += 1  # a busy machine may be slow
+    assert set(found) <= {"read", "refused"}, found
+    assert found["refused"] > 20
+
+
+def test_what_is_quoted_from_a_file_is_on_one_line():
+    assert str(InputError("x.csv, line 1: found a\nb\r\nc")) == "x.csv, line 1: found a b c"
+
+
+@pytest.mark.parametrize(
+    ("family", "setting", "value"),
+    [
+        ("hydrothermal/case3", "stages", 10**19),
+        ("hydrothermal/brazil", "noise_samples", 10**9),
+        ("llmserving/crowded", "num_gpu_blocks_override", 10**9),
+        ("llmserving/crowded", "max_num_seqs", 10**9),
+    ],
+)
+def test_a_size_that_no_memory_holds_is_refused(family, setting, value):
+    with pytest.raises(InputError, match=r"at most|finite"):
+        orl.load(family, settings={setting: value})

@@ -1,0 +1,255 @@
+"""Pigment sequencing: lot sizing without shortage; its files and the bounds that come with them."""
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from lots import pigments
+
+import orl
+from orl.cp_sat import solve_program
+from orl.errors import InputError
+from orl.exact import solve_model
+from orl.files import bounds_table, instance_folder
+from orl.problems.lotsizing import cp_sat, exact, kernels_prices, prices
+from orl.problems.lotsizing.demand import PathDemand, binomial
+from orl.problems.lotsizing.formats import sniff
+from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
+from orl.problems.lotsizing.scenario import sample
+from orl.problems.lotsizing.units import given_of
+from orl.problems.lotsizing.verify import verify
+from orl.scenario import Purpose, Scenarios
+from orl.solver import Control
+
+FOLDER = instance_folder("lotsizing")
+# Two periods: a is due in both, b in the second; the unit of the second must be made in the first, or nothing helps.
+PAPER = "3\n2\n0 1 1\n0 0 1\n4\n\n0 5\n7 0\n\n"
+
+
+def paper(**settings):
+    return LotSizing(
+        "paper", [[1, 1]], [4, 4], [9, 9], [3, 3], PathDemand([[0, 0], [1, 0], [1, 1]]), 3,
+        changeover_costs=[[[0, 0, 0], [0, 0, 5], [0, 7, 0]]],
+        settings=LotSizingSettings(unmet="forbid", idle="keeps-setup", **settings),
+    )  # fmt: skip
+
+
+def test_a_plan_on_paper():
+    """b first waits two periods for 8 and changes over for 7; a, a, b waits one period for 4 and changes over for 5."""
+    assert verify(paper(), Scenarios.deterministic(), LotPlan([[2], [1], [1]])).cost == 15
+    report = verify(paper(), Scenarios.deterministic(), LotPlan([[1], [1], [2]]))
+    assert report.cost == 4 + 4 + 5 and report.is_feasible
+    short = verify(paper(), Scenarios.deterministic(), LotPlan([[1], [0], [2]]))
+    assert [v.message for v in short.violations] == ["period 2: 1 of 1 units of item 0 are not there."]
+
+
+@pytest.mark.parametrize("name", sorted(bounds_table("lotsizing")))
+def test_packaged_files_are_read_with_the_best_known_bounds(name, capsys):
+    row = bounds_table("lotsizing")[name]
+    one = orl.load(f"lotsizing/{name}")
+    told = capsys.readouterr().err
+    assert (one.num_items, one.num_periods) == (int(row["items"]), int(row["periods"]))
+    known = orl.api.problem_of(one).best_known(one)
+    assert known.lower == float(row["lower_bound"]) and known.upper == float(row["upper_bound"])
+    assert bool(told) == (name in ("pigment15c", "pigment30c", "PSP_150_4"))
+    assert orl.evaluate(one, "greedy").value >= known.lower
+
+
+def test_wrong_files_say_so(capsys):
+    orl.load("lotsizing/pigment30c")
+    assert "its last line says 1471; the optimum is 1707" in capsys.readouterr().err
+    orl.load("lotsizing/pigment15c")
+    assert "says 8 items but holds 10 x 10 changeover costs; the first 8 rows" in capsys.readouterr().err
+
+
+def test_the_last_line_of_a_file_is_a_bound(tmp_path):
+    path = tmp_path / "own.psp"
+    for ending, bounds in (("13", (13, 13)), ("11 14", (11, 14)), ("", None)):
+        path.write_text(PAPER + ending)
+        one = orl.load(path)
+        known = orl.api.problem_of(one).best_known(one)
+        assert known is None if bounds is None else (known.lower, known.upper) == bounds
+    path.write_text(PAPER + "14")
+    assert orl.solve(path, "greedy", settings={"unmet": "lost"}).best_known is None
+    assert orl.solve(path, "greedy").best_known == 14
+
+
+@pytest.mark.parametrize("name", ["pigment15a", "PSP_150_1"])
+def test_what_is_written_reads_back_the_same(name, tmp_path):
+    one = orl.load(f"lotsizing/{name}")
+    for ending in ("psp", "toml"):
+        orl.save(one, tmp_path / f"copy.{ending}")
+        copy = orl.load(tmp_path / f"copy.{ending}")
+        assert (copy.demand.path == one.demand.path).all() and (copy.changeover_cost == one.changeover_cost).all()
+        assert (copy.holding_costs == one.holding_costs).all() and copy.settings == one.settings
+        if ending == "psp":
+            assert copy.known[:2] == one.known[:2]
+
+
+def test_both_formats_say_the_same(tmp_path):
+    one = orl.load("lotsizing/pigment15a")
+    rows = "\n|".join(", ".join(map(str, row)) for row in one.demand.path.T)
+    costs = "\n|".join(", ".join(f"{cost:.0f}" for cost in row) for row in one.changeover_costs[0, 1:, 1:])
+    text = f"Periods = 15;\nItems = 5;\nDemands = [|{rows}|];\nStockingCosts = [10, 10, 10, 10, 10];\n"
+    path = tmp_path / "same.dzn"
+    path.write_text(text + f"SetupCosts = [|{costs}|];\n")
+    same = orl.load(path)
+    assert (same.demand.path == one.demand.path).all() and (same.changeover_cost == one.changeover_cost).all()
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"same.dzn: SetupCosts is missing"):
+        orl.load(path)
+
+
+def test_files_are_recognised_by_what_they_hold():
+    for path in sorted(FOLDER.iterdir()):
+        if path.suffix in (".psp", ".dzn"):
+            assert sniff(Path("renamed.txt"), path.read_bytes())
+    assert not sniff(Path("ft06.txt"), (instance_folder("jobshop") / "ft06.txt").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("0 1 1\n", "0 1 x\n", r"line 3: expected due-date flags, a whole number >= 0, got 'x'"),
+        ("0 1 1\n", "0 2 1\n", "due-date flags must be 0 or 1, got 2 in period 1 of item 0"),
+        ("7 0\n", "", "expected 2 rows of 2 changeover costs, found 2 numbers"),
+        ("7 0\n", "7 0\n\n9 8", "expected a lower and an upper bound, got 9.0 and 8.0"),
+        ("7 0\n", "7 0\n\n9 8 7", "expected an optimum or two bounds at the end, got 3 numbers"),
+        ("3\n2\n", "3\n0\n", "line 2: expected the number of items, a whole number >= 1, got '0'"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path, before, after, words):
+    path = tmp_path / "bad.psp"
+    path.write_text(PAPER.replace(before, after, 1))
+    with pytest.raises(InputError, match=words):
+        orl.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"demand": binomial(2, 2, 0.5)}, "needs demand that is known"),
+        ({"rates": [[1, 2]]}, "needs rates of 0 or 1, got 2 at item 1"),
+        ({"stock_limits": [1, 3]}, "needs stock_limits that hold all demand, 2 units of item 0, got 1"),
+        ({"changeover_losses": [[[0, 1, 0], [0, 0, 0], [0, 0, 0]]], "setup_losses": None}, "set-ups without losses"),
+    ],
+)
+def test_where_it_cannot_be_told_what_is_legal_forbid_is_refused(changes, words):
+    with pytest.raises(InputError, match=f"unmet=forbid needs .*{words.removeprefix('needs ')}"):
+        replace(paper(), **changes)
+
+
+def test_what_a_file_cannot_hold_is_not_written(tmp_path):
+    one = orl.load("lotsizing/pigment15a")
+    with pytest.raises(InputError, match="needs unmet=forbid; choose a name"):
+        orl.save(replace(one, settings=replace(one.settings, unmet="lost")), tmp_path / "a.psp")
+    with pytest.raises(InputError, match="needs one stocking cost for all items"):
+        orl.save(orl.load("lotsizing/ps-200-10-80"), tmp_path / "a.psp")
+
+
+@pytest.mark.parametrize("solver", ["lagrangian", "lagrangian-hindsight"])
+def test_what_does_not_know_forbid_refuses_it(solver):
+    one = replace(paper(), changeover_costs=None, setup_costs=np.ones((1, 2)))
+    with pytest.raises(InputError, match="unmet=forbid"):
+        orl.solve(one, solver)
+
+
+def least_cost(instance):
+    """Return the least cost of all plans, infinity if none meets all demand, by trying them."""
+    scenario = sample(instance, 0, Purpose.EVALUATE, 1)[0]
+    plans = product(range(instance.num_items + 1), repeat=instance.periods_left)
+    reports = (verify(instance, scenario, LotPlan(np.array(plan)[:, None])) for plan in plans)
+    return min((report.cost for report in reports if report.is_feasible), default=np.inf)
+
+
+def roomy(instance):
+    return replace(instance, stock_limits=instance.stock_limits + 20)
+
+
+@given(st.one_of(pigments(most_periods=5), pigments(due=2, most_periods=5)).map(roomy))
+@profile(max_examples=150)
+def test_layers_find_the_least_of_all_plans(instance):
+    least = least_cost(instance)
+    result = orl.solve(instance, "layers", time_limit=None, scenarios=1)
+    if least == np.inf:
+        assert result.status.value == "infeasible"
+    else:
+        assert result.status.value == "optimal" and result.verified
+        assert result.value == pytest.approx(least, abs=1e-6) and result.bound == pytest.approx(least, abs=1e-5)
+
+
+@given(pigments(most_periods=5).map(roomy), st.integers(0, 2**32))
+@profile(max_examples=100)
+def test_any_prices_bound_all_plans(instance, seed):
+    scenario = sample(instance, 0, Purpose.EVALUATE, 1)[0]
+    data, start = given_of(instance, scenario)
+    periods, items = data.weight.shape
+    drawn = np.random.default_rng(seed).normal(0, 5, (3, periods, items))
+    machine, values = np.zeros((periods + 1, items + 1)), np.zeros((periods + 1, data.first[-1], 2))
+    kernels_prices.value_machine(data, drawn, machine)
+    kernels_prices.value_items(data, drawn, values)
+    assert kernels_prices.total(data, machine, values, start) <= least_cost(instance) + 1e-6
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(bounds_table("lotsizing")) if n.startswith("pigment")])
+def test_dp_proves_the_optima_of_up_to_30_periods(name):
+    result = orl.solve(f"lotsizing/{name}", "dp")
+    assert result.status.value == "optimal" and result.verified and result.gap_best_known == 0
+
+
+def test_dp_is_a_plan_where_there_are_layers_and_a_table_elsewhere():
+    table = orl.solve(replace(paper(), settings=LotSizingSettings(unmet="lost"), stock_limits=[2, 2]), "dp")
+    assert table.status.value == "feasible" and table.metrics["states"] > 0
+    with pytest.raises(InputError, match="unmet=forbid"):
+        orl.make_policy(paper(), "dp")
+    hopeless = orl.solve(replace(paper(), demand=PathDemand([[1, 1], [0, 0], [0, 0]])), "dp")
+    assert (hopeless.status.value, hopeless.value, hopeless.bound) == ("infeasible", None, None)
+
+
+@given(pigments(most_periods=4).map(roomy))
+@profile(max_examples=40)
+def test_models_find_the_least_of_all_plans(instance):
+    least = least_cost(instance)
+    scenario = sample(instance, 0, Purpose.EVALUATE, 1)[0]
+    for form in ("network", "plain"):
+        model = exact.build(instance, scenario, form=form)
+        found = solve_model(model.program, Control())
+        assert found.status.value == ("infeasible" if least == np.inf else "optimal")
+        if least < np.inf:
+            assert found.value == pytest.approx(least, abs=1e-5)
+            report = verify(instance, scenario, model.read(found.of))
+            assert report.is_feasible and report.cost == pytest.approx(least, abs=1e-5)
+    try:
+        model = cp_sat.build(instance, scenario)
+    except InputError as error:
+        assert "too many decimals" in str(error)
+        return
+    found = solve_program(model.program, Control(), threads=1)
+    assert found.status.value == ("infeasible" if least == np.inf else "optimal")
+    assert least == np.inf or found.value == pytest.approx(least, abs=1e-5)
+
+
+def test_the_network_is_strong():
+    """Its linear relaxation is what the best prices give, and no less."""
+    one = orl.load("lotsizing/pigment15d")
+    data, start = given_of(one, Scenarios.deterministic())
+    model = exact.build(one, Scenarios.deterministic())
+    pyo.TransformationFactory("core.relax_integer_vars").apply_to(model.program)
+    relaxed = solve_model(model.program, Control()).value
+    assert prices.search(data, start).bound == pytest.approx(relaxed, rel=2e-3)
+    assert prices.search(data, start).bound <= relaxed + 1e-6
+    plain = exact.build(one, Scenarios.deterministic(), form="plain")
+    pyo.TransformationFactory("core.relax_integer_vars").apply_to(plain.program)
+    assert solve_model(plain.program, Control()).value < 0.5 * relaxed
+
+
+@pytest.mark.parametrize("solver", ["exact", "cp-sat"])
+def test_models_prove_a_small_instance(solver):
+    result = orl.solve("lotsizing/pigment15a", solver, settings={"threads": 1}, time_limit=100)
+    assert result.status.value == "optimal" and result.value == 1195
