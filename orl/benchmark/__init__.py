@@ -2,6 +2,7 @@
 
 suite.py       a TOML file, checked, becomes a list of runs
 batch.py       `run_bench`: runs go to an executor, rows into `runs.jsonl`
+places.py      where runs are made: threads, an executor, a Dask cluster
 worker.py      one child process an executor's thread: time-outs and crashes are rows
 child.py       what that process does; nothing outlives the batch
 measure.py     one run in the child: warmed up, timed, verified, its peak memory
