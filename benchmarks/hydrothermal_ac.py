@@ -133,7 +133,7 @@ def main() -> None:
         f"{np.median([row['seconds'] for row in found.values()]):.1f} s in the median, decisions and process. Largest "
         f"share of load not served {max(row['deficit_share'] for row in found.values()):.2g}."
     )
-    header = ["method", "panel", "above the estimates, %", "500 columns"]
+    header = ["method", "panel", "% above the estimates", "500 columns"]
     each = [[column, f"{found[column]['first']:.2f}", f"{found[column]['cost']:.2f}"] for column in PANEL]
     record.write(
         "hydrothermal_ac",
