@@ -56,10 +56,11 @@ def policy_of(work: Path, iterations: int, control: Control):
 def train(work: Path, minutes: float) -> None:
     work.mkdir(parents=True, exist_ok=True)
     started, log = time.perf_counter(), work / "log.json"
-    before = json.loads(log.read_text()) if log.is_file() else {"seconds": 0.0}
+    before = json.loads(log.read_text()) if log.is_file() else {"seconds": 0.0, "iterations": 0.0}
     policy = policy_of(work, 10**6, Control(60 * minutes, verbose=True))
     spent = before["seconds"] + time.perf_counter() - started
-    log.write_text(json.dumps({"seconds": spent, "iterations": policy.figures["iterations"], "bound": policy.bound}))
+    iterations = before["iterations"] + policy.figures["iterations"]  # a policy tells those since its cuts were read
+    log.write_text(json.dumps({"seconds": spent, "iterations": iterations, "bound": policy.bound}))
 
 
 def judged(policy, column: int, log: dict) -> rows.Row:
@@ -79,7 +80,7 @@ def judged(policy, column: int, log: dict) -> rows.Row:
 
 def judge(work: Path, count: int) -> None:
     log = {f"trained_{key}": value for key, value in json.loads((work / "log.json").read_text()).items()}
-    policy = policy_of(work, 1, Control())
+    policy = policy_of(work, 1, Control())  # with one iteration more
     others = [column for column in range(1, COLUMNS + 1) if column not in PANEL]
     cells = [
         (
@@ -132,7 +133,7 @@ def main() -> None:
         f"{np.median([row['seconds'] for row in found.values()]):.1f} s in the median, decisions and process. Largest "
         f"share of load not served {max(row['deficit_share'] for row in found.values()):.2g}."
     )
-    header = ["method", "panel", "above the estimates, %", "500 columns"]
+    header = ["method", "panel", "% above the estimates", "500 columns"]
     each = [[column, f"{found[column]['first']:.2f}", f"{found[column]['cost']:.2f}"] for column in PANEL]
     record.write(
         "hydrothermal_ac",

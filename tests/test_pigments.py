@@ -57,7 +57,7 @@ def test_packaged_files_are_read_with_the_best_known_bounds(name, capsys):
     assert (one.num_items, one.num_periods) == (int(row["items"]), int(row["periods"]))
     known = orl.api.problem_of(one).best_known(one)
     assert known.lower == float(row["lower_bound"]) and known.upper == float(row["upper_bound"])
-    assert bool(told) == (name in ("pigment15c", "pigment30c", "PSP_150_4"))
+    assert bool(told) == (name in ("pigment15c", "pigment30c", "PSP_150_4", "PSP_200_4"))
     assert orl.evaluate(one, "greedy").value >= known.lower
 
 

@@ -269,6 +269,6 @@ def _known(path: Path, text: str, said: Pigments) -> tuple[KnownBounds | None, l
     if table is None or not packaged.is_file() or read_text(packaged).split() != text.split():
         return reported, []
     assert table.lower is not None and table.upper is not None
-    if reported is None or not reported.upper < table.lower:  # type: ignore[operator]
+    if not said.reported or (said.reported[0] <= table.upper and said.reported[-1] >= table.lower):
         return table, []
     return table, [f"its last line says {said.reported[-1]:.0f}; the optimum is {table.upper:.0f} ({table.source})."]

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from . import FixAndOptimiseSettings
 
 GROWTH = 1.5  # of windows, when none of a round has found anything
+BUILD_SHARE = 0.25  # of the time left, for building a first solution
 BUILD_GAP = 5e-3  # relative: how near to its optimum a window is decided while the rest may be broken
-WINDOW_GAP = 1e-4  # relative: what is nearer to a window's optimum is left for the next round
+WINDOW_GAP = 5e-4  # relative: what is nearer to a window's optimum is left for the next round
 BETTER = 1e-7  # relative: what counts as better
 
 
@@ -238,7 +239,7 @@ class _Search:
             kept = [group for group in window if place + 1 < len(windows) and group not in windows[place + 1]]
             later = np.setdiff1d(open_, part.columns(window))
             compiled.relax(later)
-            left = (self.control.remaining / 2) / (len(windows) - place)
+            left = (BUILD_SHARE * self.control.remaining) / (len(windows) - place)
             found = compiled.solve(self._reins(min(self.seconds, left)), relative_gap=BUILD_GAP)
             self.nodes += found.nodes
             if found.of is None or compiled.values is None or self.control.should_stop:
