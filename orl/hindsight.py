@@ -78,6 +78,7 @@ class _Found:
     nodes: int = 0
 
 
+NOISE = 1.1e-6  # HiGHS looks for nothing that is better by less than 1e-6, and says so in its bound
 LEAST_SHARE = 3.0  # seconds: what loads at the first model must not cost the first scenario its solution
 
 
@@ -216,4 +217,4 @@ def _best_rule(task: Task) -> tuple[str, float, Solution] | None:
 
 def is_met(cost: float | None, bound: float | None) -> bool:
     """Whether a cost is at its bound, up to the noise of floating-point solvers."""
-    return cost is not None and bound is not None and cost - bound <= 1e-6
+    return cost is not None and bound is not None and cost - bound <= NOISE

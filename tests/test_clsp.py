@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 import orl
 from orl import testing
 from orl.errors import InputError
+from orl.exact import CompiledModel
+from orl.problems.clsp.exact import build
 from orl.problems.clsp.instance import CapacitatedLotSizing, CapacitatedPlan, CapacitatedSettings
 from orl.problems.clsp.stages import staged
 from orl.problems.clsp.verify import verify
 from orl.problems.clsp.wagner_whitin import bound, wagner_whitin
 from orl.registry import find_problem
 from orl.scenario import Purpose, Scenarios
+from orl.solver import Control
 
 FAMILY = find_problem("clsp")
 NOTHING = Scenarios.deterministic()
@@ -121,6 +124,16 @@ def test_bounds_optimum_and_policies_are_in_order(instance):
         assert orl.solve(instance, rule).value >= values[0] - 1e-6
 
 
+def test_an_optimum_is_told_though_highs_stops_a_millionth_below():
+    """From the rule's plan of cost 1, five units of capacity and one of overtime, HiGHS proves 0.999999."""
+    one = CapacitatedLotSizing(
+        "noise", [[0, 5], [0, 1]], [19, 4], [1, 4], [0, 0], [0, 0], [0, 2], settings=CapacitatedSettings(overtime=1.0)
+    )
+    result = orl.solve(one, "exact")
+    assert result.status == "optimal"
+    assert result.value == pytest.approx(1, abs=1e-6)
+
+
 @given(instances())
 @profile(max_examples=25)
 def test_drawn_instances_keep_the_contract(instance):
@@ -183,6 +196,15 @@ def test_the_literature_is_met(name, value):
     assert result.status == "optimal"
     assert result.value == pytest.approx(value)
     assert result.best_known == pytest.approx(value)
+
+
+@pytest.mark.parametrize(("formulation", "value"), [("facility", 8375.8), ("plain-ls", 8375.8), ("plain", 1665.9)])
+def test_strong_formulations_close_the_gap_at_the_root(formulation, value):
+    """Facility location, (l, S) inequalities round by round, and the plain model; the optimum of X11117A is 8375.8."""
+    one = orl.load("lotsizing/X11117A", settings={"formulation": formulation})
+    compiled = CompiledModel(build(one, NOTHING).program)
+    compiled.relax(compiled.integers)
+    assert compiled.solve(Control()).value == pytest.approx(value, abs=0.05)
 
 
 def test_all_carried_instances_are_recognised():
