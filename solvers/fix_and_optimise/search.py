@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from . import FixAndOptimiseSettings
 
 GROWTH = 1.5  # of windows, when none of a round has found anything
+BUILD_GAP = 5e-3  # relative: how near to its optimum a window is decided while the rest may be broken
 WINDOW_GAP = 1e-4  # relative: what is nearer to a window's optimum is left for the next round
 BETTER = 1e-7  # relative: what counts as better
 
@@ -81,15 +82,17 @@ class _Parts:
         """
         count = len(self.groups)
         order = list(range(count)) if self.is_ordered else rng.permutation(count).tolist()
-        first = 0
+        first = reached = 0
         while first < count:
             last, columns = first, 0
             while last < count and (last == first or columns + len(self.groups[order[last]]) <= size):
                 columns += len(self.groups[order[last]])
                 last += 1
-            yield order[first:last]
+            if last > reached:  # else it is part of the window before
+                yield order[first:last]
             if last == count:
                 return
+            reached = last
             first += max(1, (last - first + 1) // 2) if self.is_ordered else last - first
 
     def columns(self, window: Sequence[int]) -> np.ndarray:
@@ -236,7 +239,7 @@ class _Search:
             later = np.setdiff1d(open_, part.columns(window))
             compiled.relax(later)
             left = (self.control.remaining / 2) / (len(windows) - place)
-            found = compiled.solve(self._reins(min(self.seconds, left)), relative_gap=WINDOW_GAP)
+            found = compiled.solve(self._reins(min(self.seconds, left)), relative_gap=BUILD_GAP)
             self.nodes += found.nodes
             if found.of is None or compiled.values is None or self.control.should_stop:
                 compiled.relax(compiled.integers[:0])
