@@ -115,6 +115,7 @@ class Problem:
     live : callable () -> Live, or None
         What those need who embed a policy, see `orl.embed`.
     models : name -> callable (instance, scenarios, upper_bound, should_stop) -> Model, or None
+        The first is the one to plan with, where plans are made again and again.
         'exact' (Pyomo), 'cp-sat', ... One scenario: hindsight; several: tree; of an instance that goes on from a state
         what is left to decide. `upper_bound` is the cost of a known solution; the model may leave out whatever costs
         more, never what costs as much. A large model asks `should_stop()` from time to time as it is built, and raises

@@ -37,5 +37,4 @@ PROBLEM = Problem(
     stages=lazy(f"{_HERE}.stages:staged"),
     plot=lazy(f"{_HERE}.plot:plot"),
     save=lazy(f"{_HERE}.formats:save"),
-    env_name="CapacitatedLotSizing",
 )

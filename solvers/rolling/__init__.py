@@ -197,8 +197,8 @@ def _solve_model(task: Task, program: Any, start: Any, separate: Any = None) -> 
 
 
 def _model_of(problem: Problem) -> str | None:
-    """Return the name of the model to plan with: CP-SAT finds good plans of schedules sooner than HiGHS."""
-    return next((name for name in ("cp-sat", "exact") if name in (problem.models or ())), None)
+    """Return the name of the model to plan with, the family's first."""
+    return next(iter(problem.models or ()), None)
 
 
 def _policy(task: Task) -> RollingPolicy:
