@@ -157,8 +157,8 @@ def main() -> None:
         f"share of load not served {max(row['deficit_share'] for row in found.values()):.2g}."
     )
     more += (
-        f" On the {len(pairs)} columns that both were run on `ts-ddr` costs {paired.mean:.2f} more ({paired.low:.2f} to "
-        f"{paired.high:.2f}; published, 500 columns: 477.53)."
+        f" On the {len(pairs)} columns that both were run on `ts-ddr` costs {paired.mean:.2f} more "
+        f"({paired.low:.2f} to {paired.high:.2f}; published, 500 columns: 477.53)."
     )
     header = ["method", "panel", "% above the estimates", "500 columns"]
     each = [[column, f"{found[column]['first']:.2f}", f"{found[column]['cost']:.2f}"] for column in PANEL]
