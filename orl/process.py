@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from orl.errors import IllegalAction
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
@@ -73,6 +74,43 @@ class Observation:
     legal: np.ndarray
     post: bool
     hidden: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def checked_targets(actions: np.ndarray, legal: np.ndarray, is_over: np.ndarray, what: str, unit: str) -> np.ndarray:
+    """Return actions of the kind 'targets', (num_envs, width), within their bounds; rounding is cut off.
+
+    Parameters
+    ----------
+    legal : ndarray (num_envs, 2, width)
+    is_over : bool ndarray (num_envs,)
+        Where actions are not looked at.
+    what, unit : str
+        Whose targets they are and what they are measured in, for messages.
+
+    Raises
+    ------
+    IllegalAction
+        If there are more or fewer, or one is beyond its bounds.
+
+    Examples
+    --------
+    >>> legal, going_on = np.array([[[0.0], [9.0]]]), np.zeros(1, dtype=bool)
+    >>> checked_targets([[9.000000001]], legal, going_on, "reservoir", "hm3").tolist()
+    [[9.0]]
+    """
+    actions = np.asarray(actions, dtype=np.float64)
+    low, high = legal[:, 0], legal[:, 1]
+    if actions.shape != low.shape:
+        raise IllegalAction(f"actions must have shape {low.shape}, got {actions.shape}.")
+    slack = 1e-9 * np.maximum(1.0, high)
+    is_wrong = ~((actions >= low - slack) & (actions <= high + slack)) & ~is_over[:, None]
+    if is_wrong.any():
+        env, place = (int(x) for x in np.argwhere(is_wrong)[0])
+        raise IllegalAction(
+            f"target {actions[env, place]:g} is illegal in environment {env}, {what} {place}; legal are "
+            f"{low[env, place]:g}..{high[env, place]:g} {unit}."
+        )
+    return np.clip(actions, low, high)
 
 
 class Revealed(NamedTuple):

@@ -57,7 +57,6 @@ from .wagner_whitin import net
 if TYPE_CHECKING:
     import pyomo.environ as pyo
 
-ROUNDS = 30  # of (l, S) inequalities, at most
 VIOLATED = 1e-6  # units, relative to the demand that an inequality covers
 DUST = 1e-7  # share of a period's demand that counts as none
 
@@ -229,34 +228,33 @@ def _tighten(
     """Add the (l, S) inequalities that the relaxation violates, round by round."""
     import pyomo.environ as pyo
 
-    from orl.exact import solve_model
+    from orl.exact import CompiledModel
     from orl.solver import Control
 
     if instance.settings.setups == "relaxed":
         return
-    m.ls = pyo.ConstraintList()
     total = np.concatenate([np.zeros((1, instance.num_items)), wanted.cumsum(axis=0)])
-    for _ in range(ROUNDS):
+    found: list[tuple[list[Any], np.ndarray, float]] = []  # variables, coefficients, at least
+
+    def separate(value: Callable[[Any], float]) -> list[tuple[list[Any], np.ndarray, float]]:
         if stop():
             raise Stopped
-        for variable in m.y.values():
-            variable.domain = pyo.UnitInterval
-        of = solve_model(m, Control()).of
-        for variable in m.y.values():
-            variable.domain = pyo.Binary
-        if of is None:
-            return  # infeasible: the model will tell
-        x = np.array([[of(m.x[t, i]) for i in m.I] for t in m.T])
-        y = np.array([[of(m.y[t, i]) for i in m.I] for t in m.T])
-        added = 0
+        x, y = (np.array([[value(of[t, i]) for i in m.I] for t in m.T]) for of in (m.x, m.y))
+        told = []
         for i in m.I:
             for last in m.T:
                 covered = total[last + 1, i] - total[: last + 1, i]  # demand of t..last
                 is_lot = x[: last + 1, i] <= covered * y[: last + 1, i]
                 left = np.where(is_lot, x[: last + 1, i], covered * y[: last + 1, i]).sum()
                 if covered[0] > 0 and left < covered[0] - VIOLATED * max(1.0, covered[0]):
-                    terms = [m.x[t, i] if is_lot[t] else float(covered[t]) * m.y[t, i] for t in range(last + 1)]
-                    m.ls.add(sum(terms) >= float(covered[0]))
-                    added += 1
-        if not added:
-            return
+                    variables = [m.x[t, i] if is_lot[t] else m.y[t, i] for t in range(last + 1)]
+                    told.append((variables, np.where(is_lot, 1.0, covered), float(covered[0])))
+        found.extend(told)
+        return told
+
+    relaxed = CompiledModel(m)
+    relaxed.relax(relaxed.integers)
+    relaxed.solve_convex(Control(), separate)
+    m.ls = pyo.ConstraintList()
+    for variables, coefficients, least in found:
+        m.ls.add(sum(float(c) * v for c, v in zip(coefficients, variables, strict=True)) >= least)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orl.errors import IllegalAction, InputError
-from orl.process import Decision, Observation, Revealed
+from orl.errors import InputError
+from orl.process import Decision, Observation, Revealed, checked_targets
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
@@ -98,21 +98,10 @@ class CapacitatedProcess:
         """
         if self._post:
             raise RuntimeError("decide was called twice; call reveal in between.")
-        actions = np.asarray(actions, dtype=np.float64)
-        if actions.shape != (self.num_envs, self._width):
-            raise IllegalAction(f"actions must have shape {(self.num_envs, self._width)}, got {actions.shape}.")
-        low, high = self._legal[:, 0], self._legal[:, 1]
-        slack = 1e-9 * np.maximum(1.0, high)
-        is_wrong = ~((actions >= low - slack) & (actions <= high + slack)) & ~self._is_over[:, None]
-        if is_wrong.any():
-            env, item = (int(x) for x in np.argwhere(is_wrong)[0])
-            raise IllegalAction(
-                f"stock {actions[env, item]:g} is illegal in environment {env}, item {item}; legal are "
-                f"{low[env, item]:g}..{high[env, item]:g} units."
-            )
+        actions = checked_targets(actions, self._legal, self._is_over, "item", "units")
         cost = np.zeros(self.num_envs)
         for env in np.flatnonzero(~self._is_over).tolist():
-            cost[env] = self._make(env, np.clip(actions[env], low[env], high[env]))
+            cost[env] = self._make(env, actions[env])
         self._post = True
         return cost
 

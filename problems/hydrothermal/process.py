@@ -15,8 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array, hstack
 
 from orl.convex import build_program
-from orl.errors import IllegalAction
-from orl.process import Decision, Observation, Revealed
+from orl.process import Decision, Observation, Revealed, checked_targets
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
@@ -191,18 +190,7 @@ class HydroThermalProcess:
         """
         if self._post:
             raise RuntimeError("decide was called twice; call reveal in between.")
-        actions = np.asarray(actions, dtype=np.float64)
-        if actions.shape != (self.num_envs, self._width):
-            raise IllegalAction(f"actions must have shape {(self.num_envs, self._width)}, got {actions.shape}.")
-        low, high = self._legal[:, 0], self._legal[:, 1]
-        slack = 1e-9 * np.maximum(1.0, high)
-        is_wrong = ~((actions >= low - slack) & (actions <= high + slack)) & ~self._is_over[:, None]
-        if is_wrong.any():
-            env, place = (int(x) for x in np.argwhere(is_wrong)[0])
-            raise IllegalAction(
-                f"target {actions[env, place]:g} is illegal in environment {env}, reservoir {place}; legal are "
-                f"{low[env, place]:g}..{high[env, place]:g} hm3."
-            )
+        actions = checked_targets(actions, self._legal, self._is_over, "reservoir", "hm3")
         cost = np.zeros(self.num_envs)
         for env in np.flatnonzero(~self._is_over).tolist():
             one = self.instances[env]
