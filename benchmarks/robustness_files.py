@@ -26,6 +26,7 @@ import record
 import rows
 
 import orl
+from orl import files
 from orl.errors import InputError
 from orl.registry import find_problem
 from orl.scenario import Purpose
@@ -44,6 +45,10 @@ BASES = {  # the file, or the folder's file, that is mangled
     "jobshop TOML": ("jobshop", "ft06.toml", ""),
     "lotsizing TOML": ("lotsizing", "15x5-a.toml", ""),
     "lotsizing JSON": ("lotsizing", "setting_2items_VI.json", ""),
+    "pigments": ("lotsizing", "pigment15a.psp", ""),
+    "pigments of UniUD": ("lotsizing", "ps-200-10-80.dzn", ""),
+    "clsp text": ("clsp", "X11117A.txt", ""),
+    "clsp TOML": ("clsp", "X12429A-relaxed.toml", ""),
     "hydrothermal network": ("hydrothermal", "case3", "PowerModels.json"),
     "hydrothermal plants": ("hydrothermal", "case3", "hydro.json"),
     "hydrothermal inflows": ("hydrothermal", "case3", "inflows.csv"),
@@ -54,6 +59,7 @@ BASES = {  # the file, or the folder's file, that is mangled
     "llmserving trace": ("llmserving", "arena-27-requests.csv", ""),
     "llmserving JSONL": ("llmserving", "requests.jsonl", ""),
 }
+NEEDED = {"clsp": {"overtime": 50.0}}  # by processes
 REQUESTS = "".join(
     f'{{"timestamp": {250 * i}, "input_length": {100 + i}, "output_length": {10 + i}}}\n' for i in range(12)
 )
@@ -62,7 +68,9 @@ REQUESTS = "".join(
 def prepared(name: str, folder: Path) -> tuple[Path, Path]:
     """Return what is loaded, in a folder of its own, and which of its files is mangled."""
     family, file, inside = BASES[name]
-    source = Path(orl.__file__).parent.parent / "instances" / family / file
+    folders = (family, "lotsizing")  # where files of `clsp` lie, too
+    sources = [files.instance_folder(name) / file for name in folders]
+    source = next((path for path in sources if path.exists()), sources[0])
     place = folder / file
     if inside:
         shutil.copytree(source, place)
@@ -139,7 +147,7 @@ def outcome(family: str, path: Path) -> str:
     """Return what became of a file: 'read', 'refused', or what should not be."""
     problem, started = find_problem(family), time.perf_counter()
     try:
-        instance = orl.load(path, problem=family)
+        instance = orl.load(path, problem=family, settings=NEEDED.get(family, {}))
         problem.describe(instance)
         problem.process([instance], [problem.sample(instance, 0, Purpose.EVALUATE, 1)[0]]).observe()
         found = "read"
