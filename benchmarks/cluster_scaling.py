@@ -44,7 +44,9 @@ def cluster_of(workers):
     """Yield the address of a scheduler on this machine with so many workers of one thread."""
     from distributed import LocalCluster
 
-    with LocalCluster(workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0, silence_logs=50) as made:
+    with LocalCluster(
+        n_workers=workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0, silence_logs=50
+    ) as made:
         made.wait_for_workers(workers, timeout=60)
         yield made.scheduler_address
 

@@ -17,8 +17,10 @@ import record
 import orl
 from orl import registry
 from orl.convex import ConvexProgram
+from orl.exact import solve_model
 from orl.problems.hydrothermal.stages import columns, stage_of, stages
 from orl.scenario import Purpose
+from orl.solver import Control
 from orl.solvers.sddp.train import Sddp, train
 
 SEED = 0
@@ -76,9 +78,6 @@ def of_hindsight():
 
 def solve_one(family, instance, scenario):
     """Return the proven bound of one scenario, which its verified solution meets."""
-    from orl.exact import solve_model
-    from orl.solver import Control
-
     made = family.models["exact"](instance, scenario)
     solved = solve_model(made.program, Control(), separate=made.separate)
     report = family.verify(instance, scenario, made.read(solved.of))
@@ -86,14 +85,22 @@ def solve_one(family, instance, scenario):
     return solved.bound
 
 
+def trained(network, seconds):
+    """Return the log of training on a network for some seconds of the processor."""
+    instance = orl.load("hydrothermal/bolivia", settings={"network": network})
+    sddp, started = Sddp(stages(instance)), time.process_time()
+
+    def clock():
+        return time.process_time() - started
+
+    return train(sddp, np.random.default_rng(SEED), lambda _: clock() >= seconds, clock)
+
+
 def of_training(seconds):
     """Return rows of bounds by seconds."""
     rows = []
     for network in ("dc", "soc"):
-        instance = orl.load("hydrothermal/bolivia", settings={"network": network})
-        sddp, started = Sddp(stages(instance)), time.process_time()
-        clock = lambda started=started: time.process_time() - started  # noqa: E731
-        log = train(sddp, np.random.default_rng(SEED), lambda _, clock=clock: clock() >= seconds, clock)
+        log = trained(network, seconds)
         for line in log:
             if line.number in (1, 5, 10, 20, 40, 80, 160) or line is log[-1]:
                 rows.append([network, line.number, f"{line.bound:.2f}", f"{line.seconds:.0f}"])

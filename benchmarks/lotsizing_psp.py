@@ -1,4 +1,4 @@
-"""Pigment sequencing (CSPLib 058): what each method finds and proves on all 21 instances.
+"""Pigment sequencing (CSPLib 058): what methods find and prove on the 21 instances.
 
 python benchmarks/lotsizing_psp.py [--seconds 600] [--periods 200] [--methods dp,exact,cp-sat,greedy]
 
@@ -93,8 +93,8 @@ def main() -> None:
     found = rows.read(FOLDER)
     text = (
         "Every plan was verified. `dp` goes through states in layers, wider and wider, with bounds from prices "
-        "(2,000,000 states of a layer at most); `exact` is the network form in HiGHS, `cp-sat` the same networks, "
-        "each with one thread; all three start from the best rule. File: the optimum or bounds of the file's last "
+        "(2,000,000 states of a layer at most); `exact` is the network form in HiGHS, on the smaller ones only, "
+        "with one thread; both start from the best rule. File: the optimum or bounds of the file's last "
         "line. Against best known: below 0 it is better than what `bounds.csv` has. Four files are wrong: pigment15c "
         "says 8 items but holds 10 x 10 changeover costs (8 x 8 are read); pigment30c gives 1471 and PSP_150_4 18098, "
         "each below what is proven to be the optimum; PSP_200_4 gives 20800, above it. PSP_150_1 and PSP_150_2 are "

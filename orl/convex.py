@@ -268,7 +268,8 @@ class ConvexProgram(LinearProgram):
             self._highs.setOptionValue("time_limit", began + max(LEAST_PATIENCE, PATIENCE * self._longest))
         self._highs.run()
         self._highs.setOptionValue("time_limit", np.inf)
-        self._longest = max(self._longest, self._highs.getRunTime() - began)
+        if self._highs.getModelStatus() != highspy.HighsModelStatus.kTimeLimit:  # what comes to no end tells nothing
+            self._longest = max(self._longest, self._highs.getRunTime() - began)
 
     def _places(self, rows: object) -> np.ndarray:
         numbers = np.asarray(rows, dtype=np.int64)

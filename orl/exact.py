@@ -203,6 +203,7 @@ class CompiledModel:
             if highs.getModelStatus() == highspy.HighsModelStatus.kTimeLimit and not control.should_stop:
                 # From some bases the simplex method comes to no end, and makes no iteration either.
                 highs.clearSolver()
+                began = highs.getRunTime()  # what comes to no end tells nothing of how long a round takes
                 self._limit(control.remaining)
                 self._run()
             longest = max(longest, highs.getRunTime() - began)

@@ -152,7 +152,12 @@ def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_cla
 
 
 def verify_all(
-    family: Problem, instance: Any, scenarios: Scenarios, solutions: Sequence[Any], control: Control | None = None
+    family: Problem,
+    instance: Any,
+    scenarios: Scenarios,
+    solutions: Sequence[Any],
+    control: Control | None = None,
+    has_metrics: bool = True,
 ) -> tuple[list[float], Report, dict[str, float]]:
     """Return the cost of each solution, one report, the mean cost and all violations, and the means of the metrics.
 
@@ -167,7 +172,7 @@ def verify_all(
             if report.cost is not None:
                 costs.append(report.cost)
             violations += report.violations
-            if family.metrics is not None and report.is_feasible:
+            if has_metrics and family.metrics is not None and report.is_feasible:
                 figures.append(family.metrics(instance, scenario, solution))
             bar.update()
     is_whole = bool(solutions) and len(costs) == len(solutions)

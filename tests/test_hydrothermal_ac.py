@@ -198,14 +198,18 @@ def test_where_a_solve_begins_changes_nothing():
     assert warm_all < 0.8 * cold_all
 
 
-def test_many_cuts_that_meet_grow_the_block():
+def test_many_cuts_that_meet_grow_the_block(monkeypatch):
     """A smooth future made of 400 tangents: the cut of the value found is the highest of all."""
+    monkeypatch.setattr("orl.problems.hydrothermal.ac.BLOCK", 2)
+    monkeypatch.setattr("orl.problems.hydrothermal.ac.ROUNDS", 1)
     instance = orl.load("hydrothermal/bolivia", settings={"network": "ac"})
     rng, size = np.random.default_rng(2), instance.reservoirs.max_hm3
     points = rng.uniform(0, 1, (400, len(size))) * size
     slopes = (points - size) * 0.5
     cuts = Cuts(3e3 + (0.25 * (points - size) ** 2).sum(axis=1) - (slopes * points).sum(axis=1), slopes)
-    found = AcStage(instance).solve(0, 0.5 * size, 0.0 * size, cuts=cuts)
+    stage = AcStage(instance)
+    found = stage.solve(0, 0.5 * size, 0.0 * size, cuts=cuts)
+    assert max(stage._programs) > 2
     assert found.is_solved and found.value == pytest.approx(found.cost + cuts.at(found.volume).max(), rel=1e-9)
 
 

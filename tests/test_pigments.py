@@ -21,6 +21,7 @@ from orl.problems.lotsizing import cp_sat, exact, kernels_prices, prices
 from orl.problems.lotsizing.demand import PathDemand, binomial
 from orl.problems.lotsizing.formats import sniff
 from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
+from orl.problems.lotsizing.psp_format import is_pigments
 from orl.problems.lotsizing.scenario import sample
 from orl.problems.lotsizing.units import given_of
 from orl.problems.lotsizing.verify import verify
@@ -59,6 +60,10 @@ def test_packaged_files_are_read_with_the_best_known_bounds(name, capsys):
     assert known.lower == float(row["lower_bound"]) and known.upper == float(row["upper_bound"])
     assert bool(told) == (name in ("pigment15c", "pigment30c", "PSP_150_4", "PSP_200_4"))
     assert orl.evaluate(one, "greedy").value >= known.lower
+
+
+def test_digits_of_another_script_are_no_numbers():
+    assert not is_pigments(Path("a.txt"), "² 2 x\n1\n0 1\n0 1\n")
 
 
 def test_wrong_files_say_so(capsys):

@@ -230,12 +230,22 @@ def test_a_tampered_solution_is_told_and_not_drawn(bench, tmp_path):
 
 
 def test_chosen_runs_are_drawn(bench, tmp_path):
-    """`--draw` names a run by the beginning of its key; the command beside the picture gives the run's value."""
+    """`--draw` names a run by the beginning of its key; the command that makes it again stands beside the picture."""
     row = next(row for row in rows_of(bench) if row["label"] == "mwr" and row["is_random"])
     assert cli.main(["report", str(bench), "--draw", row["key"][:8], "--out", str(tmp_path / "x.html")]) == 0
     text = (tmp_path / "x.html").read_text()
     assert text.count("data:image/svg+xml") == 1 and "over the first 2 of 5 scenarios" in text
     assert "--set breakdowns.probability=0.01 --scenarios 5 --seed 0 --time-limit 5" in text
+
+
+def test_a_run_that_stands_in_two_folders_is_drawn_where_its_solution_is(bench, tmp_path):
+    for name in ("kept", "lost"):
+        shutil.copytree(bench, tmp_path / name)
+    log = tmp_path / "lost" / "runs.jsonl"
+    rows = [json.loads(line) | {"solution": None} for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    both = orl.write_report(tmp_path).read_text().count("data:image/svg+xml")
+    assert both == orl.write_report(tmp_path / "kept").read_text().count("data:image/svg+xml") > 0
 
 
 # Folders -----------------------------------------------------------------------------------------------------------
@@ -260,6 +270,9 @@ def test_a_training_is_learning_curves(tmp_path):
     assert sum(tag == "figure" for tag, _ in found.elements) == 3
     (tmp_path / "log.csv").write_text(LOG + "5,x,1,1\n")
     with pytest.raises(InputError, match=r"log.csv, line 6: expected numbers, got 'x' as seconds"):
+        orl.write_report(tmp_path)
+    (tmp_path / "log.csv").write_text(LOG + '5,"' + "1" * 200_000)
+    with pytest.raises(InputError, match=r"log.csv, line .*: expected CSV: field larger"):
         orl.write_report(tmp_path)
 
 

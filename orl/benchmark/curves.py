@@ -65,18 +65,21 @@ def read_log(path: Path) -> dict[str, Points]:
         With the line that is none of a log.
     """
     reader = csv.reader(io.StringIO(read_text(path)))
-    header = next(reader)
+    try:
+        (_, header), *lines = [(reader.line_num, entries) for entries in reader]
+    except csv.Error as error:
+        raise at(path, reader.line_num, f"expected CSV: {error}.") from None
     curves: dict[str, Points] = {name: ([], []) for name in header[1:]}
-    for entries in reader:
+    for number, entries in lines:
         if len(entries) != len(header):
-            raise at(path, reader.line_num, f"expected {len(header)} entries, got {len(entries)}.")
+            raise at(path, number, f"expected {len(header)} entries, got {len(entries)}.")
         for name, entry in zip(header[1:], entries[1:], strict=True):
             if not entry:
                 continue
             try:
                 iteration, value = float(entries[0]), float(entry)
             except ValueError:
-                raise at(path, reader.line_num, f"expected numbers, got {entry[:40]!r} as {name}.") from None
+                raise at(path, number, f"expected numbers, got {entry[:40]!r} as {name}.") from None
             if math.isfinite(value):
                 curves[name][0].append(iteration)
                 curves[name][1].append(value)

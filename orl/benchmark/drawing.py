@@ -15,7 +15,6 @@ from orl.benchmark.page import Html, element
 from orl.benchmark.results import Batch, Row
 from orl.benchmark.suite import dotted, modules_of
 from orl.errors import InputError
-from orl.problem import Problem
 from orl.scenario import Purpose
 
 MAX_SVG_BYTES = 2**20  # a larger drawing goes into a page as PNG
@@ -58,11 +57,10 @@ def _verified_picture(batch: Batch, row: Row) -> tuple[str, str]:
     is_whole = len(solutions) == len(row["costs"])
     bound = row["bound"] if is_whole and row["bound_kind"] == "proven" else None
     of_first = "" if is_whole else f" over the first {len(solutions)} of {row['scenarios']} scenarios"
-    return f"verified again, cost {report.cost:.10g}{of_first}", _data_uri(family, instance, solutions, bound, scenario)
+    return f"verified again, cost {report.cost:.10g}{of_first}", _data_uri(instance, solutions, bound, scenario)
 
 
-def _data_uri(family: Problem, *drawing: Any) -> str:
-    instance, solutions, bound, scenario = drawing
+def _data_uri(instance: Any, solutions: list[Any], bound: float | None, scenario: Any) -> str:
     with tempfile.TemporaryDirectory(prefix="orl-report-") as scratch:
         path = Path(scratch) / "picture.svg"
         api.plot(instance, solutions, path, bound, scenario)

@@ -79,12 +79,16 @@ def _on_cluster(scheduler: str, runs: Sequence[Run], batch: str) -> Iterator[Pla
         def submit(run: Run) -> Future[Row]:
             return own.submit(execute_there, run, batch, needs_of([run]), identity)
 
-        try:
+        def call_off(_: Iterable[Future[Row]]) -> None:
             # One by one a future's `cancel` would go to the scheduler and back.
-            yield Place(submit, lambda futures: own.shutdown(wait=False), sum(client.ncores().values()) or 1)
-        finally:
             with suppress(Exception):  # the scheduler may be gone
                 own.shutdown(wait=False)
+
+        try:
+            yield Place(submit, call_off, sum(client.ncores().values()) or 1)
+        finally:
+            call_off(())
+            with suppress(Exception):
                 client.run(dismiss, batch, on_error="ignore")
 
 

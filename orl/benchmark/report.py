@@ -91,21 +91,23 @@ def _found(folder: Path) -> tuple[list[Batch], list[Path]]:
     return batches, trainings
 
 
-def _chosen(batches: Sequence[Batch], wanted: Sequence[str]) -> set[str]:
-    """Return the keys of the runs to draw."""
-    rows = [row for batch in batches for row in batch.rows if row["verified"] and row.get("solution")]
+def _chosen(batches: Sequence[Batch], wanted: Sequence[str]) -> set[tuple[Path, str]]:
+    """Return the runs to draw, by folder and key: the same run may stand in several folders, kept in one."""
+    kept = [(batch.folder, row) for batch in batches for row in batch.rows if row["verified"] and row.get("solution")]
     if wanted:
-        found = {prefix: {row["key"] for row in rows if row["key"].startswith(prefix)} for prefix in wanted}
+        found = {
+            prefix: {(folder, row["key"]) for folder, row in kept if row["key"].startswith(prefix)} for prefix in wanted
+        }
         for prefix, keys in found.items():
             if not keys:
                 raise InputError(f"no run whose key begins with {prefix!r} has kept a solution; see keep_solutions.")
         return set().union(*found.values())
-    best: dict[tuple[str, str], Row] = {}
-    for row in rows:
-        place = (row["table"], row["instance"])
+    best: dict[tuple[Path, str, str], Row] = {}
+    for folder, row in kept:
+        place = (folder, row["table"], row["instance"])
         if place not in best or _rank(row) < _rank(best[place]):
             best[place] = row
-    return {row["key"] for row in list(best.values())[:MAX_PICTURES]}
+    return {(place[0], row["key"]) for place, row in list(best.items())[:MAX_PICTURES]}
 
 
 def _rank(row: Row) -> tuple[bool, float]:
@@ -115,7 +117,7 @@ def _rank(row: Row) -> tuple[bool, float]:
 # A batch -----------------------------------------------------------------------------------------------------------
 
 
-def _of_batch(batch: Batch, chosen: set[str], prefix: str) -> list[Section]:
+def _of_batch(batch: Batch, chosen: set[tuple[Path, str]], prefix: str) -> list[Section]:
     tables: dict[str, list[Row]] = defaultdict(list)
     for row in batch.rows:
         tables[row["table"]].append(row)
@@ -130,7 +132,7 @@ def _of_batch(batch: Batch, chosen: set[str], prefix: str) -> list[Section]:
         told = f"{name}: {instances} instance{'s' * (instances > 1)}, a line a method"
         charts = element("div", _profiles(name, rows), _gaps(name, rows), class_="charts")
         sections.append((prefix + name, [table(told, columns, numeric), charts]))
-    pictures = [drawn(batch, row) for row in batch.rows if row["key"] in chosen]
+    pictures = [drawn(batch, row) for row in batch.rows if (batch.folder, row["key"]) in chosen]
     if pictures:
         total = sum(bool(row.get("solution")) for row in batch.rows)
         note = (

@@ -244,7 +244,8 @@ class AcStage:
                 near = np.clip(found.point.x[self._at.volume], *self._volumes)
                 values, theta = cuts.at(near), self._base * found.point.x[-1]
                 room = CUT_TOLERANCE * max(1.0, abs(theta))
-                if not found.is_solved or values.max() <= theta + room:
+                has_all = len(chosen) == len(values)
+                if not found.is_solved or has_all or values.max() <= theta + room:
                     return found
                 # The highest half, then those in the program that are not far below, as far as there is room.
                 fresh = np.argsort(-values, kind="stable")[: block // 2]

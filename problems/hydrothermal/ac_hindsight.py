@@ -66,17 +66,17 @@ def estimate(instance: HydroThermal, scenario: Scenarios) -> Estimate:
     """
     of, inflows = equations(instance), realise(instance, scenario)
     stages, count = inflows.shape
+    lower, upper = _limits(instance, of, stages)
     solved = _program(instance, of, stages).solve(
         np.concatenate([
             np.concatenate([np.concatenate(load_of(instance, stage)) for stage in range(stages)]),
             instance.settings.discount ** np.arange(stages),
             (inflows * instance.hm3_per_flow).ravel(),
         ]),
-        _limits(instance, of, stages),
+        (lower, upper),
         _rows(of, stages, count),
         np.tile(of.start, stages),
     )  # fmt: skip
-    lower, upper = _limits(instance, of, stages)
     decided = np.clip(solved.point.x, lower, upper).reshape(stages, -1)
     parts = [parts_of(instance, of, x) for x in decided]
     dispatch = Dispatch(**{key: np.array([part[key] for part in parts]) for key in PARTS})

@@ -148,7 +148,7 @@ def equations(instance: HydroThermal) -> Equations:
     is_reference = np.arange(buses) == network.reference_bus
     lower[at.voltage], upper[at.voltage] = grid.bus_v_min, grid.bus_v_max
     lower[at.angle], upper[at.angle] = np.where(is_reference, 0, -np.inf), np.where(is_reference, 0, np.inf)
-    lower[at.reactive], upper[at.reactive] = (limits[plant_bus] / base for limits in reactive_limits(instance))
+    lower[at.reactive], upper[at.reactive] = (limits[plant_bus] / base for limits in instance.reactive_limits())
     lower[at.turn], upper[at.turn] = water.min_turn, water.max_turn
     lower[at.power], upper[at.power] = network.gen_min_mw / base, network.gen_max_mw / base
     lower[at.volume], upper[at.volume] = water.min_hm3, water.max_hm3
@@ -194,17 +194,6 @@ def equations(instance: HydroThermal) -> Equations:
     )  # fmt: skip
 
 
-def reactive_limits(instance: HydroThermal) -> tuple[np.ndarray, np.ndarray]:
-    """Return least and most reactive power of all plants at each bus together, Mvar, (B,) each."""
-    network, buses = instance.network, len(instance.network.bus_names)
-    grid, place = network.grid, np.concatenate([network.gen_bus, instance.reservoirs.bus])
-    assert grid is not None
-    low, high = np.zeros(buses), np.zeros(buses)
-    np.add.at(low, place, np.concatenate([grid.gen_min_mvar, grid.hydro_min_mvar]))
-    np.add.at(high, place, np.concatenate([grid.gen_max_mvar, grid.hydro_max_mvar]))
-    return low, high
-
-
 def deficit_upper(instance: HydroThermal, stage: int) -> np.ndarray:
     """Return the most load that may not be served, pu, bus by bus, segment by segment."""
     network = instance.network
@@ -217,5 +206,4 @@ def load_of(instance: HydroThermal, stage: int) -> tuple[np.ndarray, np.ndarray]
     """Return active and reactive load of a stage, pu, (B,) each."""
     grid = instance.network.grid
     assert grid is not None
-    row = (instance.first_stage + stage) % len(grid.load_mvar)
-    return instance.load_mw(stage) / grid.base_mva, grid.load_mvar[row] / grid.base_mva
+    return instance.load_mw(stage) / grid.base_mva, instance.load_mvar(stage) / grid.base_mva

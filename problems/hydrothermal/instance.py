@@ -410,6 +410,15 @@ class HydroThermal:
         """Return the load of a stage, (B,)."""
         return self.network.load_mw[(self.first_stage + stage) % len(self.network.load_mw)]
 
+    def reactive_limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return least and most reactive power of all plants at each bus together, Mvar, (B,) each."""
+        network, low, high = self.network, *np.zeros((2, len(self.network.bus_names)))
+        grid, place = network.grid, np.concatenate([network.gen_bus, self.reservoirs.bus])
+        assert grid is not None
+        np.add.at(low, place, np.concatenate([grid.gen_min_mvar, grid.hydro_min_mvar]))
+        np.add.at(high, place, np.concatenate([grid.gen_max_mvar, grid.hydro_max_mvar]))
+        return low, high
+
     def load_mvar(self, stage: int) -> np.ndarray:
         """Return the reactive load of a stage, (B,), of a network with a grid."""
         assert self.network.grid is not None

@@ -305,20 +305,14 @@ def _relaxed(
     instance: HydroThermal, at: Columns, lower: np.ndarray, upper: np.ndarray, shape: tuple[int, int]
 ) -> csr_array:
     """Set the bounds of the relaxation's columns, and return what they add to the balances."""
-    network, water = instance.network, instance.reservoirs
+    network = instance.network
     grid, limits, flows = network.grid, limits_of(network), flows_of(network, at.places)
     assert grid is not None
     lower[at.square], upper[at.square] = grid.bus_v_min**2, grid.bus_v_max**2
     pairs = pairs_of(network)
     upper[at.loss] = (upper[at.square[pairs.first]] + upper[at.square[pairs.second]]) / 2 - limits.real_min
     lower[at.cross], upper[at.cross] = limits.imaginary_min, limits.imaginary_max
-    for of_bus, of_gen, of_hydro in (
-        (lower, grid.gen_min_mvar, grid.hydro_min_mvar),
-        (upper, grid.gen_max_mvar, grid.hydro_max_mvar),
-    ):
-        of_bus[at.reactive] = 0.0
-        np.add.at(of_bus, at.reactive[network.gen_bus], of_gen)
-        np.add.at(of_bus, at.reactive[water.bus], of_hydro)
+    lower[at.reactive], upper[at.reactive] = instance.reactive_limits()
     count, number = len(at.square), np.arange(len(at.square))
     added = csr_array(shape)
     for rows, of_from, of_to, shunt in (

@@ -45,7 +45,7 @@ def of_grid(instance: HydroThermal, dispatch: Dispatch, stage: int) -> Iterator[
         yield Violation("angle", f"stage {stage}: the reference bus has the angle "
                                  f"{dispatch.angle[stage, network.reference_bus]:.6g}, not 0.")  # fmt: skip
 
-    reactive = grid.load_mvar[(instance.first_stage + stage) % len(grid.load_mvar)]
+    reactive = instance.load_mvar(stage)
     balance = -(instance.load_mw(stage) + 1j * reactive) / base
     balance += dispatch.deficit[stage].reshape(len(volts), -1).sum(axis=1) / base
     np.add.at(balance, network.gen_bus, (dispatch.power[stage] + 1j * dispatch.gen_mvar[stage]) / base)

@@ -39,7 +39,7 @@ def of_relaxation(instance: HydroThermal, dispatch: Dispatch, stage: int) -> Ite
     square = dispatch.voltage[stage] ** 2
     product = dispatch.product_real[stage] + 1j * dispatch.product_imaginary[stage]
 
-    reactive = grid.load_mvar[(instance.first_stage + stage) % len(grid.load_mvar)]
+    reactive = instance.load_mvar(stage)
     balance = -(instance.load_mw(stage) + 1j * (reactive - dispatch.reactive[stage])) / base
     balance += dispatch.deficit[stage].reshape(len(square), -1).sum(axis=1) / base
     np.add.at(balance, network.gen_bus, dispatch.power[stage] / base)

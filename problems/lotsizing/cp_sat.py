@@ -1,8 +1,7 @@
 """Lot sizing without shortage as a constraint program, for CP-SAT of OR-Tools.
 
 The networks, variables and constraints are those of `exact_network`, every arc a Boolean. CP-SAT counts in integers:
-costs are multiplied until they are whole. One thread (`threads=1`) proves 15 periods in seconds, where four that share
-the processor with others may not in half a minute.
+costs are multiplied until they are whole.
 """
 
 from __future__ import annotations

@@ -54,8 +54,7 @@ The relaxations of plain and flow have the same bound on instances of the litera
 set up for three tenths of every item, period after period, pays for no set-up. After 60 s plain leaves a gap of 71 to
 92 %, flow a little more; the relaxation of facility-location is not solved in 240 s
 (benchmarks/results/lotsizing_exact.md). So plain, the smallest, is the default,
-except without shortage: network proves there what the others hardly begin with
-(benchmarks/results/lotsizing_psp.md).
+except without shortage: there network, whose relaxation is far stronger (benchmarks/results/lotsizing_psp.md).
 
 References
 ----------

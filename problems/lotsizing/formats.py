@@ -11,7 +11,7 @@ from orl.errors import InputError, at
 from orl.files import read_head, write_atomically
 
 from .instance import LotSizing
-from .psp_format import SUFFIXES, is_pigments, load_pigments, to_psp
+from .psp_format import is_pigments, load_pigments, to_psp
 from .sdlsp_format import load_json
 from .toml_format import load_toml, to_toml
 
@@ -38,7 +38,7 @@ def load(path: Path, settings: Mapping[str, Any] | None = None) -> LotSizing:
     path = Path(path)
     if path.is_dir():
         raise at(path, None, "expected a file, found a folder.")
-    if path.suffix in SUFFIXES or path.suffix not in (".toml", ".json"):
+    if path.suffix not in (".toml", ".json"):
         text = read_head(path).decode("utf-8-sig", errors="replace")
         if is_pigments(path, text):
             return load_pigments(path, settings or {})

@@ -66,7 +66,7 @@ def is_pigments(path: Path, text: str) -> bool:
     if all(re.search(rf"^\s*{key}\s*=", text, re.M) for key in ("Periods", "Items", "Demands")):
         return True
     head = text.split(maxsplit=2)
-    if len(head) < 3 or not (head[0].isdigit() and head[1].isdigit()):
+    if len(head) < 3 or not all(re.fullmatch("[0-9]{1,9}", word) for word in head[:2]):
         return False
     flags = [line.split() for line in text.splitlines() if line.strip()][2:4]
     return bool(flags) and all(len(row) == int(head[0]) and set(row) <= {"0", "1"} for row in flags)

@@ -134,7 +134,7 @@ class _Search:
     def find_bound(self) -> None:
         """Solve the linear relaxation."""
         self.compiled.relax(self.compiled.integers)
-        relaxed = self.compiled.solve(self._reins(math.inf))
+        relaxed = self.compiled.solve(self.control.within(math.inf))
         self.compiled.relax(self.compiled.integers[:0])
         if relaxed.status in (Status.INFEASIBLE, Status.UNBOUNDED):
             self.status = relaxed.status
@@ -190,10 +190,10 @@ class _Search:
                         bar.update(1)
                         if self._take(found):
                             settled.clear()
-                        if found.status == Status.NO_SOLUTION or found.bound is None or not self._is_settled(found):
-                            is_cut = True
-                        else:
+                        if self._is_settled(found):
                             settled.add(key)
+                        else:
+                            is_cut = True
                 if self.cost == before:
                     self.size = math.ceil(GROWTH * self.size)
                     self.seconds *= 2 if is_cut else 1
@@ -220,15 +220,12 @@ class _Search:
             and (self.cost - found.bound <= 2 * WINDOW_GAP * max(1.0, abs(self.cost)))
         )
 
-    def _reins(self, seconds: float) -> Control:
-        return self.control.within(seconds)
-
     def _decide(self, held: np.ndarray, numbers: np.ndarray, seconds: float, gap: float = 0.0) -> Solved:
         """Solve the model with some columns held."""
         self.compiled.let_go()
         self.compiled.hold(held, numbers)
         start = () if self.values is None else self.values
-        return self.compiled.solve(self._reins(seconds), start, gap)
+        return self.compiled.solve(self.control.within(seconds), start, gap)
 
     def _build(self, part: _Parts, size: int) -> bool:
         """Try relax-and-fix with windows of one size; return whether it found a solution."""
@@ -240,7 +237,7 @@ class _Search:
             later = np.setdiff1d(open_, part.columns(window))
             compiled.relax(later)
             left = (BUILD_SHARE * self.control.remaining) / (len(windows) - place)
-            found = compiled.solve(self._reins(min(self.seconds, left)), relative_gap=BUILD_GAP)
+            found = compiled.solve(self.control.within(min(self.seconds, left)), relative_gap=BUILD_GAP)
             self.nodes += found.nodes
             if found.of is None or compiled.values is None or self.control.should_stop:
                 compiled.relax(compiled.integers[:0])
