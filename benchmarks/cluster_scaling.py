@@ -175,7 +175,7 @@ def main():
                 plan,
             ),
             (
-                "Crews: an empty question to all and back, least milliseconds of 50, and SDDP on Bolivia's 96 stages: "
+                "Crews: an empty question to all and back, least milliseconds of 50, and SDDP on Bolivia's 126 stages: "
                 "passes a second, and the speed over one process.",
                 ["crew", "ms a question", "passes / s", "speed"],
                 of_training(told.rounds),
