@@ -261,7 +261,7 @@ def test_where_no_path_ends_there_is_no_solution():
         def undominated(self, layer, number):
             return layer
 
-    task = SimpleNamespace(problem=SimpleNamespace(layered=lambda instance, scenario: Blind()), instance=None,
+    task = SimpleNamespace(problem=SimpleNamespace(layered=lambda *_: Blind()), instance=None,
                            scenarios=None, control=Control(), settings=LayersSettings())  # fmt: skip
     found = _attempt(task, None, None)
     assert (found.status.value, found.solution, found.bound) == ("infeasible", None, None)

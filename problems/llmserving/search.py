@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class LayeredServing:
     ----------
     instance : Serving
     scenario : Scenarios
+    should_stop : callable () -> bool
+        Whether prices are good enough as they are.
     preempts : bool
         Whether somebody may stand aside between two tokens. Without it what is found is no bound on policies that
         preempt, and a process that is never idle while somebody waits may not be able to carry it out.
@@ -40,8 +42,11 @@ class LayeredServing:
         If time is in seconds, or there are too many requests to look at all sets of them.
     """
 
-    def __init__(self, instance: Serving, scenario: Scenarios, preempts: bool = True):
-        self._instance, self._scenario = instance, scenario
+    def __init__(
+        self, instance: Serving, scenario: Scenarios, should_stop: Callable[[], bool] = lambda: False,
+        preempts: bool = True,
+    ):  # fmt: skip
+        self._instance, self._scenario, self._should_stop = instance, scenario, should_stop
         rounds = rounds_of(instance, scenario)
         count = len(rounds.output)
         if count > MAX_REQUESTS:
@@ -98,6 +103,8 @@ class LayeredServing:
         order = np.argsort(layer.bounds, kind="stable")
         memory, preempts = int(self._limits[0]), bool(self._limits[2])
         for place in np.linspace(0, len(order) - 1, wanted + 2, dtype=np.int64)[1:-1]:
+            if self._should_stop():
+                return
             there.append(improved(self._given, memory, preempts, root.prices, layer.states[order[place]], number))
 
     def _at(self, number: int) -> tuple[np.ndarray, np.ndarray]:
