@@ -8,7 +8,8 @@ A fenced block is one of
     anything with a line such as "In `plant.toml`:" above it: a file of that name, for the blocks that follow
     text              neither run nor compared
 
-`...` in what is expected stands for anything, and white space counts once. The working directory is a folder of the page's own.
+`...` in what is expected stands for anything, and white space counts once. The working directory is a folder of the
+page's own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 class Block(NamedTuple):
-    """A fenced block: its kind, the file that it is, if any, its text, and the line of the page (from 0) that it begins in."""
+    """A fenced block: its kind, the file that it is, if any, its text, and the line (from 0) where that begins."""
 
     kind: str
     file: str | None

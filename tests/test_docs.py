@@ -98,7 +98,13 @@ def test_a_page_is_run_from_top_to_bottom(tmp_path):
 
 @pytest.mark.parametrize(
     ("right", "wrong", "line"),
-    [("'stock'", "'clock'", 11), ("88", "87", 16), ("\n2\n", "\n0\n", 21), ("; echo $?", "", 21), ("spt\n", "no\n", 16)],
+    [
+        ("'stock'", "'clock'", 11),
+        ("88", "87", 16),
+        ("solver:  spt", "solver:  lpt", 16),
+        ("\n2\n", "\n0\n", 21),
+        ("; echo $?", "", 21),
+    ],
 )
 def test_what_comes_out_otherwise_is_told_with_its_line(right, wrong, line, tmp_path):
     said = run(PAGE.replace(right, wrong, 1), tmp_path)
