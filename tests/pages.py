@@ -133,4 +133,4 @@ def _command(line: str) -> None:
     if rest == "echo $?":
         print(code)
     elif code:
-        print(f"exit code {code}")  # which no page expects
+        raise AssertionError(f"exit code {code}")

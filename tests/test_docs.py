@@ -43,6 +43,18 @@ def test_a_tutorial_runs_something_and_leads_on(page):
     assert any(link.startswith("../glossary.md#") for link in links)
 
 
+def test_every_family_and_every_method_has_a_page():
+    assert {page.stem for page in TUTORIALS} == {*PROBLEMS, *map(folder_of, SOLVERS)}
+    for method in SOLVERS:
+        assert f"`{method}`" in (DOCS / "tutorials" / f"{folder_of(method)}.md").read_text()
+
+
+def test_the_first_page_leads_to_all_others():
+    links = pages.LINK.findall((DOCS / "README.md").read_text())
+    assert {f"tutorials/{page.name}" for page in TUTORIALS} | {"glossary.md"} <= set(links)
+    assert "docs/README.md" in pages.LINK.findall((ROOT / "README.md").read_text())
+
+
 @pytest.mark.parametrize("page", [*DOCS.glob("*.md"), *TUTORIALS], ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
     for link in pages.LINK.findall(page.read_text()):
@@ -52,6 +64,15 @@ def test_links_lead_somewhere(page):
         target = page.parent / name if name else page
         assert target.exists(), link
         assert not anchor or anchor in headings(target), link
+
+
+def test_the_glossary_is_in_order_and_used():
+    _, *entries = (DOCS / "glossary.md").read_text().split("\n## ")
+    terms = headings(DOCS / "glossary.md")[1:]
+    assert terms == sorted(set(terms))
+    assert all(re.fullmatch(r".+\n\n(.+\n)+", entry.rstrip() + "\n") for entry in entries)  # one paragraph each
+    links = {link for page in TUTORIALS for link in pages.LINK.findall(page.read_text())}
+    assert sum(f"../glossary.md#{term}" in links for term in terms) > len(terms) / 2
 
 
 # The mechanism itself -------------------------------------------------------------------------------------------------
