@@ -122,7 +122,8 @@ def _command(line: str) -> None:
     if own:
         errors = io.StringIO()
         with contextlib.redirect_stderr(errors):
-            code = cli.main(words[own:])
+            is_limited = words[own] in ("solve", "compare") and "--time-limit" not in words
+            code = cli.main(words[own:] + ["--time-limit", "900"] * is_limited)  # kernels may have to be compiled first
         said = errors.getvalue().rpartition("orl: ")
         if said[1]:
             print(f"orl: {said[2]}", end="")
