@@ -1,12 +1,13 @@
-"""Put measured tables into the README, so that no number in it is typed.
+"""Put measured tables and tested code into the pages that show them, so that nothing there is typed.
 
-    python benchmarks/readme_tables.py            rewrites the blocks of README.md
+    python benchmarks/readme_tables.py            rewrites the blocks of README.md and CONTRIBUTING.md
     python benchmarks/readme_tables.py --check    exit code 1 if a block is not what its file says
 
 A block begins with one of these comments and ends with `<!-- end -->`; what is between comes from the file:
 
     <!-- table: benchmarks/results/jobshop_rules.md 1 [rule, mean] -->    its first table; some columns, or all
     <!-- text: benchmarks/results/solve_ft10.md -->                       its fenced block, indented
+    <!-- code: examples/my_rule.py -->                                    the file, less a docstring at its top
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"(<!-- (table|text): (\S+)(?: (\d+))?(?: \[(.*?)\])? -->\n).*?(<!-- end -->)", re.S)
+PAGES = ("README.md", "CONTRIBUTING.md")
+BLOCK = re.compile(r"(<!-- (table|text|code): (\S+)(?: (\d+))?(?: \[(.*?)\])? -->\n).*?(<!-- end -->)", re.S)
 
 
 def filled(text: str, root: Path = ROOT) -> str:
@@ -26,7 +28,10 @@ def filled(text: str, root: Path = ROOT) -> str:
     def block(found: re.Match[str]) -> str:
         opening, kind, name, number, columns, closing = found.groups()
         source = (root / name).read_text(encoding="utf-8")
-        body = table_of(source, int(number or 1), columns) if kind == "table" else indented(source)
+        if kind == "table":
+            body = table_of(source, int(number or 1), columns)
+        else:
+            body = indented(source) if kind == "text" else fenced(source, Path(name).suffix.removeprefix("."))
         return f"{opening}\n{body}\n\n{closing}"
 
     return BLOCK.sub(block, text)
@@ -57,17 +62,25 @@ def indented(source: str) -> str:
     return "\n".join(f"    {line}".rstrip() for line in found.group(1).splitlines())
 
 
+def fenced(source: str, ending: str) -> str:
+    """Return a file's text in a fence of its language, less a docstring at its top."""
+    language = {"py": "python"}.get(ending, ending)
+    code = re.sub(r'\A""".*?"""\n+', "", source, flags=re.S)
+    return f"```{language}\n{code.rstrip()}\n```"
+
+
 def main() -> int:
-    """Rewrite the README, or say whether that would change it."""
+    """Rewrite the pages, or say whether that would change one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if something would change")
-    path = ROOT / "README.md"
-    old = path.read_text(encoding="utf-8")
-    new = filled(old)
-    if parser.parse_args().check:
-        return int(old != new)
-    path.write_text(new, encoding="utf-8")
-    return 0
+    is_check, is_changed = parser.parse_args().check, False
+    for path in (ROOT / page for page in PAGES):
+        old = path.read_text(encoding="utf-8")
+        new = filled(old)
+        is_changed |= old != new
+        if not is_check:
+            path.write_text(new, encoding="utf-8")
+    return int(is_check and is_changed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README says what was measured and what there is: no number in it is typed."""
+"""The pages say what was measured and what there is: no number is typed, and code that is shown is tested."""
 
 import subprocess
 import sys
@@ -48,6 +48,8 @@ def test_a_block_takes_the_columns_it_names(tmp_path):
     assert "\n| z |\n|---:|\n| 3 |\n" in once
     assert "old" not in once
     assert readme_tables.filled(once, tmp_path) == once
+    (tmp_path / "a.py").write_text('"""What\nfor."""\n\nx = 1\n')
+    assert readme_tables.filled("<!-- code: a.py -->\n<!-- end -->\n", tmp_path).count("\n```python\nx = 1\n```\n") == 1
     (tmp_path / "a.md").write_text("# a\n\n| x | x |\n|:--|--:|\n| 1 | 2 |\n")
     with pytest.raises(SystemExit, match="several columns are called x"):
         readme_tables.filled("<!-- table: a.md 1 -->\n<!-- end -->\n", tmp_path)
