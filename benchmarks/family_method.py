@@ -61,22 +61,21 @@ def drawn() -> Any:
 
 
 RANDOM = {"setups": "relaxed", "overtime": 10, "demand": "random"}
+SHORT = {"requests": 40, "num_gpu_blocks_override": 300}
 BREAKDOWNS = {"buffers": "swap", "breakdowns": {"probability": 0.005}}
 CASES = {
     "ta31": Case("jobshop", "ta31, 30x15", "jobshop/ta31"),
-    "orb03": Case("jobshop", "orb03, swaps, breakdowns", "jobshop/orb03", BREAKDOWNS, provers={"cp-sat": 100}),
-    "drawn": Case("lotsizing", "drawn, 20x8", drawn, methods={"rolling": {"lookahead": 8}}, provers={"lagrangian": 60}),
-    "PSP_100_3": Case("lotsizing", "PSP_100_3", "lotsizing/PSP_100_3", provers={"dp": 60}),
-    "X12428B": Case("clsp", "X12428B", "lotsizing/X12428B", provers={"exact": 60}),
-    "X12428B-relaxed": Case(
-        "clsp", "X12428B, relaxed, random", "lotsizing/X12428B", RANDOM, provers={"sddp": 60, "exact": 30}
-    ),
+    "orb03": Case("jobshop", "orb03, swaps, breakdowns", "jobshop/orb03", BREAKDOWNS, provers={"cp-sat": 50}),
+    "drawn": Case("lotsizing", "drawn, 20x8", drawn, methods={"rolling": {"lookahead": 8}}, provers={"lagrangian": 40}),
+    "X12428B": Case("clsp", "X12428B", "lotsizing/X12428B"),
+    "X12428B-relaxed": Case("clsp", "X12428B, relaxed, random", "lotsizing/X12428B", RANDOM, provers={"sddp": 30}),
     "brazil": Case(
-        "hydrothermal", "Brazil, 24 months", "hydrothermal/brazil", {"stages": 24}, provers={"sddp": 60, "exact": 30}
+        "hydrothermal", "Brazil, 24 months", "hydrothermal/brazil", {"stages": 24}, {"rolling": {"replan_time": 1.0}},
+        provers={"sddp": 30},
     ),
-    "theory-40": Case("llmserving", "theory-40", "llmserving/theory-40", provers={"layers": 60}),
-    "poisson": Case("llmserving", "poisson", "llmserving/poisson", {"requests": 100}, {"rollout": {"futures": 2}}),
-}
+    "theory": Case("llmserving", "theory-40, 12 requests", "llmserving/theory-40", {"requests": 12}),
+    "poisson": Case("llmserving", "poisson, 40 requests", "llmserving/poisson", SHORT, {"rollout": {"futures": 2}}),
+}  # fmt: skip
 
 
 def slowdown() -> float:
