@@ -66,7 +66,10 @@ BREAKDOWNS = {"buffers": "swap", "breakdowns": {"probability": 0.005}}
 CASES = {
     "ta31": Case("jobshop", "ta31, 30x15", "jobshop/ta31"),
     "orb03": Case("jobshop", "orb03, swaps, breakdowns", "jobshop/orb03", BREAKDOWNS, provers={"cp-sat": 50}),
-    "drawn": Case("lotsizing", "drawn, 20x8", drawn, methods={"rolling": {"lookahead": 8}, "rollout": {"futures": 2}}, provers={"lagrangian": 40}),
+    "drawn": Case(
+        "lotsizing", "drawn, 20x8", drawn,
+        methods={"rolling": {"lookahead": 8}, "rollout": {"futures": 2}}, provers={"lagrangian": 40},
+    ),
     "X12428B": Case("clsp", "X12428B", "lotsizing/X12428B"),
     "X12428B-relaxed": Case("clsp", "X12428B, relaxed, random", "lotsizing/X12428B", RANDOM, provers={"sddp": 30}),
     "brazil": Case(
