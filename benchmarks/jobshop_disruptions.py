@@ -271,8 +271,8 @@ def write():
             (f"{few} {name}, the first {FEW_SCENARIOS} of these scenarios, with `rolling` (1 s a plan) and with "
              "`rollout-ppo`: `rollout` on the learned policy, 10 futures.", headers,
              table(rows, [*rules, "ppo", "rollout", "rollout-ppo", "rolling"], FEW, mode, FEW_SCENARIOS)[0]),
-            ("The same: mean proven bound in hindsight (CP-SAT, 20 s each; unproven ones enter by their bound), and "
-             "the excess over it.", headers, hindsight_table(rows, mode)),
+            (f"{few} {name}, these scenarios: mean proven bound in hindsight (CP-SAT, 20 s each; unproven ones enter "
+             "by their bound), and the excess over it.", headers, hindsight_table(rows, mode)),
         ]  # fmt: skip
     sections.append(
         (

@@ -280,3 +280,10 @@ def test_a_plan_is_drawn(ending, tmp_path):
         path = tmp_path / f"plan.{ending}"
         FAMILY.plot(one, [CapacitatedPlan([[2, 0], [4, 6], [0, 0]])], path, 15.0)
         assert path.stat().st_size > 5000
+
+
+def test_a_gap_of_rounding_is_drawn_as_none(tmp_path):
+    """A solver's bound may lie a rounding above the cost."""
+    one, plan, path = two(), CapacitatedPlan([[2, 0], [4, 6], [0, 0]]), tmp_path / "plan.svg"
+    FAMILY.plot(one, [plan], path, FAMILY.verify(one, Scenarios.deterministic(), plan).cost + 1e-9)
+    assert "(gap 0.0%)" in path.read_text()

@@ -96,9 +96,9 @@ def test_maskable_ppo_reads_graphs_and_shops_with_breakdowns():
     assert np.isfinite(mean_cost(model, 3, **kwargs))
 
 
-def test_the_example_of_the_readme_runs(capsys):
+def test_the_example_of_the_page_on_agents_runs(capsys):
     """With fewer steps."""
-    blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
+    blocks = (ROOT / "docs" / "agents.md").read_text().split("```python\n")[1:]
     example = next(block.split("```")[0] for block in blocks if "MaskablePPO" in block)
     assert "learn(50_000)" in example
     exec(example.replace("50_000", "64"), {})

@@ -1,4 +1,4 @@
-"""The README says what was measured and what there is: no number in it is typed."""
+"""The pages say what was measured and what there is: no number is typed, and code that is shown is tested."""
 
 import subprocess
 import sys
@@ -17,14 +17,15 @@ def test_the_tables_are_those_of_the_committed_results():
     assert subprocess.run([sys.executable, SCRIPT, "--check"], check=False).returncode == 0
 
 
-def test_every_table_is_in_a_block():
-    """But for the two that hold no measurement: what there is, and the fields of a result."""
+@pytest.mark.parametrize(("page", "others"), [("README.md", 2), ("docs/measured.md", 0), ("docs/cluster.md", 0)])
+def test_every_table_is_in_a_block(page, others):
+    """But for two that hold no measurement: what there is, and the fields of a result."""
     inside, loose = False, []
-    for line in (ROOT / "README.md").read_text().splitlines():
+    for line in (ROOT / page).read_text().splitlines():
         inside = line.startswith(("<!-- table:", "<!-- text:")) or (inside and line != "<!-- end -->")
         if line.startswith("|---") and not inside:
             loose.append(line)
-    assert len(loose) == 2
+    assert len(loose) == others
 
 
 def test_the_counts_are_right():
@@ -42,12 +43,16 @@ def test_a_block_takes_the_columns_it_names(tmp_path):
     finally:
         sys.path.remove(str(SCRIPT.parent))
     (tmp_path / "a.md").write_text("# a\n\n| x | y |\n|:--|--:|\n| 1 | 2 |\n\nand\n\n| z |\n|--:|\n| 3 |\n")
-    page = "<!-- table: a.md 1 [y] -->\nold\n<!-- end -->\n<!-- table: a.md 2 -->\n<!-- end -->\n"
+    page = '<!-- table: a.md "# a" [y] -->\nold\n<!-- end -->\n<!-- table: a.md "and" -->\n<!-- end -->\n'
     once = readme_tables.filled(page, tmp_path)
     assert "\n| y |\n|---:|\n| 2 |\n" in once
     assert "\n| z |\n|---:|\n| 3 |\n" in once
     assert "old" not in once
     assert readme_tables.filled(once, tmp_path) == once
+    with pytest.raises(SystemExit, match=r"a\.md: expected one table with 'a' above it, there are 2"):
+        readme_tables.filled('<!-- table: a.md "a" -->\n<!-- end -->\n', tmp_path)
+    (tmp_path / "a.py").write_text('"""What\nfor."""\n\nx = 1\n')
+    assert readme_tables.filled("<!-- code: a.py -->\n<!-- end -->\n", tmp_path).count("\n```python\nx = 1\n```\n") == 1
     (tmp_path / "a.md").write_text("# a\n\n| x | x |\n|:--|--:|\n| 1 | 2 |\n")
     with pytest.raises(SystemExit, match="several columns are called x"):
-        readme_tables.filled("<!-- table: a.md 1 -->\n<!-- end -->\n", tmp_path)
+        readme_tables.filled("<!-- table: a.md -->\n<!-- end -->\n", tmp_path)

@@ -92,7 +92,7 @@ def draw_plan(
     title = f"{short_label(instance.name)}: cost {cost:,.2f}"
     if bound is not None:
         gap = relative_gap(cost, bound)
-        title += f", bound {bound:,.2f}" + (f" (gap {gap:.1%})" if gap is not None else "")
+        title += f", bound {bound:,.2f}" + (f" (gap {gap:z.1%})" if gap is not None else "")
     if shown < items:
         title += f"; {shown} of {items} items"
     figure.suptitle(title, fontsize=11)
