@@ -29,8 +29,8 @@ RAW = record.RESULTS / "rational_bounds"
 PROGRAMS = {
     "jobshop": [("jobshop/ft06", {}), ("jobshop/la01", {}), ("jobshop/ft10", {}), ("jobshop/la21", {}),
                 ("jobshop/la01", {"buffers": "none"}), ("jobshop/ft10", {"objective": "flow-time"})],
-    "lotsizing": [("lotsizing/pigment15a", {}), ("lotsizing/15x5-a", {"horizon": 3}),
-                  ("lotsizing/15x5-a", {"horizon": 6})],
+    "lotsizing": [("lotsizing/pigment15a", {}), ("lotsizing/15x5-a", {"horizon": "3"}),
+                  ("lotsizing/15x5-a", {"horizon": "6"})],
     "clsp": [(f"lotsizing/{name}", {"formulation": form}) for name in ("X11117A", "X11128B", "X12429A")
              for form in ("facility", "plain-ls", "plain")],
     "hydrothermal": [("hydrothermal/case3", {}), ("hydrothermal/case3", {"network": "soc"}),

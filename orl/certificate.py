@@ -15,6 +15,7 @@ import dataclasses
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -165,7 +166,7 @@ def _record(kind: type, data: Any) -> Any:
 
 
 def _check_number(name: str, x: Any) -> None:
-    if not isinstance(x, int | float) or isinstance(x, bool) or not -math.inf < x < math.inf:
+    if not isinstance(x, int | float) or isinstance(x, bool) or not abs(x) <= sys.float_info.max:
         raise InputError(f"{name} must be a finite number, got {x!r}.")
 
 
