@@ -143,7 +143,7 @@ class RationalProgram:
         known = ((row, _fraction(duals[row.name])) for row in self.rows if row.name in duals)
         weighted = [(row, y, row.lower if y > 0 else row.upper) for row, y in known if y]
         weighted = [(row, y, side) for row, y, side in weighted if side is not None]
-        reduced = self._reduced_costs([(row, y) for row, y, _ in weighted])
+        reduced = self.reduced_costs([(row, y) for row, y, _ in weighted])
         bound = self.constant + _dot([(y, side) for _, y, side in weighted if side is not None])
         sides = [column.lower if d > 0 else column.upper for column, d in zip(self.columns, reduced, strict=True)]
         lacking = [j for j, d in enumerate(reduced) if d and sides[j] is None]
@@ -171,7 +171,7 @@ class RationalProgram:
         step = reduce(_gcd, (column.cost for column in paid))
         return self.constant + math.ceil((bound - self.constant) / step) * step
 
-    def _reduced_costs(self, weighted: list[tuple[Row, Fraction]]) -> list[Fraction]:
+    def reduced_costs(self, weighted: list[tuple[Row, Fraction]]) -> list[Fraction]:
         """Return d_j = c_j - sum_i y_i a_ij of all columns, summed as integers over one denominator."""
         costs = [column.cost for column in self.columns]
         below = math.lcm(
