@@ -1,6 +1,6 @@
 """Bounds proven again in fractions: sizes, what the solve and what the proof takes, and by how much they differ.
 
-python benchmarks/rational_bounds.py measure FAMILY   that family's programs; goes on where it was
+python benchmarks/rational_bounds.py measure [PART]   the programs of a family, or of SDDP; goes on where it was
 python benchmarks/rational_bounds.py                  write the table
 
 Scenario 0 of `evaluate`, seed 0; models of the job shop begin with the cost of the rule MWR, the others with none.
@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import llmserving_exact
+import numpy as np
 import record
 import rows
 
@@ -24,6 +25,8 @@ from orl.exact import CompiledModel
 from orl.rational import read_program
 from orl.scenario import Purpose
 from orl.solver import Control
+from orl.solvers.sddp.proof import prove_bound
+from orl.solvers.sddp.train import Sddp
 
 RAW = record.RESULTS / "rational_bounds"
 PROGRAMS = {
@@ -36,9 +39,13 @@ PROGRAMS = {
     "hydrothermal": [("hydrothermal/case3", {}), ("hydrothermal/case3", {"network": "soc"}),
                      ("hydrothermal/case3", {"commitment": "on", "min_output": 0.5, "start_cost": 80}),
                      *(("hydrothermal/brazil", {"stages": stages}) for stages in (12, 60, 120)),
-                     *(("hydrothermal/bolivia", {"stages": stages}) for stages in (12, 48, 96))],
+                     *(("hydrothermal/bolivia", {"stages": n, "reported_stages": n}) for n in (12, 48, 96))],
     "llmserving": [(f"theory-{count}", {}) for count in (4, 5, 6, 8)],
 }  # fmt: skip
+
+SDDP = [("hydrothermal/case3", {}, 20), ("hydrothermal/case3", {}, 60), ("hydrothermal/case3", {}, 200),
+        ("hydrothermal/case3", {"discount": 0.9}, 60), ("hydrothermal/brazil", {"stages": 6}, 20),
+        ("hydrothermal/brazil", {"stages": 6, "inflow_model": "autoregressive", "noise_samples": 20}, 20)]  # fmt: skip
 
 
 def instance_of(name: str, settings: dict[str, Any], family: str) -> Any:
@@ -80,20 +87,49 @@ def measured(name: str, settings: dict[str, Any], family: str) -> rows.Row:
     }  # fmt: skip
 
 
+def trained(name: str, settings: dict[str, Any], iterations: int) -> rows.Row:
+    """Return bounds of SDDP and what they take."""
+    instance = orl.load(name, "hydrothermal", settings)
+    sddp, rng = Sddp(orl.api.problem_of(instance).stages(instance).graph), np.random.default_rng(0)
+    started = time.process_time()
+    for _ in range(iterations):
+        sddp.iterate(rng)
+    bound, ended = sddp.bound(), time.process_time()
+    proven = prove_bound(sddp)
+    noises = sum(len(stage.noises) for stage in sddp.graph.stages) / len(sddp.graph.stages)
+    return {
+        "stages": len(sddp.graph.stages), "rows": sddp.graph.stages[0].matrix.shape[0], "noises": noises,
+        "train": ended - started, "prove": time.process_time() - ended, "bound": bound, "proven": float(proven),
+    }  # fmt: skip
+
+
 def cells(family: str) -> list[rows.Cell]:
+    if family == "sddp":
+        return [
+            ({"part": "sddp", "instance": name, "settings": settings, "iterations": count},
+             partial(trained, name, settings, count)) for name, settings, count in SDDP
+        ]  # fmt: skip
     return [
         ({"part": family, "instance": name, "settings": settings}, partial(measured, name, settings, family))
         for name, settings in PROGRAMS[family]
     ]
 
 
+def said(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in settings.items())
+
+
 def table() -> None:
-    there = sorted(rows.read(RAW), key=lambda row: (list(PROGRAMS).index(row["part"]), row["rows"]))
+    read = rows.read(RAW)
+    there = sorted(
+        (row for row in read if row["part"] in PROGRAMS),
+        key=lambda row: (list(PROGRAMS).index(row["part"]), row["rows"]),
+    )
     kinds = {(False, False): "program", (True, False): "relaxation", (False, True): "linear part"}
     lines = [
         [
             row["instance"].partition("/")[2] or row["instance"],
-            ", ".join(f"{key}={value}" for key, value in row["settings"].items()),
+            said(row["settings"]),
             kinds[row["has_integers"], row["is_convex"]],
             row["rows"], row["columns"], row["nonzeros"],
             *(f"{row[key]:.2f}" for key in ("build", "solve", "read", "prove")),
@@ -115,16 +151,29 @@ def table() -> None:
         "instance", "settings", "of", "rows", "columns", "nonzeros", "build", "solve", "read", "prove", "implied",
         "said", "proven", "difference",
     ]  # fmt: skip
-    record.write("rational_bounds", "Bounds proven again in fractions", [(text, headers, lines)], digits=12)
+    trainings = [row for row in read if row["part"] == "sddp"]
+    columns = ("iterations", "stages", "rows", "noises")
+    sddp = [
+        [row["instance"].partition("/")[2], said(row["settings"]), *(row[key] for key in columns),
+         *(f"{row[key]:.2f}" for key in ("train", "prove")), *(f"{row[key]:.8g}" for key in ("bound", "proven"))]
+        for row in trainings
+    ]  # fmt: skip
+    about = (
+        "Bounds of `sddp` (seed 0), and what `prove=true` proves from cuts made anew at the states of those of "
+        f"training: rows and noises a stage (in the mean), processor seconds. {rows.commits(trainings)}"
+    )
+    heads = ["instance", "settings", *columns, "training", "proof", "bound", "proven"]
+    sections = [(text, headers, lines), (about, heads, sddp)]
+    record.write("rational_bounds", "Bounds proven again in fractions", sections, digits=12)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", nargs="?", choices=["measure"])
-    parser.add_argument("family", nargs="?", choices=list(PROGRAMS))
+    parser.add_argument("part", nargs="?", choices=[*PROGRAMS, "sddp"])
     options = parser.parse_args()
     if options.action == "measure":
-        for family in [options.family] if options.family else PROGRAMS:
-            rows.measure(RAW, family, cells(family))
+        for part in [options.part] if options.part else [*PROGRAMS, "sddp"]:
+            rows.measure(RAW, part, cells(part))
     else:
         table()
