@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from orl.api import check, evaluate, load, make_policy, plot, save, save_result, schema, solve, train
     from orl.benchmark.batch import run_bench
     from orl.benchmark.report import write_report
-    from orl.certificate import certify, check_bound
+    from orl.certificate import certify
     from orl.errors import IllegalAction, InputError
     from orl.problem import Model, Problem, Report, Violation
+    from orl.reproof import check_bound
     from orl.result import Result, Status
     from orl.rule import Rule
     from orl.scenario import Purpose, Scenarios
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _HOME = {
     "certify": "certificate",
     "check": "api",
-    "check_bound": "certificate",
+    "check_bound": "reproof",
     "evaluate": "api",
     "load": "api",
     "make_policy": "api",

@@ -196,7 +196,9 @@ def _check(options: argparse.Namespace) -> int:
     from orl import api, certificate, params
 
     if certificate.is_certificate(Path(options.solution)):
-        proof = certificate.check_bound(
+        from orl.reproof import check_bound
+
+        proof = check_bound(
             options.instance,
             options.solution,
             problem=options.problem,

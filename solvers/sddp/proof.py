@@ -103,7 +103,7 @@ def prove_bound(sddp: Sddp, should_stop: Callable[[], bool] = lambda: False) -> 
     start = _mean(proven, graph.root, graph.initial)
     if start is None:
         raise Stopped("nothing is proven: in the first stage, reduced costs ask for limits that columns lack.")
-    return start.at(graph.initial)
+    return start.at(graph.initial.tolist())
 
 
 class ProvenNode:
