@@ -40,7 +40,7 @@ PROGRAMS = {
                      ("hydrothermal/case3", {"commitment": "on", "min_output": 0.5, "start_cost": 80}),
                      *(("hydrothermal/brazil", {"stages": stages}) for stages in (12, 60, 120)),
                      *(("hydrothermal/bolivia", {"stages": n, "reported_stages": n}) for n in (12, 48, 96))],
-    "llmserving": [(f"theory-{count}", {}) for count in (4, 5, 6)],
+    "llmserving": [(f"theory-{count}", {}) for count in (4, 5, 6, 8)],
 }  # fmt: skip
 
 SDDP = [("hydrothermal/case3", {}, 20), ("hydrothermal/case3", {}, 60), ("hydrothermal/case3", {}, 200),
