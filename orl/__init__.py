@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from orl.api import check, evaluate, load, make_policy, plot, save, save_result, schema, solve, train
     from orl.benchmark.batch import run_bench
     from orl.benchmark.report import write_report
+    from orl.certificate import certify
     from orl.errors import IllegalAction, InputError
     from orl.problem import Model, Problem, Report, Violation
+    from orl.reproof import check_bound
     from orl.result import Result, Status
     from orl.rule import Rule
     from orl.scenario import Purpose, Scenarios
     from orl.solver import Control, Solver
 
 _HOME = {
+    "certify": "certificate",
     "check": "api",
+    "check_bound": "reproof",
     "evaluate": "api",
     "load": "api",
     "make_policy": "api",
@@ -51,8 +55,8 @@ _HOME = {
 }
 
 __all__ = [  # noqa: RUF022 - verbs first
-    "load", "solve", "train", "evaluate", "make_policy", "schema", "check", "plot", "save", "save_result", "run_bench",
-    "write_report",
+    "load", "solve", "train", "evaluate", "make_policy", "schema", "check", "certify", "check_bound", "plot", "save",
+    "save_result", "run_bench", "write_report",
     "IllegalAction", "InputError", "Control", "Model", "Problem", "Purpose", "Report", "Result", "Rule", "Scenarios",
     "Solver", "Status", "Violation",
 ]  # fmt: skip

@@ -387,12 +387,7 @@ def check(
         tables, about = files.read_solutions(Path(solution))
     elif isinstance(solution, Result):
         about = solution.to_dict()
-    if not hasattr(instance, "problem"):
-        if settings is None and isinstance(about.get("settings"), dict):
-            family = registry.find_problem(problem) if problem else recognise(_path_of(instance))
-            known = params.keys(family.settings())
-            settings = {k: v for k, v in about["settings"].items() if k in known and v is not None}
-        instance = load(instance, problem, settings)
+    instance = load_as(about, instance, problem, settings)
     family = problem_of(instance)
     if about.get("instance", instance.name) != instance.name:
         raise InputError(f"{solution}: is a solution of {about['instance']!r}, not of {instance.name!r}.")
@@ -418,6 +413,20 @@ def check(
         note = Violation("value", f"the file says {said:.10g}, the verifier finds {report.cost:.10g}.")
         report = Report(report.cost, (*report.violations, note))
     return report
+
+
+def load_as(
+    about: Mapping[str, Any], instance: Any, problem: str | None = None, settings: Mapping[str, Any] | None = None
+) -> Any:
+    """Load an instance, if it is not loaded yet, with the settings that a file of results names, unless others are
+    given."""
+    if hasattr(instance, "problem"):
+        return instance
+    if settings is None and isinstance(about.get("settings"), dict):
+        family = registry.find_problem(problem) if problem else recognise(_path_of(instance))
+        known = params.keys(family.settings())
+        settings = {k: v for k, v in about["settings"].items() if k in known and v is not None}
+    return load(instance, problem, settings)
 
 
 def train(

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from orl.errors import InputError
+from orl.errors import InputError, Stopped
 
 if TYPE_CHECKING:
     from orl.result import Result
@@ -106,13 +106,14 @@ def _instances(options: argparse.Namespace) -> list[str]:
 
 
 def _solve(options: argparse.Namespace) -> int:
-    from orl import api, files, params
+    from orl import api, certificate, files, params
     from orl.run import run_method
     from orl.scenario import Purpose
     from orl.solver import Control
 
     out = files.check_writable(options.out, api.TABLES) if options.out else None
     plot = files.check_writable(options.plot, api.PICTURES) if options.plot else None
+    proof = files.check_writable(options.certificate, (".json",)) if options.certificate else None
     # What a user's rule prints must not mix with the result on stdout.
     with redirect_stdout(sys.stderr):
         family, instance, methods = api.prepare(
@@ -120,6 +121,8 @@ def _solve(options: argparse.Namespace) -> int:
         )
         if plot and family.plot is None:
             raise InputError(f"{family.name} has no pictures yet; leave --plot out.")
+        if proof:
+            certificate.builder_of(family)
         if not options.json:
             print(f"{instance.name}: {family.describe(instance)}")
         result = run_method(
@@ -131,6 +134,7 @@ def _solve(options: argparse.Namespace) -> int:
             seed=options.seed,
             control=Control(options.time_limit, verbose=True, scheduler=options.scheduler),
         )
+    is_certified = True
     try:
         if out:
             api.save_result(instance, result, out)
@@ -140,9 +144,28 @@ def _solve(options: argparse.Namespace) -> int:
             bound = result.bound if is_told else None
             seen = family.sample(instance, options.seed, Purpose.EVALUATE, 1)
             api.plot(instance, result.solutions, plot, bound, seen)
+        if proof:
+            with redirect_stdout(sys.stderr):
+                is_certified = _certify(instance, result, proof, options.time_limit)
     finally:  # whatever becomes of the files, and of the reader of a pipe, neither costs the other the result
         print(result.to_json() if options.json else _summary(result), flush=True)
-    return SOLVED if result.verified else NO_SOLUTION
+    return SOLVED if result.verified and is_certified else NO_SOLUTION
+
+
+def _certify(instance: Any, result: Result, path: Path, time_limit: float | None) -> bool:
+    """Write the certificate of a result's bound; say why if there is none."""
+    from orl import certificate, files
+    from orl.solver import Control
+
+    control = Control(time_limit)
+    try:
+        with control.interruptible():
+            found = certificate.certify(instance, result, control)
+    except Stopped as error:
+        print(f"orl: no certificate is written: {error or 'there was no time.'}", file=sys.stderr)
+        return False
+    files.write_atomically(path, found.to_json())
+    return True
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -170,8 +193,20 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from orl import api, params
+    from orl import api, certificate, params
 
+    if certificate.is_certificate(Path(options.solution)):
+        from orl.reproof import check_bound
+
+        proof = check_bound(
+            options.instance,
+            options.solution,
+            problem=options.problem,
+            settings=params.parse_assignments(options.set) or None,
+            seed=options.seed,
+        )
+        print(json.dumps(proof.to_dict()) if options.json else proof)
+        return SOLVED if proof.is_proven else NO_SOLUTION
     report = api.check(
         options.instance,
         options.solution,
@@ -338,6 +373,11 @@ def _parser() -> argparse.ArgumentParser:
         help="write result and solution: .json or .csv, or as the family's README says",
     )
     solve.add_argument("--plot", metavar="FILE", help="draw what was found: .png, .svg or .html")
+    solve.add_argument(
+        "--certificate",
+        metavar="FILE.json",
+        help="write dual values of the model `exact`, from which `check` proves its linear bound again",
+    )
     solve.add_argument("--scheduler", metavar="ADDRESS", help=_ON_WORKERS)
     solve.set_defaults(command=_solve)
 
@@ -349,9 +389,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--out", metavar="FILE", help="write the table: .json or .csv")
     compare.set_defaults(command=_compare)
 
-    check = commands.add_parser("check", help="verify a solution independently")
+    check = commands.add_parser("check", help="verify a solution, or a certificate of a bound, independently")
     _add_instance(check)
-    check.add_argument("solution", metavar="SOLUTION", help="a .json or .csv file")
+    check.add_argument("solution", metavar="SOLUTION", help="a .json or .csv file, or a certificate")
     check.add_argument("--seed", type=int, metavar="N", help="of the scenarios (default: what the file says, else 0)")
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(command=_check)

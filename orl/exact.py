@@ -7,7 +7,7 @@ interface passes no starting solution, no progress and no interruption through.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import highspy
@@ -86,6 +86,8 @@ class CompiledModel:
     ----------
     model : ConcreteModel with one objective to minimise
     threads, seed : int
+    tolerance : float or None
+        Of primal and dual feasibility; None: that of HiGHS, 1e-7.
 
     Attributes
     ----------
@@ -113,12 +115,13 @@ class CompiledModel:
     3.5
     """
 
-    def __init__(self, model: pyo.ConcreteModel, threads: int = 1, seed: int = 0):
+    def __init__(self, model: pyo.ConcreteModel, threads: int = 1, seed: int = 0, tolerance: float | None = None):
         from pyomo.opt import WriterFactory
 
         form = WriterFactory("compile_standard_form").write(model, mixed_form=True)
         self._column_of = {id(variable): column for column, variable in enumerate(form.columns)}
         self._variables = form.columns  # an id is of the living alone
+        self._constraints = [row.constraint for row in form.rows]
         self._constant = float(form.c_offset[0])
         self._control, self._is_last = Control(), True
         self._lp = _linear_program(form)
@@ -130,6 +133,9 @@ class CompiledModel:
         highs.setOptionValue("threads", threads)
         highs.setOptionValue("parallel", "off" if threads == 1 else "on")
         highs.setOptionValue("random_seed", seed % 2**31)
+        if tolerance is not None:
+            for option in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
+                highs.setOptionValue(option, tolerance)
         highs.passModel(self._lp)
         self._listen()
 
@@ -211,6 +217,24 @@ class CompiledModel:
             return solved
         status = Status.INTERRUPTED if control.is_interrupted else Status.NO_SOLUTION
         return Solved(status, None, bound, None, solved.nodes)
+
+    def duals(self) -> dict[str, float]:
+        """Return the dual values of the linear program solved last, by constraint, those that are 0 left out.
+
+        Each is the derivative of the value by the side that the constraint is at; the two rows of a range are one.
+        """
+        found: dict[str, float] = {}
+        for constraint, dual in zip(self._constraints, self._highs.getSolution().row_dual, strict=True):
+            if dual:
+                found[constraint.name] = found.get(constraint.name, 0.0) + dual
+        return found
+
+    def add_to_costs(self, amounts: Mapping[str, float]) -> None:
+        """Add to the costs that the model gives to some variables; earlier additions are forgotten."""
+        costs = np.array(self._lp.col_cost_)
+        for column, variable in enumerate(self._variables):
+            costs[column] += amounts.get(variable.name, 0.0)
+        self._highs.changeColsCost(len(costs), np.arange(len(costs), dtype=np.int32), costs)
 
     def reader(self, values: np.ndarray) -> Callable[[Any], float]:
         """Return what tells a variable's number from the values of all columns."""

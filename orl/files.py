@@ -183,15 +183,20 @@ def read_solutions(path: Path) -> tuple[list[Columns], dict[str, Any]]:
     return _read_csv(path, text), {}
 
 
-def _read_json(path: Path, text: str) -> tuple[list[Columns], dict[str, Any]]:
+def parse_json(text: str, path: Path) -> Any:
+    """Return what a JSON file's text says; what is no JSON is an `InputError` with its line."""
     try:
-        data = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise at(path, error.lineno, f"expected JSON: {error.msg}.") from None
     except ValueError as error:  # a number of thousands of digits
         raise at(path, None, f"expected JSON: {error}.") from None
     except RecursionError:
-        raise at(path, None, "expected a solution, found JSON nested too deeply.") from None
+        raise at(path, None, "found JSON nested too deeply.") from None
+
+
+def _read_json(path: Path, text: str) -> tuple[list[Columns], dict[str, Any]]:
+    data = parse_json(text, path)
     if isinstance(data, list):
         return [_columns_of_rows(path, data)], {}
     if "solutions" not in data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from orl.errors import InputError
+from orl.errors import InputError, Stopped
 from orl.files import check_writable, read_text, write_atomically
 from orl.policy import Memory
 from orl.problem import Problem
 from orl.process import Observation
 from orl.scenario import Purpose, generator
-from orl.solver import Certificate, Solver, Task
+from orl.solver import Certificate, Control, Solver, Task
 
 if TYPE_CHECKING:
     from orl.stages import Staged
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .train import Sddp
 
 TIME_SHARE = 0.6  # of the time limit, for training; the rest is for simulating
+PROOF_SHARE = 0.8  # of the time limit, after which no more cuts are proven
 MAX_PROCESSES = 64
 SHIPPED = "shipped"
 
@@ -63,6 +65,9 @@ class SddpSettings:
     cuts : str or None
         A JSON file of cuts to begin with, and to write the cuts to when training ends; 'shipped': to begin with those
         that come with the instance.
+    prove : bool
+        Prove a bound in fractions when training ends, from cuts made anew at the states of those of training, and tell
+        it as `proven_bound`. For graphs that end, linear stages and the expectation.
     """
 
     iterations: int = 100
@@ -77,6 +82,7 @@ class SddpSettings:
     processes: int = 1
     multi_cut: bool = False
     cuts: str | None = None
+    prove: bool = False
 
     def __post_init__(self) -> None:
         if self.iterations < (self.cuts is None):
@@ -160,6 +166,10 @@ def _policy(task: Task) -> SddpPolicy:
             "multi_cut=true is for stages that are the process's own, which those of this instance are not."
         )
     sddp = Sddp(staged.graph, _risk(settings), settings.multi_cut, operate=staged.operate)
+    if settings.prove:
+        from .proof import check_provable
+
+        check_provable(sddp)
     if settings.cuts == SHIPPED:
         _load(sddp, _shipped(sddp, task.instance.name))
     elif out is not None and out.is_file():
@@ -193,9 +203,26 @@ def _policy(task: Task) -> SddpPolicy:
     if out is not None:
         write_atomically(out, json.dumps(sddp.to_dict()) + "\n")
     figures = {"iterations": float(sddp.iterations)}
+    if settings.prove:
+        figures |= _proven(sddp, control)
     if test.interval is not None:
         figures |= {f"simulated_{key}": value for key, value in test.interval._asdict().items()}
     return SddpPolicy(staged, sddp.settled(), log[-1].bound if log else sddp.bound(), figures)
+
+
+def _proven(sddp: Sddp, control: Control) -> dict[str, float]:
+    """Return the bound that is proven in fractions, rounded downwards; nothing if there was no time."""
+    from orl.rational import floor
+
+    from .proof import prove_bound
+
+    limit = math.inf if control.time_limit is None else PROOF_SHARE * control.time_limit
+    try:
+        proven = prove_bound(sddp, lambda: control.is_interrupted or control.seconds > limit)
+    except Stopped as stopped:
+        control.report(note=f"no proven bound: {stopped}")
+        return {}
+    return {"proven_bound": floor(proven)}
 
 
 def _is_bound(settings: SddpSettings, staged: Staged) -> bool:

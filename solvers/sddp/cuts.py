@@ -68,6 +68,11 @@ class CutPool:
         """Return the numbers of the cuts that are highest at a state visited so far, ascending."""
         return np.unique(self._best[: self._num_states])
 
+    @property
+    def states(self) -> np.ndarray:
+        """At which cuts were made, (k, num_states)."""
+        return self._states[: self._num_states]
+
     def _visit(self, state: np.ndarray) -> None:
         place = self._num_states
         if place == len(self._best):

@@ -43,6 +43,11 @@ class Visit:
             return gradient
         return gradient + self._found.row_duals[self._stage.noise_rows] @ self._slopes
 
+    @property
+    def row_duals(self) -> np.ndarray:
+        """Of the stage's rows and the cuts in the program, in their order."""
+        return self._found.row_duals
+
     @cached_property
     def columns(self) -> np.ndarray:
         """The whole decision, (n,)."""
