@@ -1,6 +1,7 @@
 """Mangled files: each is read, or refused in one line; how fast, the benchmark tells."""
 
 import importlib
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -27,6 +28,17 @@ def test_a_mangled_file_is_read_or_refused(name, tmp_path):
         found[robustness.outcome(family, place).removeprefix("slow, ")] += 1  # a busy machine may be slow
     assert set(found) <= {"read", "refused"}, found
     assert found["refused"] > 20
+
+
+def test_a_law_of_demand_whose_name_is_no_name_is_refused(tmp_path):
+    """A list cannot even be looked up among the names."""
+    place, file = robustness.prepared("lotsizing JSON", tmp_path)
+    data = json.loads(file.read_text())
+    for name in ([], {}, 5, None):
+        data["demand_distribution"]["name"] = name
+        file.write_text(json.dumps(data))
+        with pytest.raises(InputError, match="name must be one of binomial"):
+            orl.load(place)
 
 
 def test_what_is_quoted_from_a_file_is_on_one_line():

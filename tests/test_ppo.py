@@ -5,6 +5,8 @@ import itertools
 import json
 import math
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,6 +189,66 @@ def test_a_folder_is_not_trained_over(tmp_path):
         trained(tmp_path)
     with pytest.raises(InputError, match="was trained by another recipe"):
         trained(tmp_path, resume=True, seed=5)
+
+
+def test_a_folder_is_trained_by_one_at_a_time(tmp_path):
+    """Another process that has it keeps this one out, until it ends."""
+    holds = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(); input()"
+    command = [sys.executable, "-u", "-c", holds, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(InputError, match="another training is writing to it"):
+            trained(tmp_path)
+        other.kill()
+    assert trained(tmp_path, stop_at=1)[1]["iteration"] == 1
+
+
+def test_a_kill_before_the_first_checkpoint_is_resumed_from_the_beginning(tmp_path):
+    """Weights without what tells of them are none; files that were being written are swept away."""
+    (tmp_path / "last").mkdir()
+    left = [tmp_path / "last/weights-00000000.safetensors", tmp_path / "last/.orl-1", tmp_path / ".orl-2"]
+    for path in left:
+        path.write_bytes(b"half")
+    trained(tmp_path, resume=True, stop_at=1)
+    assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [("iteration", "x", "iteration"), ("iteration", -1, "iteration >= 1"), ("iteration", 7, "a line for each of the 7"),
+     ("best", None, "best"), ("best", float("nan"), "a best value"), ("seconds", [], "seconds"),
+     ("recipe", None, "another recipe"), ("sha256", "0", "its checksum"), ("weights", "no.safetensors", "is missing"),
+     ("weights", 5, "is missing"), ("format", 9, "of format 1")],
+)  # fmt: skip
+def test_what_is_told_of_a_checkpoint_is_checked_before_a_training_goes_on(key, value, message, tmp_path):
+    trained(tmp_path, stop_at=2)
+    path = tmp_path / "last" / checkpoint.ABOUT
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(InputError, match=message):
+        trained(tmp_path, resume=True)
+
+
+def forged(folder, change):
+    """Write a checkpoint anew with other weights, so that its checksum holds."""
+    arrays, about = checkpoint.load(folder)
+    checkpoint.save(folder, change(arrays), {k: v for k, v in about.items() if k not in ("weights", "sha256")})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(lambda a: {**a, "score.weight": a["score.weight"][:, :-1]}, r"score.weight must have the shape"),
+     (lambda a: {k: v for k, v in a.items() if k != "score.weight"}, "expected weights score.weight"),
+     (lambda a: {**a, "score.weight": a["score.weight"] * np.nan}, "score.weight must be finite, got nan"),
+     (lambda a: {**a, "optimiser.exp_avg.0": np.zeros(3)}, "optimiser.exp_avg.0"),
+     (lambda a: {**a, "optimiser.fall.0": np.zeros(3)}, "optimiser.fall.0"),
+     (lambda a: {**a, "optimiser.exp_avg.999": np.zeros(3)}, "optimiser.exp_avg.999"),
+     (lambda a: {**a, "spread": np.zeros((2, 2))}, "spread")],
+)  # fmt: skip
+def test_weights_of_another_form_are_refused_before_a_training_goes_on(change, message, tmp_path):
+    trained(tmp_path, stop_at=2)
+    forged(tmp_path / "last", change)
+    with pytest.raises(InputError, match=message):
+        trained(tmp_path, resume=True)
 
 
 def test_train_from_the_command_line(tmp_path, capsys):
