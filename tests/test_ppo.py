@@ -7,7 +7,7 @@ import math
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,9 @@ import orl
 from orl import api, cli
 from orl.errors import InputError
 from orl.learn import checkpoint, forward
+from orl.learn.forms import NetworkSettings, deciding
 from orl.learn.heads import NARROWEST, WIDEST, make_head
-from orl.learn.networks import NetworkSettings, make_network
+from orl.learn.networks import make_network
 from orl.learn.readers import make_reader
 from orl.learn.training import Recipe, Source, Training
 from orl.problems.jobshop.instance import Breakdowns, JobShopSettings
@@ -40,6 +41,7 @@ from orl.solvers.ppo.train import PpoLearner, play, update
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBSHOP = find_problem("jobshop")
+FORM = NetworkSettings(inputs=NUM_COLUMNS, width=16)
 ACTIVE = JobShopSettings(dispatch="active")
 SMALL = Recipe("jobshop", [{"jobs": 4, "machines": 3}, {"jobs": 5, "machines": 3}], [{"jobs": 4, "machines": 4}],
                validation_instances=4, validate_every=2, instance={"dispatch": "active"})  # fmt: skip
@@ -61,7 +63,7 @@ CANDIDATES = make_reader(JOBSHOP, "candidates")
 def test_the_first_pass_begins_at_ratio_one():
     """What is stored as the probability of a choice is what the network says of it before any update."""
     torch.manual_seed(0)
-    network = make_network(NetworkSettings(inputs=NUM_COLUMNS, width=8))
+    network = make_network(FORM)
     torch.nn.init.normal_(network.score.weight)
     shops = [draw(np.random.default_rng(k), 4 + k, 3, settings=ACTIVE) for k in range(3)]
     played = play(JOBSHOP, network, CANDIDATES, shops, [Scenarios.deterministic()] * 3,
@@ -251,6 +253,60 @@ def test_weights_of_another_form_are_refused_before_a_training_goes_on(change, m
         trained(tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("encoder", ["candidates", "plain", "graph", "graph-once"])
+def test_what_decides_has_the_shapes_that_torch_gives_it(encoder):
+    """All weights but those of critics, by name and shape, known without torch."""
+    form = NetworkSettings(encoder, inputs=5, nodes=3, relations=2, outputs=(2, 4), width=6, layers=2, graph_layers=3)
+    made = {name: tuple(tensor.shape) for name, tensor in make_network(form).state_dict().items()}
+    assert deciding(form) == {name: shape for name, shape in made.items() if "critic" not in name}
+
+
+def test_a_forged_checkpoint_decides_nothing(tmp_path):
+    """Whatever was changed in weights or in what is told of them, checksum mended: one line."""
+    trained(tmp_path, stop_at=1)
+    whole, about = checkpoint.load(tmp_path / "last")
+    about = {key: value for key, value in about.items() if key not in ("weights", "sha256")}
+    network = about["network"]
+    cases = [
+        ({k: v for k, v in whole.items() if k != "score.bias"}, {}, "expected weights score.bias"),
+        ({**whole, "first.weight": whole["first.weight"][:, 1:]}, {}, "first.weight must have the shape"),
+        ({**whole, "first.weight": np.full_like(whole["first.weight"], np.inf)}, {}, "first.weight must be finite"),
+        ({**whole, "first.bias": whole["first.bias"].astype(int)}, {}, "first.bias must be floating point"),
+        (whole, {"network": None}, "expected settings, got None"),
+        (whole, {"network": {**network, "encoder": "deep"}}, "expected candidates or plain"),
+        (whole, {"network": {**network, "layers": 10**9}}, "layers must be in 1..64"),
+        (whole, {"network": {**network, "inputs": -1}}, "inputs must be >= 0"),
+        (whole, {"network": {**network, "widht": 8}}, "did you mean width"),
+        (whole, {"network": {**network, "encoder": "plain"}}, "expected weights actor.0.weight"),
+        (whole, {"instance": 5}, "expected settings of instances"),
+        (whole, {"problem": "lotsizing"}, "a policy for lotsizing"),
+    ]
+    for number, (weights, told, message) in enumerate(cases):
+        folder = tmp_path / str(number)
+        checkpoint.save(folder, weights, {**about, **told})
+        with pytest.raises(InputError, match=message):
+            orl.solve("jobshop/ft06", "ppo", settings={"checkpoint": str(folder)})
+
+
+def test_a_training_that_leaves_the_numbers_ends_in_one_line(tmp_path, monkeypatch):
+    """What was kept before stays; settings that alone would lead there are refused."""
+
+    def lost(learner, number, iterate=PpoLearner.iterate):
+        said = iterate(learner, number)
+        if number == 1:
+            learner.network.score.bias.data.fill_(math.nan)
+        return said
+
+    monkeypatch.setattr(PpoLearner, "iterate", lost)
+    with pytest.raises(InputError, match="iteration 1: weights are not finite any more"):
+        trained(tmp_path, iterations=4)
+    assert not (tmp_path / "last").exists() or checkpoint.load(tmp_path / "last")
+    for key in ("learning_rate", "clip", "max_gradient"):
+        for value in (0.0, math.inf, 1e300):
+            with pytest.raises(ValueError, match=f"{key} must be > 0 and below"):
+                PpoSettings(**{key: value})
+
+
 def test_train_from_the_command_line(tmp_path, capsys):
     recipe = tmp_path / "small.toml"
     recipe.write_text(
@@ -305,7 +361,7 @@ def test_pdppo_is_ppo_with_two_critics_unless_the_recipe_says_otherwise(tmp_path
 
 def network(seed=0, width=16):
     torch.manual_seed(seed)
-    made = make_network(NetworkSettings(inputs=NUM_COLUMNS, width=width))
+    made = make_network(replace(FORM, width=width))
     torch.nn.init.normal_(made.score.weight)
     return made, {name: tensor.numpy().copy() for name, tensor in made.state_dict().items()}
 
@@ -559,7 +615,7 @@ def test_a_spoiled_checkpoint_gives_a_message(spoil, tmp_path):
     message = {
         "missing": "safetensors is missing", "truncated": "truncated or changed",
         "tampered": "truncated or changed", "no json": "expected JSON", "format": "expected a checkpoint of format 1",
-        "family": "a policy for lotsizing, not for jobshop", "encoder": "expected a network whose encoder is",
+        "family": "a policy for lotsizing, not for jobshop", "encoder": "encoder: expected candidates or plain",
     }[spoil]  # fmt: skip
     with pytest.raises(InputError, match=message):
         orl.solve("jobshop/ft06", "ppo", settings={"checkpoint": str(tmp_path / "c")})
@@ -567,10 +623,10 @@ def test_a_spoiled_checkpoint_gives_a_message(spoil, tmp_path):
 
 def test_a_network_of_other_features_or_sizes_gives_a_message(tmp_path):
     torch.manual_seed(0)
-    for encoder, count in (("candidates", 12), ("plain", 99)):
+    for encoder, count in (("candidates", 99), ("plain", 99)):
         form = NetworkSettings(encoder=encoder, inputs=count, outputs=(7,), width=8)
         weights = {name: tensor.numpy() for name, tensor in make_network(form).state_dict().items()}
-        checkpoint.save(tmp_path, weights, {"problem": "jobshop", "network": {"encoder": encoder}, "instance": {}})
+        checkpoint.save(tmp_path, weights, {"problem": "jobshop", "network": asdict(form), "instance": {}})
         with pytest.raises(InputError, match=f"reads {count} features and is shown"):
             orl.solve("jobshop/ft06", "ppo", settings={"checkpoint": str(tmp_path)})
 
@@ -580,7 +636,7 @@ def test_samples_are_never_worse_than_the_first_and_equal_seeds_are_equal(tmp_pa
     checkpoint.save(
         tmp_path,
         weights,
-        {"problem": "jobshop", "network": {"encoder": "candidates"}, "instance": {"dispatch": "active"}},
+        {"problem": "jobshop", "network": asdict(FORM), "instance": {"dispatch": "active"}},
     )
     given = {"checkpoint": str(tmp_path)}
     greedy = orl.solve("jobshop/la01", "ppo", settings=given)
@@ -591,7 +647,7 @@ def test_samples_are_never_worse_than_the_first_and_equal_seeds_are_equal(tmp_pa
 def test_a_policy_for_classic_shops_plays_others_too(tmp_path):
     """With breakdowns or without buffers it chooses among what is legal there; live use is one decision at a time."""
     _, weights = network()
-    about = {"problem": "jobshop", "network": {"encoder": "candidates"}, "instance": {"dispatch": "active"}}
+    about = {"problem": "jobshop", "network": asdict(FORM), "instance": {"dispatch": "active"}}
     checkpoint.save(tmp_path, weights, about)
     given = {"checkpoint": str(tmp_path)}
     for changed in ({"buffers": "swap"}, {"breakdowns": {"probability": 0.01}}):

@@ -89,13 +89,15 @@ def _weights(data: bytes, path: Path) -> dict[str, np.ndarray]:
     except (SafetensorError, KeyError, TypeError, ValueError) as error:  # a header, or a type, that is none of ours
         raise InputError(f"{path}: expected weights as safetensors: {error}.") from None
     for name, array in weights.items():
+        if array.dtype.kind != "f":
+            raise InputError(f"{path}: {name} must be floating point, got {array.dtype}.")
         if not np.isfinite(array).all():
             raise InputError(f"{path}: {name} must be finite, got {array[~np.isfinite(array)].flat[0]}.")
     return weights
 
 
-def check_shapes(weights: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> None:
-    """Refuse weights that a network would not take; there may be others beside them.
+def of_shapes(weights: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the weights that a network takes, without others that may be beside them.
 
     Parameters
     ----------
@@ -113,3 +115,4 @@ def check_shapes(weights: Mapping[str, np.ndarray], expected: Mapping[str, Any])
             raise InputError(f"expected weights {name}, there are none.")
         if weights[name].shape != shape:
             raise InputError(f"{name} must have the shape {shape}, got {weights[name].shape}.")
+    return {name: weights[name] for name in expected}

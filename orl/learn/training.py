@@ -31,6 +31,8 @@ from orl.solver import Control
 
 from . import checkpoint
 
+MAX_VALIDATION, MAX_DRAWN = 100_000, 10**8  # instances of each size; the product of the numbers of a size
+
 # Recipe -------------------------------------------------------------------------------------------------------------
 
 
@@ -75,6 +77,18 @@ class Recipe:
     training: dict[str, Any] = field(default_factory=dict)
     tensorboard: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.sizes or not self.validation:
+            raise ValueError("sizes and validation must each name one size or more.")
+        for key, low, high in (("validation_instances", 1, MAX_VALIDATION), ("validate_every", 1, math.inf),
+                               ("seed", 0, 2**63 - 1), ("curriculum", 0, math.inf)):  # fmt: skip
+            if not low <= getattr(self, key) <= high:
+                raise ValueError(f"{key} must be in {low}..{high}, got {getattr(self, key)}.")
+        for size in (*self.sizes, *self.validation):
+            numbers = [value for value in size.values() if not isinstance(value, str)]
+            if not all(0 <= number <= MAX_DRAWN for number in numbers) or math.prod(numbers) > MAX_DRAWN:
+                raise ValueError(f"sizes must be >= 0, and their product at most {MAX_DRAWN}, got {size}.")
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -103,11 +117,6 @@ class Source:
     VALIDATION_SEED = 0
 
     def __init__(self, problem: Problem, recipe: Recipe):
-        if not recipe.sizes or not recipe.validation:
-            raise InputError("sizes and validation must each name one size or more.")
-        for key in ("validation_instances", "validate_every"):
-            if getattr(recipe, key) < 1:
-                raise InputError(f"{key} must be >= 1, got {getattr(recipe, key)}.")
         self.problem, self.recipe = problem, recipe
         self._named: dict[Any, Any] = {}
         self._told = [{**recipe.instance, **variant} for variant in recipe.variants or [{}]]
@@ -154,7 +163,9 @@ class Source:
             raise InputError(f"{self.problem.name} draws no instances: name one in sizes, {{instance = NAME}}.")
         try:
             return self.problem.draw(rng, **size, settings=self.settings[variant])
-        except TypeError as error:  # a key that is none
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:  # a key that is none, a range that is empty
             raise InputError(f"sizes: {dict(size)} is nothing that {self.problem.name} can draw: {error}.") from None
 
     def _with_scenarios(self, instances: list[Any], purpose: Purpose, rows: Sequence[int]) -> Drawn:
@@ -251,6 +262,8 @@ class Training:
                 except Stopped:  # within the iteration, which will be made anew
                     control.interrupt()
                     break
+                if not all(np.isfinite(array).all() for array in self.learner.weights().values()):
+                    raise InputError(f"iteration {self.done}: weights are not finite any more; learn more slowly.")
                 self.done += 1
                 is_due = self.done % self.recipe.validate_every == 0 or self.done == self.iterations
                 if is_due:
@@ -314,7 +327,7 @@ class Training:
         reached = params.make(Reached, {key: about.get(key) for key in params.keys(Reached)}, str(self.folder / "last"))
         self.done, self.best, self.seconds = reached.iteration, reached.best, reached.seconds
         try:
-            checkpoint.check_shapes(arrays, self.learner.weights())
+            checkpoint.of_shapes(arrays, self.learner.weights())
             self.learner.load(arrays)
         except InputError as error:
             raise InputError(f"{self.folder / 'last'}: {error}") from None
