@@ -11,6 +11,7 @@ import pytest
 
 import orl
 from orl.errors import InputError
+from orl.problems.clsp.instance import CapacitatedLotSizing
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 robustness = importlib.import_module("robustness_files")
@@ -39,6 +40,17 @@ def test_a_law_of_demand_whose_name_is_no_name_is_refused(tmp_path):
         file.write_text(json.dumps(data))
         with pytest.raises(InputError, match="name must be one of binomial"):
             orl.load(place)
+
+
+def test_a_unit_time_next_to_zero_is_as_good_as_none():
+    """1e-320 is a number; what could be made of it in a period is none, and demand is the limit."""
+    table = {"demand": [[3.0], [4.0]], "capacity": [10.0, 10.0], "setup_times": [1.0], "setup_costs": [1.0],
+             "holding_costs": [1.0]}  # fmt: skip
+    with np.errstate(all="raise"):
+        tiny, none = (
+            CapacitatedLotSizing("x", unit_times=[time], **table).largest_lots.tolist() for time in (1e-320, 0.0)
+        )
+    assert tiny == none == [[7.0], [4.0]]
 
 
 def test_what_is_quoted_from_a_file_is_on_one_line():
