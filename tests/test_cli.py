@@ -135,6 +135,24 @@ def test_bad_input_is_one_clear_line_and_code_2(arguments, message, capsys, tmp_
     assert message in lines[0]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["solve", "jobshop/ft06", "--solver", "ppo", "--set", "checkpoint=" + "x" * 300],
+        ["solve", "hydrothermal/case3", "--solver", "ts-ddr", "--set", "checkpoint=" + "x" * 300],
+        ["solve", "jobshop/ft06", "--solver", "spt", "--set", "state=" + "x" * 300],
+        ["report", "x" * 300],
+        ["bench", "x" * 300],
+        ["train", "x" * 300],
+    ],
+)
+def test_a_path_that_cannot_be_looked_at_is_one_clear_line(arguments, capsys):
+    """Whoever asks the system for it: a name too long, a folder that is shut."""
+    assert cli.main(arguments) == cli.BAD_INPUT
+    said = capsys.readouterr().err
+    assert ["xxx" in line for line in said.splitlines() if line.startswith("orl: ")] == [True], said
+
+
 def test_settings_of_neither_kind_are_refused_by_the_parser_too():
     assert orl("solve").returncode == 2
     assert orl("fly").returncode == 2
