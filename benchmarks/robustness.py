@@ -9,15 +9,19 @@ Mangled instance files are counted by robustness_files.py, kills by bench_kill.p
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import record
+import robustness_checkpoints as checkpoints
+import robustness_homes as homes
+import robustness_instances as instances
+import robustness_places as places
 import robustness_settings as settings
 import rows
-from robustness_commands import HANDLED, REFUSED, counted, limited
+from robustness_commands import HANDLED, REFUSED, SLOW, counted, limited
 
 RAW = record.RESULTS / "robustness"
 
@@ -29,12 +33,30 @@ def drawn(cases: Callable[..., Any], name: str, count: int, seed: int) -> Mappin
     return counted(cases(name, count, rng))
 
 
-KINDS: dict[str, list[tuple[str, int, Callable[..., Any]]]] = {  # title -> what, how many, and how they are counted
-    "settings by --set": [(name, 400, partial(drawn, settings.by_set)) for name in settings.BASES],
-    "other options": [(name, 60, partial(drawn, settings.of_commands)) for name in settings.BASES],
-    "settings in suites": [(name, 300, partial(drawn, settings.in_suites)) for name in settings.BASES],
-    "settings in instance files": [(name, 150, partial(drawn, settings.in_files)) for name in settings.BASES],
-    "settings in recipes": [(name, 150, partial(drawn, settings.in_recipes)) for name in settings.RECIPES],
+def each(names: Iterable[str], count: int, measured: Callable[..., Any]) -> list[tuple[str, int, Callable[..., Any]]]:
+    return [(name, count, measured) for name in names]
+
+
+FAMILIES = tuple(settings.BASES)
+KINDS = {  # title -> what, how many commands (0: as many as there are), and how they are counted
+    "settings by --set": each(FAMILIES, 300, partial(drawn, settings.by_set)),
+    "other options": each(FAMILIES, 60, partial(drawn, settings.of_commands)),
+    "settings in suites": each(FAMILIES, 200, partial(drawn, settings.in_suites)),
+    "settings in instance files": each(FAMILIES, 100, partial(drawn, settings.in_files)),
+    "settings in recipes": each(settings.RECIPES, 100, partial(drawn, settings.in_recipes)),
+    "NaN, infinite and huge numbers in instances": each(instances.BASES, 60, instances.numbers),
+    "empty instances": each(FAMILIES, 0, instances.empty),
+    "instances of one element, every method": each(FAMILIES, 0, instances.tiny),
+    "unreadable paths": each(["all"], 0, places.unreadable),
+    "unwritable paths": each(["all"], 0, places.unwritable),
+    "odd names of files": each(["all"], 0, places.odd_names),
+    "full disk (a tmpfs of 1 MB)": each(["all"], 12, places.full_disk),
+    "files that cannot grow: the result is told": each(["all"], 0, places.told_before),
+    "tampered checkpoints": each(checkpoints.POLICIES, 400, checkpoints.policies),
+    "tampered cuts": each(["sddp"], 400, checkpoints.cuts),
+    "two at once": each(["benches", "trainings", "solves"], 15, places.two_at_once),
+    "no home": each(["unset", "missing", "a file", "shut", "relative"], 0, homes.homes),
+    "read-only install": each(["with a home", "with a shut home"], 0, homes.install),
 }
 
 
@@ -50,7 +72,7 @@ def main() -> None:
         for kind, parts in KINDS.items():
             for name, count, measured in parts:
                 if not options.only or any(kind.startswith(one) or name.startswith(one) for one in options.only):
-                    count = max(1, round(count * options.scale))
+                    count = max(1, round(count * options.scale)) if count else 0
                     key = {"part": kind, "about": name, "count": count, "seed": options.seed}
                     cells.append((key, partial(measured, name, count, options.seed)))
         rows.measure(RAW, "commands", cells)
@@ -62,7 +84,12 @@ def main() -> None:
         totals = [sum(counts.get(key, 0) for counts in some) for key in (REFUSED, HANDLED, "failed")]
         lines.append([kind, sum(totals), *totals])
     lines.append(["all", *(sum(line[place] for line in lines) for place in range(1, 5))])
-    text = f"{rows.commits(found)}"
+    text = (
+        f"{', '.join(dict.fromkeys(row['commit'] for row in found))} were measured. Commands of every kind: how many, "
+        f"refused in one line with code 2 within {SLOW:g} s of work, handled (done, or told that there is no solution; "
+        "every value verified), and anything else: a traceback, a hang, a file half-written, a wrong answer, code of "
+        "others that was run."
+    )
     header = ["what is wrong", "tried", "refused in one line, code 2", "handled", "failures"]
     record.write("robustness", "Whatever is wrong", [(text, header, lines)])
 

@@ -97,16 +97,12 @@ def outcome(case: Case) -> str:
     return case.holds() or judged(code, out.getvalue(), err.getvalue(), seconds, case.may_pass)
 
 
-def outcome_of_process(
-    case: Case, prefix: Sequence[str] = (), stdin: str = "", python: str = sys.executable, **how: Any
-) -> str:
-    """Run a command in a process of its own; see `judged`. Its start is no work of the command's."""
+def outcome_of_process(case: Case, prefix: Sequence[str], **how: Any) -> str:
+    """Run a command, after `prefix`, in a process of its own; see `judged`. Its start is no work of the command's."""
     case.before()
-    command = [*prefix, python, *([str(RUN)] if python == sys.executable else ["-m", "orl"]), *case.arguments]
+    command = [*prefix, *case.arguments]
     try:
-        done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, timeout=20 * HANG, check=False, **how
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20 * HANG, check=False, **how)
     except subprocess.TimeoutExpired:
         return "a hang"
     return case.holds() or judged(done.returncode, done.stdout, done.stderr, 0.0, case.may_pass)
