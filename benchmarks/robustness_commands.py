@@ -25,6 +25,7 @@ RUN = Path(__file__).resolve().parent.parent / "run.py"
 SLOW = 1.0  # seconds of work until something is refused
 HANG = 30.0  # seconds of work, after which anything is stopped; of the clock twenty times as many
 MEMORY = 6 << 30  # bytes of address space
+LATE = "refused after"
 REFUSED, HANDLED = "refused", "handled"  # in one line with code 2; done, or told that there is no solution, code 1
 
 
@@ -51,7 +52,7 @@ def judged(code: Any, out: str, err: str, seconds: float, may_pass: bool) -> str
     if code == cli.BAD_INPUT:
         if len(told) != 1 or not told[0].removeprefix("orl: ").strip():
             return f"refused in {len(told)} lines"
-        return REFUSED if seconds < SLOW else f"refused after {seconds:.1f} s: {told[0][:100]}"
+        return REFUSED if seconds < SLOW else f"{LATE} {seconds:.1f} s: {told[0][:100]}"
     if code not in (cli.SOLVED, cli.NO_SOLUTION):
         return f"exit code {code}: {said[-1][:150] if said else ''}"
     if not may_pass:
@@ -151,6 +152,8 @@ def counted(cases: Iterable[Case], run: Callable[[Case], str] = outcome) -> Mapp
     counts, failures = Counter[str](), []
     for case in cases:
         found = run(case)
+        if found.startswith(LATE):  # once more: what is imported and compiled for the first time is no fault
+            found = run(case)
         is_right = found in (REFUSED, HANDLED)
         counts[found if is_right else "failed"] += 1
         if not is_right:
