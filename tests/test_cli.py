@@ -104,6 +104,7 @@ BAD = [
     (["solve", "jobshop/ft06", "--set", "dispatch"], "--set expects key=value"),
     (["solve", "jobshop/ft06", "--set", "dispatch=lazy"], "expected non-delay or active, got 'lazy'"),
     (["solve", "jobshop/ft06", "--set", "dispath=active"], "did you mean dispatch?"),
+    (["solve", "jobshop/ft06", "--set", "due_date_factor=x"], "due_date_factor: expected `float | null`, got `str`"),
     (["solve", "jobshop/ft06", "--solver", "spt", "--out", "plan.xls"], "expected a name ending in .json, .csv"),
     (["solve", "jobshop/ft06", "--solver", "spt", "--out", "/nowhere/plan.csv"], "there is no folder /nowhere"),
     (["solve", "jobshop/ft06", "--solver", "spt", "--plot", "plan.gif"], "expected a name ending in .png"),

@@ -307,6 +307,11 @@ def test_a_training_that_leaves_the_numbers_ends_in_one_line(tmp_path, monkeypat
                 PpoSettings(**{key: value})
 
 
+SHORT = (
+    'method = "ppo"\nproblem = "jobshop"\nsizes = [{jobs = 4, machines = 3}]\nvalidation = [{jobs = 4, machines = 3}]\n'
+)
+
+
 def test_train_from_the_command_line(tmp_path, capsys):
     recipe = tmp_path / "small.toml"
     recipe.write_text(
@@ -332,6 +337,15 @@ def test_train_from_the_command_line(tmp_path, capsys):
             '[training]\nencoder = "plane"\n',
             "encoder",
         ),
+        (SHORT + "seed = -1\n", "seed must be in 0.."),
+        (SHORT + "curriculum = -1\n", "curriculum must be in 0.."),
+        (SHORT + "validation_instances = 9223372036854775807\n", "validation_instances must be in 1..100000"),
+        (SHORT + "[training]\nwidth = 1000000000\n", "width must be in 1..16384"),
+        (SHORT + "[training]\ninstances = 1000000000\n", "environments at most"),
+        (SHORT + "[training]\ntaught = -1\n", "taught must be >= 0"),
+        (SHORT + "[training]\nentropy = nan\n", "entropy: expected a number, got nan"),
+        (SHORT.replace("jobs = 4", "jobs = 1000000000"), "their product at most"),
+        (SHORT.replace("jobs = 4", "jobs = -4"), "sizes must be >= 0"),
     ]:
         recipe.write_text(text)
         assert cli.main(["train", str(recipe), "--out", str(tmp_path / "no")]) == 2
