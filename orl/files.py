@@ -300,10 +300,12 @@ def make_folder(path: Path) -> None:
     InputError
         If it cannot be made.
     """
+    if "\0" in str(path):
+        raise InputError(f"{path}: is no name of a folder.")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be made ({error.strerror}).") from None
+        raise InputError(f"{path}: cannot be written ({error.strerror}).") from None
 
 
 def lock(file: int, path: Path, writer: str) -> None:
@@ -333,6 +335,8 @@ def _umask() -> int:
 def check_writable(path: Path | str, suffixes: Sequence[str]) -> Path:
     """Return `path` if its ending is known and its folder can be written to: asked before work, not after."""
     path = Path(path)
+    if "\0" in str(path):
+        raise InputError(f"{path}: is no name of a file.")
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{path}: expected a name ending in {', '.join(suffixes)}.")
     try:

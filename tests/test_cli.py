@@ -145,6 +145,8 @@ def test_bad_input_is_one_clear_line_and_code_2(arguments, message, capsys, tmp_
         ["report", "x" * 300],
         ["bench", "x" * 300],
         ["train", "x" * 300],
+        ["solve", "jobshop/ft06", "--solver", "spt", "--out", "xxx\0.json"],
+        ["bench", "smoke", "--out", "xxx\0"],
     ],
 )
 def test_a_path_that_cannot_be_looked_at_is_one_clear_line(arguments, capsys):

@@ -12,7 +12,7 @@ import msgspec
 from orl.benchmark import kept
 from orl.benchmark.measure import is_complete, to_line
 from orl.errors import InputError, at
-from orl.files import lock, sweep, write_atomically
+from orl.files import lock, make_folder, sweep, write_atomically
 
 if TYPE_CHECKING:
     from orl.benchmark.suite import Suite
@@ -99,8 +99,8 @@ class RunLog:
 
     def __init__(self, folder: Path, resume: bool):
         self.path = folder / FILE
+        make_folder(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}).") from None
