@@ -19,9 +19,12 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from tqdm import tqdm
+
 from orl import cli
 
 RUN = Path(__file__).resolve().parent.parent / "run.py"
+tqdm.monitor_interval = 0  # no thread of this process may hold a lock when it forks
 SLOW = 1.0  # seconds of work until something is refused
 HANG = 30.0  # seconds of work, after which anything is stopped; of the clock twenty times as many
 MEMORY = 6 << 30  # bytes of address space

@@ -27,11 +27,13 @@ from pathlib import Path
 
 import record
 import rows
+from tqdm import tqdm
 
 from orl import cli
 from orl.errors import InputError
 from orl.learn import checkpoint
 
+tqdm.monitor_interval = 0  # no thread of this process may hold a lock when it forks
 RAW = record.RESULTS / "train_kill"
 KILLS = 40  # of a training
 FROM_START, FROM_CHANGE = 1.0, 0.02  # seconds: the longest wait, every other time, from the start and from a change
