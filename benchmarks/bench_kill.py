@@ -1,6 +1,9 @@
-"""A batch killed by `kill -9` a hundred times at random moments and resumed each time: what is lost, what is repeated.
+"""Batches killed by `kill -9` at random moments and resumed each time: what is lost, what is repeated.
 
-python benchmarks/bench_kill.py [--kills N]
+python benchmarks/bench_kill.py measure [--series 24]     batches killed 25 times each; those that are there stay
+python benchmarks/bench_kill.py                           write the table
+
+Trainings are killed by train_kill.py.
 """
 
 from __future__ import annotations
@@ -12,23 +15,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import record
+import rows
 
 from orl.benchmark.run_log import read_rows
 from orl.benchmark.suite import read_suite
 
 RUN = Path(__file__).resolve().parent.parent / "run.py"
+RAW = record.RESULTS / "bench_kill"
 JOBS = 2
+KILLS = 25  # of a batch
 FROM_START, FROM_ROW = 4.0, 1.0  # seconds: the longest wait, every other time, from the start and from a new row
 SUITE = """\
 time_limit = 5
-seeds = {seeds}
+seeds = [0]
 [[runs]]
 instances = ["jobshop/la*"]
-settings = {{ runs = 200 }}
-solvers = ["spt", "random", "best-of", {{ command = "true {{instance}} {{solution}}", label = "command" }}]
+settings = { runs = 200 }
+solvers = ["spt", "random", "best-of", { command = "true {instance} {solution}", label = "command" }]
 """
 
 
@@ -70,28 +77,26 @@ def lost_rows(before, after):
     return sum(a != b for a, b in zip(kept, after.splitlines() + [b""] * len(kept), strict=False))
 
 
-def main():
-    """Kill, resume, count, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=100)
-    kills = parser.parse_args().kills
-    rng = random.Random(0)
-    lost = half_lines = silent = 0
+def killed_series(series):
+    """Kill a batch and resume it, again and again; then let it come to its end, and count."""
+    rng = random.Random(series)
+    lost = half_lines = silent = kills = 0
     started: set[int] = set()
     with tempfile.TemporaryDirectory() as folder:
         suite, out = Path(folder) / "suite.toml", Path(folder) / "out"
-        suite.write_text(SUITE.format(seeds=list(range(max(1, kills // 3)))))
+        suite.write_text(SUITE)
         total, log, before = len(read_suite(suite).runs), out / "runs.jsonl", b""
-        for number in range(kills):
+        for number in range(KILLS):
             batch = start(suite, out)
             if number % 2:
                 wait_for_row(batch, log, before)
             time.sleep(rng.uniform(0, FROM_ROW if number % 2 else FROM_START))
-            if batch.poll() is not None:
-                raise SystemExit("the batch was done before it could be killed; give it more seeds.")
+            if batch.poll() is not None:  # done before it could be killed
+                break
             started.update(children(batch.pid))
             batch.kill()
             batch.wait()
+            kills += 1
             after = log.read_bytes() if log.exists() else b""
             lost += lost_rows(before, after)
             half_lines += not after.endswith(b"\n") and bool(after)
@@ -102,20 +107,41 @@ def main():
         orphans = sum(map(is_running, started))
         start(suite, out).wait()
         lost += lost_rows(before, log.read_bytes())
-        rows = [json.loads(line) for line in log.read_bytes().splitlines()]
-    keys = [row["key"] for row in rows]
-    record.write(
-        "bench_kill",
-        "A batch that is killed and resumed",
-        [
-            (f"{total} runs, {JOBS} at a time; `kill -9` at random moments, up to {FROM_START:g} s after the start or "
-             f"{FROM_ROW:g} s after the first new row, in turn.",
-             ["kills", "before any new row", "half lines cut off", "complete rows lost", "runs repeated",
-              "runs missing", "processes left behind", "rows before the last start", "rows at the end"],
-             [[kills, silent, half_lines, lost, len(keys) - len(set(keys)), total - len(set(keys)), orphans, killed,
-               len(rows)]]),
-        ],
-    )  # fmt: skip
+        keys = [json.loads(line)["key"] for line in log.read_bytes().splitlines()]
+    return {
+        "kills": kills,
+        "before any new row": silent,
+        "half lines cut off": half_lines,
+        "complete rows lost": lost,
+        "runs repeated": len(keys) - len(set(keys)),
+        "runs missing": total - len(set(keys)),
+        "processes left behind": orphans,
+        "rows before the last start": killed,
+        "rows at the end": len(keys),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", nargs="?", choices=["measure"])
+    parser.add_argument("--series", type=int, default=24)
+    options = parser.parse_args()
+    if options.action:
+        cells = [
+            ({"part": "batches", "series": series}, partial(killed_series, series))
+            for series in range(options.series)
+        ]  # fmt: skip
+        rows.measure(RAW, "batches", cells)
+        return
+    found = rows.read(RAW)
+    header = [name for name in found[0] if name not in ("part", "series", "commit")]
+    text = (
+        f"{rows.commits(found)}\n\n{len(found)} batches, {JOBS} runs at a time; "
+        f"`kill -9` at random moments, up to {FROM_START:g} s after the start or {FROM_ROW:g} s after the first new "
+        "row, in turn."
+    )
+    lines = [[sum(row[name] for row in found) for name in header]]
+    record.write("bench_kill", "Batches that are killed and resumed", [(text, header, lines)])
 
 
 if __name__ == "__main__":

@@ -92,12 +92,15 @@ def ship(work: Path, passes: int) -> None:
             rounded = np.array([[float(f"{number:.{DIGITS}g}") for number in row] for row in gradients[there].tolist()])
             lowered = intercepts[there] - np.abs(rounded - gradients[there]) @ reach
             pool["gradients"], pool["intercepts"] = rounded.tolist(), (np.floor(1000 * lowered) / 1000).tolist()
+    thinned = Sddp(sddp.graph)
+    for node, pools in zip(thinned.nodes, written["nodes"], strict=True):
+        for future, pool in enumerate(pools):
+            for gradient, intercept in zip(pool["gradients"], pool["intercepts"], strict=True):
+                node.add_cut(future, np.array(gradient), intercept, None)
     CUTS.mkdir(exist_ok=True)
     path = CUTS / f"bolivia-{sddp.fingerprint()[:8]}.json"
-    path.write_text(json.dumps(written, separators=(",", ":")) + "\n")
+    path.write_text(json.dumps(thinned.to_dict(), separators=(",", ":")) + "\n")
     kept = [len(pool["intercepts"]) for pools in written["nodes"] for pool in pools]
-    thinned = Sddp(sddp.graph)
-    thinned.load_cuts(written)
     print(path, path.stat().st_size, "bytes,", np.mean(kept), "cuts a stage; bound", sddp.bound(), thinned.bound())
 
 

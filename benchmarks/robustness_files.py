@@ -145,7 +145,7 @@ CHANGES = (_byte, _cut, _doubled, _end, _line, _word(rb"-?[0-9.]+(e-?[0-9]+)?"),
 
 def outcome(family: str, path: Path) -> str:
     """Return what became of a file: 'read', 'refused', or what should not be."""
-    problem, started = find_problem(family), time.perf_counter()
+    problem, started, worked = find_problem(family), time.perf_counter(), time.process_time()
     try:
         instance = orl.load(path, problem=family, settings=NEEDED.get(family, {}))
         problem.describe(instance)
@@ -157,7 +157,9 @@ def outcome(family: str, path: Path) -> str:
         found = "MemoryError"
     except Exception as error:
         found = f"{type(error).__name__}: {error}"[:200]
-    return found if time.perf_counter() - started < SLOW else f"slow, {found}"
+    # The clock alone would blame us for what else the machine does.
+    seconds = min(time.perf_counter() - started, time.process_time() - worked)
+    return found if seconds < SLOW else f"slow, {found}"
 
 
 def measured(name: str, count: int, seed: int, out: Path) -> rows.Row:
@@ -213,8 +215,8 @@ def main() -> None:
     lines.append(["all", *(sum(line[place] for line in lines) for place in range(1, 5))])
     text = (
         f"{rows.commits(found)}\n\nMangled files: how many, refused in one line, read (what is wrong may be harmless, "
-        f"and a changed number is another instance), and anything else: another exception, more than {SLOW:g} s, more "
-        "memory than there is."
+        f"and a changed number is another instance), and anything else: another exception, over {SLOW:g} s of work, "
+        "more memory than there is."
     )
     header = ["format", "files", "refused", "read", "anything else"]
     record.write("robustness_files", "Mangled instance files", [(text, header, lines)], digits=9)

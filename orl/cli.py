@@ -41,6 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SOLVED
+    except OSError as error:  # a path that may not be looked at, a name too long, a disk that is full
+        place = error.filename if error.filename is not None else "what was to be read or written"
+        print(f"orl: {' '.join(f'{place}: {error.strerror or error}'.split())}.", file=sys.stderr)
+        return BAD_INPUT
+    except MemoryError:
+        print("orl: there is not enough memory for this.", file=sys.stderr)
+        return BAD_INPUT
 
 
 # Commands -----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import re
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 2**18  # what a family sees of a file to recognise it, long comments included
 MAX_INSTANCE_BYTES = 256 * 2**20
+UNFINISHED = ".orl-"  # how names of files begin that are not whole yet
 
 
 # Instances ----------------------------------------------------------------------------------------------------------
@@ -102,7 +104,7 @@ def find_instance(name: str | Path, problem_names: Sequence[str]) -> Path:
 
 def read_text(path: Path) -> str:
     """Return a text file's content; what cannot be read is an `InputError`."""
-    data = _read_bytes(path, MAX_INSTANCE_BYTES)
+    data = read_bytes(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -123,10 +125,11 @@ def parse_toml(text: str, path: Path) -> dict[str, Any]:
 
 def read_head(path: Path) -> bytes:
     """Return the beginning of a file, for recognising its family; empty for a folder."""
-    return b"" if path.is_dir() else _read_bytes(path, HEAD_BYTES, whole=False)
+    return b"" if path.is_dir() else read_bytes(path, HEAD_BYTES, whole=False)
 
 
-def _read_bytes(path: Path, limit: int, whole: bool = True) -> bytes:
+def read_bytes(path: Path, limit: int = MAX_INSTANCE_BYTES, whole: bool = True) -> bytes:
+    """Return a file's content, or no more than its beginning; what cannot be read is an `InputError`."""
     try:
         if not path.exists():
             raise InputError(f"{path}: there is no such file.")
@@ -272,7 +275,7 @@ def write_atomically(path: Path | str, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".orl-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
             temporary = file.name
             file.write(data)
             file.flush()
@@ -286,6 +289,48 @@ def write_atomically(path: Path | str, content: str | bytes) -> None:
             os.unlink(temporary)
 
 
+def sweep(*folders: Path) -> None:
+    """Delete what a killed `write_atomically` left in folders that nobody else writes to now."""
+    for folder in folders:
+        for path in folder.glob(f"{UNFINISHED}*"):
+            with suppress(OSError):
+                path.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless they are there.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
+    """
+    if "\0" in str(path):
+        raise InputError(f"{path}: is no name of a folder.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}).") from None
+
+
+def lock(file: int, path: Path, writer: str) -> None:
+    """Keep others from an open file until this process ends or closes it; forked children do not inherit the lock.
+
+    Raises
+    ------
+    InputError
+        If another has it, or its file system knows no locks.
+    """
+    import fcntl  # not on Windows
+
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise InputError(f"{path}: another {writer} is writing to it.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be locked ({error.strerror}).") from None
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -295,6 +340,8 @@ def _umask() -> int:
 def check_writable(path: Path | str, suffixes: Sequence[str]) -> Path:
     """Return `path` if its ending is known and its folder can be written to: asked before work, not after."""
     path = Path(path)
+    if "\0" in str(path):
+        raise InputError(f"{path}: is no name of a file.")
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{path}: expected a name ending in {', '.join(suffixes)}.")
     try:

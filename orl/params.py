@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -70,16 +71,20 @@ def make(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     >>> make(Speed, {"threads": "4"}, "cp-sat")
     Speed(threads=4)
     """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: expected settings, got {values!r}.")
     _check_keys(cls, values, where, "")
     try:
-        return msgspec.convert(dict(values), cls, strict=False)
+        made = msgspec.convert(dict(values), cls, strict=False)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
         key = place.strip("`").removeprefix("$.").removeprefix("$")
         message = f"{message[0].lower()}{message[1:]}"
-        if choices := typing.get_args(_fields(cls).get(key)):
-            message = f"expected {' or '.join(map(str, choices))}, got {values[key]!r}"
+        if typing.get_origin(kind := _fields(cls).get(key)) is typing.Literal:
+            message = f"expected {' or '.join(map(str, typing.get_args(kind)))}, got {values[key]!r}"
         raise InputError(f"{where}: {f'setting {key}: ' if key else ''}{message.rstrip('.')}.") from None
+    _check_numbers(made, where, "")
+    return made
 
 
 def split(
@@ -158,3 +163,18 @@ def _check_keys(cls: type, values: Mapping[str, Any], where: str, prefix: str) -
             raise InputError(f"{where}: unknown setting {prefix + key!r}; {nearest(key, fields)}")
         if isinstance(value, Mapping) and dataclasses.is_dataclass(fields[key]):
             _check_keys(fields[key], value, where, f"{prefix}{key}.")
+
+
+def _check_numbers(made: Any, where: str, key: str) -> None:
+    """Refuse what is no number; nothing can be said of it that it would not pass."""
+    if isinstance(made, float) and math.isnan(made):
+        raise InputError(f"{where}: setting {key}: expected a number, got nan.")
+    inside: Iterable[tuple[Any, Any]] = ()
+    if dataclasses.is_dataclass(made):
+        inside = ((f.name, getattr(made, f.name)) for f in dataclasses.fields(made))
+    elif isinstance(made, Mapping):
+        inside = made.items()
+    elif isinstance(made, list | tuple):
+        inside = enumerate(made)
+    for name, value in inside:
+        _check_numbers(value, where, f"{key}.{name}" if key else str(name))

@@ -9,7 +9,8 @@ import torch
 
 from orl import params
 from orl.learn.advantages import advantages
-from orl.learn.networks import NetworkSettings, make_network
+from orl.learn.forms import NetworkSettings
+from orl.learn.networks import make_network
 from orl.learn.readers import make_reader
 from orl.learn.training import Recipe
 from orl.problems.jobshop.instance import JobShopSettings

@@ -104,6 +104,7 @@ BAD = [
     (["solve", "jobshop/ft06", "--set", "dispatch"], "--set expects key=value"),
     (["solve", "jobshop/ft06", "--set", "dispatch=lazy"], "expected non-delay or active, got 'lazy'"),
     (["solve", "jobshop/ft06", "--set", "dispath=active"], "did you mean dispatch?"),
+    (["solve", "jobshop/ft06", "--set", "due_date_factor=x"], "due_date_factor: expected `float | null`, got `str`"),
     (["solve", "jobshop/ft06", "--solver", "spt", "--out", "plan.xls"], "expected a name ending in .json, .csv"),
     (["solve", "jobshop/ft06", "--solver", "spt", "--out", "/nowhere/plan.csv"], "there is no folder /nowhere"),
     (["solve", "jobshop/ft06", "--solver", "spt", "--plot", "plan.gif"], "expected a name ending in .png"),
@@ -133,6 +134,26 @@ def test_bad_input_is_one_clear_line_and_code_2(arguments, message, capsys, tmp_
     lines = [line for line in printed.err.splitlines() if line.startswith("orl: ")]
     assert len(lines) == 1
     assert message in lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["solve", "jobshop/ft06", "--solver", "ppo", "--set", "checkpoint=" + "x" * 300],
+        ["solve", "hydrothermal/case3", "--solver", "ts-ddr", "--set", "checkpoint=" + "x" * 300],
+        ["solve", "jobshop/ft06", "--solver", "spt", "--set", "state=" + "x" * 300],
+        ["report", "x" * 300],
+        ["bench", "x" * 300],
+        ["train", "x" * 300],
+        ["solve", "jobshop/ft06", "--solver", "spt", "--out", "xxx\0.json"],
+        ["bench", "smoke", "--out", "xxx\0"],
+    ],
+)
+def test_a_path_that_cannot_be_looked_at_is_one_clear_line(arguments, capsys):
+    """Whoever asks the system for it: a name too long, a folder that is shut."""
+    assert cli.main(arguments) == cli.BAD_INPUT
+    said = capsys.readouterr().err
+    assert ["xxx" in line for line in said.splitlines() if line.startswith("orl: ")] == [True], said
 
 
 def test_settings_of_neither_kind_are_refused_by_the_parser_too():

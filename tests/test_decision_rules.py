@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 import orl
 from orl import api, cli
 from orl.errors import InputError
+from orl.learn import checkpoint
 from orl.learn.training import Recipe, Training
 from orl.problems.hydrothermal.instance import HydroThermal
 from orl.problems.hydrothermal.reach import Reach
@@ -277,6 +278,30 @@ def test_a_rule_learns_and_is_a_method(tmp_path):
     found = orl.solve("hydrothermal/case3", "ts-ddr", settings=settings, scenarios=100)
     sddp = orl.solve("hydrothermal/case3", "sddp", settings={"iterations": 30}, scenarios=100)
     assert found.verified and np.mean(found.costs) < 1.03 * np.mean(sddp.costs)
+
+
+def test_a_forged_rule_decides_nothing(tmp_path):
+    """Whatever was changed in weights or in what is told of them, checksum mended: one line."""
+    trained(tmp_path / "run", 1, iterations=1)
+    whole, about = checkpoint.load(tmp_path / "run" / "best")
+    about = {key: value for key, value in about.items() if key not in ("weights", "sha256")}
+    cases = [
+        ({k: v for k, v in whole.items() if k != "last.bias"}, {}, "expected weights last.bias"),
+        ({k: v for k, v in whole.items() if k != "scale.size"}, {}, "the rule is for 0 states"),
+        ({**whole, "last.weight": whole["last.weight"][:, 1:]}, {}, "last.weight must have the shape"),
+        ({**whole, "scale.size": 0 * whole["scale.size"]}, {}, "scale.size must be > 0"),
+        ({**whole, "last.bias": np.full_like(whole["last.bias"], np.nan)}, {}, "last.bias must be finite"),
+        (whole, {"network": {"encoder": "linear", "width": 8}}, "must have the shape"),
+        (whole, {"network": {"encoder": "lstm"}}, "network"),
+        (whole, {"network": []}, "expected settings, got"),
+        (whole, {"targets": "loose"}, "no decision rule"),
+        (whole, {"targets": []}, "no decision rule"),
+    ]
+    for number, (weights, told, message) in enumerate(cases):
+        folder = tmp_path / str(number)
+        checkpoint.save(folder, weights, {**about, **told})
+        with pytest.raises(InputError, match=message):
+            orl.solve("hydrothermal/case3", "ts-ddr", settings={"checkpoint": str(folder)}, scenarios=1)
 
 
 def test_tail_weights():

@@ -1,6 +1,7 @@
 """Mangled files: each is read, or refused in one line; how fast, the benchmark tells."""
 
 import importlib
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import orl
 from orl.errors import InputError
+from orl.problems.clsp.instance import CapacitatedLotSizing
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 robustness = importlib.import_module("robustness_files")
@@ -27,6 +29,28 @@ def test_a_mangled_file_is_read_or_refused(name, tmp_path):
         found[robustness.outcome(family, place).removeprefix("slow, ")] += 1  # a busy machine may be slow
     assert set(found) <= {"read", "refused"}, found
     assert found["refused"] > 20
+
+
+def test_a_law_of_demand_whose_name_is_no_name_is_refused(tmp_path):
+    """A list cannot even be looked up among the names."""
+    place, file = robustness.prepared("lotsizing JSON", tmp_path)
+    data = json.loads(file.read_text())
+    for name in ([], {}, 5, None):
+        data["demand_distribution"]["name"] = name
+        file.write_text(json.dumps(data))
+        with pytest.raises(InputError, match="name must be one of binomial"):
+            orl.load(place)
+
+
+def test_a_unit_time_next_to_zero_is_as_good_as_none():
+    """1e-320 is a number; what could be made of it in a period is none, and demand is the limit."""
+    table = {"demand": [[3.0], [4.0]], "capacity": [10.0, 10.0], "setup_times": [1.0], "setup_costs": [1.0],
+             "holding_costs": [1.0]}  # fmt: skip
+    with np.errstate(all="raise"):
+        tiny, none = (
+            CapacitatedLotSizing("x", unit_times=[time], **table).largest_lots.tolist() for time in (1e-320, 0.0)
+        )
+    assert tiny == none == [[7.0], [4.0]]
 
 
 def test_what_is_quoted_from_a_file_is_on_one_line():

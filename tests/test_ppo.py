@@ -5,7 +5,9 @@ import itertools
 import json
 import math
 import pickle
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,9 @@ import orl
 from orl import api, cli
 from orl.errors import InputError
 from orl.learn import checkpoint, forward
+from orl.learn.forms import NetworkSettings, deciding
 from orl.learn.heads import NARROWEST, WIDEST, make_head
-from orl.learn.networks import NetworkSettings, make_network
+from orl.learn.networks import make_network
 from orl.learn.readers import make_reader
 from orl.learn.training import Recipe, Source, Training
 from orl.problems.jobshop.instance import Breakdowns, JobShopSettings
@@ -38,6 +41,7 @@ from orl.solvers.ppo.train import PpoLearner, play, update
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBSHOP = find_problem("jobshop")
+FORM = NetworkSettings(inputs=NUM_COLUMNS, width=16)
 ACTIVE = JobShopSettings(dispatch="active")
 SMALL = Recipe("jobshop", [{"jobs": 4, "machines": 3}, {"jobs": 5, "machines": 3}], [{"jobs": 4, "machines": 4}],
                validation_instances=4, validate_every=2, instance={"dispatch": "active"})  # fmt: skip
@@ -59,7 +63,7 @@ CANDIDATES = make_reader(JOBSHOP, "candidates")
 def test_the_first_pass_begins_at_ratio_one():
     """What is stored as the probability of a choice is what the network says of it before any update."""
     torch.manual_seed(0)
-    network = make_network(NetworkSettings(inputs=NUM_COLUMNS, width=8))
+    network = make_network(FORM)
     torch.nn.init.normal_(network.score.weight)
     shops = [draw(np.random.default_rng(k), 4 + k, 3, settings=ACTIVE) for k in range(3)]
     played = play(JOBSHOP, network, CANDIDATES, shops, [Scenarios.deterministic()] * 3,
@@ -189,6 +193,125 @@ def test_a_folder_is_not_trained_over(tmp_path):
         trained(tmp_path, resume=True, seed=5)
 
 
+def test_a_folder_is_trained_by_one_at_a_time(tmp_path):
+    """Another process that has it keeps this one out, until it ends."""
+    holds = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(); input()"
+    command = [sys.executable, "-u", "-c", holds, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(InputError, match="another training is writing to it"):
+            trained(tmp_path)
+        other.kill()
+    assert trained(tmp_path, stop_at=1)[1]["iteration"] == 1
+
+
+def test_a_kill_before_the_first_checkpoint_is_resumed_from_the_beginning(tmp_path):
+    """Weights without what tells of them are none; files that were being written are swept away."""
+    (tmp_path / "last").mkdir()
+    left = [tmp_path / "last/weights-00000000.safetensors", tmp_path / "last/.orl-1", tmp_path / ".orl-2"]
+    for path in left:
+        path.write_bytes(b"half")
+    trained(tmp_path, resume=True, stop_at=1)
+    assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [("iteration", "x", "iteration"), ("iteration", -1, "iteration >= 1"), ("iteration", 7, "a line for each of the 7"),
+     ("best", None, "best"), ("best", float("nan"), "a best value"), ("seconds", [], "seconds"),
+     ("recipe", None, "another recipe"), ("sha256", "0", "its checksum"), ("weights", "no.safetensors", "is missing"),
+     ("weights", 5, "is missing"), ("format", 9, "of format 1")],
+)  # fmt: skip
+def test_what_is_told_of_a_checkpoint_is_checked_before_a_training_goes_on(key, value, message, tmp_path):
+    trained(tmp_path, stop_at=2)
+    path = tmp_path / "last" / checkpoint.ABOUT
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(InputError, match=message):
+        trained(tmp_path, resume=True)
+
+
+def forged(folder, change):
+    """Write a checkpoint anew with other weights, so that its checksum holds."""
+    arrays, about = checkpoint.load(folder)
+    checkpoint.save(folder, change(arrays), {k: v for k, v in about.items() if k not in ("weights", "sha256")})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(lambda a: {**a, "score.weight": a["score.weight"][:, :-1]}, r"score.weight must have the shape"),
+     (lambda a: {k: v for k, v in a.items() if k != "score.weight"}, "expected weights score.weight"),
+     (lambda a: {**a, "score.weight": a["score.weight"] * np.nan}, "score.weight must be finite, got nan"),
+     (lambda a: {**a, "optimiser.exp_avg.0": np.zeros(3)}, "optimiser.exp_avg.0"),
+     (lambda a: {**a, "optimiser.fall.0": np.zeros(3)}, "optimiser.fall.0"),
+     (lambda a: {**a, "optimiser.exp_avg.999": np.zeros(3)}, "optimiser.exp_avg.999"),
+     (lambda a: {**a, "spread": np.zeros((2, 2))}, "spread")],
+)  # fmt: skip
+def test_weights_of_another_form_are_refused_before_a_training_goes_on(change, message, tmp_path):
+    trained(tmp_path, stop_at=2)
+    forged(tmp_path / "last", change)
+    with pytest.raises(InputError, match=message):
+        trained(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("encoder", ["candidates", "plain", "graph", "graph-once"])
+def test_what_decides_has_the_shapes_that_torch_gives_it(encoder):
+    """All weights but those of critics, by name and shape, known without torch."""
+    form = NetworkSettings(encoder, inputs=5, nodes=3, relations=2, outputs=(2, 4), width=6, layers=2, graph_layers=3)
+    made = {name: tuple(tensor.shape) for name, tensor in make_network(form).state_dict().items()}
+    assert deciding(form) == {name: shape for name, shape in made.items() if "critic" not in name}
+
+
+def test_a_forged_checkpoint_decides_nothing(tmp_path):
+    """Whatever was changed in weights or in what is told of them, checksum mended: one line."""
+    trained(tmp_path, stop_at=1)
+    whole, about = checkpoint.load(tmp_path / "last")
+    about = {key: value for key, value in about.items() if key not in ("weights", "sha256")}
+    network = about["network"]
+    cases = [
+        ({k: v for k, v in whole.items() if k != "score.bias"}, {}, "expected weights score.bias"),
+        ({**whole, "first.weight": whole["first.weight"][:, 1:]}, {}, "first.weight must have the shape"),
+        ({**whole, "first.weight": np.full_like(whole["first.weight"], np.inf)}, {}, "first.weight must be finite"),
+        ({**whole, "first.bias": whole["first.bias"].astype(int)}, {}, "first.bias must be floating point"),
+        (whole, {"network": None}, "expected settings, got None"),
+        (whole, {"network": {**network, "encoder": "deep"}}, "expected candidates or plain"),
+        (whole, {"network": {**network, "layers": 10**9}}, "layers must be in 1..64"),
+        (whole, {"network": {**network, "inputs": -1}}, "inputs must be >= 0"),
+        (whole, {"network": {**network, "widht": 8}}, "did you mean width"),
+        (whole, {"network": {**network, "encoder": "plain"}}, "expected weights actor.0.weight"),
+        (whole, {"instance": 5}, "expected settings of instances"),
+        (whole, {"problem": "lotsizing"}, "a policy for lotsizing"),
+    ]
+    for number, (weights, told, message) in enumerate(cases):
+        folder = tmp_path / str(number)
+        checkpoint.save(folder, weights, {**about, **told})
+        with pytest.raises(InputError, match=message):
+            orl.solve("jobshop/ft06", "ppo", settings={"checkpoint": str(folder)})
+
+
+def test_a_training_that_leaves_the_numbers_ends_in_one_line(tmp_path, monkeypatch):
+    """What was kept before stays; settings that alone would lead there are refused."""
+
+    def lost(learner, number, iterate=PpoLearner.iterate):
+        said = iterate(learner, number)
+        if number == 1:
+            learner.network.score.bias.data.fill_(math.nan)
+        return said
+
+    monkeypatch.setattr(PpoLearner, "iterate", lost)
+    with pytest.raises(InputError, match="iteration 1: weights are not finite any more"):
+        trained(tmp_path, iterations=4)
+    assert not (tmp_path / "last").exists() or checkpoint.load(tmp_path / "last")
+    for key in ("learning_rate", "clip", "max_gradient"):
+        for value in (0.0, math.inf, 1e300):
+            with pytest.raises(ValueError, match=f"{key} must be > 0 and below"):
+                PpoSettings(**{key: value})
+
+
+SHORT = (
+    'method = "ppo"\nproblem = "jobshop"\nsizes = [{jobs = 4, machines = 3}]\nvalidation = [{jobs = 4, machines = 3}]\n'
+)
+
+
 def test_train_from_the_command_line(tmp_path, capsys):
     recipe = tmp_path / "small.toml"
     recipe.write_text(
@@ -214,6 +337,15 @@ def test_train_from_the_command_line(tmp_path, capsys):
             '[training]\nencoder = "plane"\n',
             "encoder",
         ),
+        (SHORT + "seed = -1\n", "seed must be in 0.."),
+        (SHORT + "curriculum = -1\n", "curriculum must be in 0.."),
+        (SHORT + "validation_instances = 9223372036854775807\n", "validation_instances must be in 1..100000"),
+        (SHORT + "[training]\nwidth = 1000000000\n", "width must be in 1..16384"),
+        (SHORT + "[training]\ninstances = 1000000000\n", "environments at most"),
+        (SHORT + "[training]\ntaught = -1\n", "taught must be >= 0"),
+        (SHORT + "[training]\nentropy = nan\n", "entropy must be >= 0"),
+        (SHORT.replace("jobs = 4", "jobs = 1000000000"), "their product at most"),
+        (SHORT.replace("jobs = 4", "jobs = -4"), "sizes must be >= 0"),
     ]:
         recipe.write_text(text)
         assert cli.main(["train", str(recipe), "--out", str(tmp_path / "no")]) == 2
@@ -243,7 +375,7 @@ def test_pdppo_is_ppo_with_two_critics_unless_the_recipe_says_otherwise(tmp_path
 
 def network(seed=0, width=16):
     torch.manual_seed(seed)
-    made = make_network(NetworkSettings(inputs=NUM_COLUMNS, width=width))
+    made = make_network(replace(FORM, width=width))
     torch.nn.init.normal_(made.score.weight)
     return made, {name: tensor.numpy().copy() for name, tensor in made.state_dict().items()}
 
@@ -497,7 +629,7 @@ def test_a_spoiled_checkpoint_gives_a_message(spoil, tmp_path):
     message = {
         "missing": "safetensors is missing", "truncated": "truncated or changed",
         "tampered": "truncated or changed", "no json": "expected JSON", "format": "expected a checkpoint of format 1",
-        "family": "a policy for lotsizing, not for jobshop", "encoder": "expected a network whose encoder is",
+        "family": "a policy for lotsizing, not for jobshop", "encoder": "encoder: expected candidates or plain",
     }[spoil]  # fmt: skip
     with pytest.raises(InputError, match=message):
         orl.solve("jobshop/ft06", "ppo", settings={"checkpoint": str(tmp_path / "c")})
@@ -505,10 +637,10 @@ def test_a_spoiled_checkpoint_gives_a_message(spoil, tmp_path):
 
 def test_a_network_of_other_features_or_sizes_gives_a_message(tmp_path):
     torch.manual_seed(0)
-    for encoder, count in (("candidates", 12), ("plain", 99)):
+    for encoder, count in (("candidates", 99), ("plain", 99)):
         form = NetworkSettings(encoder=encoder, inputs=count, outputs=(7,), width=8)
         weights = {name: tensor.numpy() for name, tensor in make_network(form).state_dict().items()}
-        checkpoint.save(tmp_path, weights, {"problem": "jobshop", "network": {"encoder": encoder}, "instance": {}})
+        checkpoint.save(tmp_path, weights, {"problem": "jobshop", "network": asdict(form), "instance": {}})
         with pytest.raises(InputError, match=f"reads {count} features and is shown"):
             orl.solve("jobshop/ft06", "ppo", settings={"checkpoint": str(tmp_path)})
 
@@ -518,7 +650,7 @@ def test_samples_are_never_worse_than_the_first_and_equal_seeds_are_equal(tmp_pa
     checkpoint.save(
         tmp_path,
         weights,
-        {"problem": "jobshop", "network": {"encoder": "candidates"}, "instance": {"dispatch": "active"}},
+        {"problem": "jobshop", "network": asdict(FORM), "instance": {"dispatch": "active"}},
     )
     given = {"checkpoint": str(tmp_path)}
     greedy = orl.solve("jobshop/la01", "ppo", settings=given)
@@ -529,7 +661,7 @@ def test_samples_are_never_worse_than_the_first_and_equal_seeds_are_equal(tmp_pa
 def test_a_policy_for_classic_shops_plays_others_too(tmp_path):
     """With breakdowns or without buffers it chooses among what is legal there; live use is one decision at a time."""
     _, weights = network()
-    about = {"problem": "jobshop", "network": {"encoder": "candidates"}, "instance": {"dispatch": "active"}}
+    about = {"problem": "jobshop", "network": asdict(FORM), "instance": {"dispatch": "active"}}
     checkpoint.save(tmp_path, weights, about)
     given = {"checkpoint": str(tmp_path)}
     for changed in ({"buffers": "swap"}, {"breakdowns": {"probability": 0.01}}):

@@ -265,6 +265,10 @@ def test_cuts_written_and_read_give_the_same_policy(tmp_path):
     assert again.bound() == pytest.approx(log[-1].bound)
     with pytest.raises(ValueError, match="of a graph with 3 nodes"):
         Sddp(StageGraph.line([reservoir(1.0)], np.array([0.0]))).load_cuts(sddp.to_dict())
+    written = sddp.to_dict()
+    written["nodes"][0][0]["intercepts"][0] += 1.0  # a bound that nobody has proven
+    with pytest.raises(ValueError, match="their checksum is another"):
+        again.load_cuts(written)
 
 
 def test_training_goes_on_in_a_pickled_copy():

@@ -44,7 +44,7 @@ def store(folder: Path, row: Mapping[str, Any]) -> dict[str, Any]:
     if row.get("solution") is None:
         return dict(row)
     name = f"{FOLDER}/{row['key']}.json"
-    (folder / FOLDER).mkdir(exist_ok=True)
+    files.make_folder(folder / FOLDER)
     files.write_atomically(folder / name, row["solution"])
     return {**row, "solution": name}
 

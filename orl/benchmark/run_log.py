@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
+from orl.benchmark import kept
 from orl.benchmark.measure import is_complete, to_line
 from orl.errors import InputError, at
-from orl.files import write_atomically
+from orl.files import lock, make_folder, sweep, write_atomically
 
 if TYPE_CHECKING:
     from orl.benchmark.suite import Suite
@@ -99,13 +99,14 @@ class RunLog:
 
     def __init__(self, folder: Path, resume: bool):
         self.path = folder / FILE
+        make_folder(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}).") from None
         try:
-            self._lock()
+            lock(self._file, self.path, "batch")
+            sweep(folder, folder / kept.FOLDER)
             _sync_folder(folder)
             data = _read(self._file)
             self.rows, length = _rows(self.path, data)
@@ -133,13 +134,6 @@ class RunLog:
     def close(self) -> None:
         """Close the file and let the next batch have it."""
         os.close(self._file)
-
-    def _lock(self) -> None:
-        """Keep other batches out until this process ends, however it ends; forked children do not inherit the lock."""
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise InputError(f"{self.path}: another batch is writing to it.") from None
 
 
 def _rows(path: Path, data: bytes) -> tuple[list[dict[str, Any]], int]:

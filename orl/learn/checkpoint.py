@@ -11,17 +11,28 @@ from typing import Any
 import numpy as np
 
 from orl.errors import InputError
-from orl.files import read_text, write_atomically
+from orl.files import make_folder, read_bytes, read_text, write_atomically
 
 FORMAT = 1
 ABOUT = "about.json"
 
 
+def is_there(folder: Path) -> bool:
+    """Return whether a checkpoint was written; a kill before the first one was may leave a folder."""
+    return (folder / ABOUT).exists()
+
+
 def save(folder: Path, weights: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
-    """Write a checkpoint over an older one; whenever the writer is killed, the old or the new one is there, whole."""
+    """Write a checkpoint over an older one; whenever the writer is killed, the old or the new one is there, whole.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
     from safetensors.numpy import save as to_bytes
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     data = to_bytes({name: np.ascontiguousarray(array) for name, array in weights.items()})
     digest = hashlib.sha256(data).hexdigest()
     name = f"weights-{digest[:8]}.safetensors"
@@ -30,7 +41,7 @@ def save(folder: Path, weights: Mapping[str, np.ndarray], about: Mapping[str, An
     write_atomically(folder / ABOUT, json.dumps({**head, **about}, indent=1) + "\n")
     for path in folder.glob("weights-*.safetensors"):
         if path.name != name:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -39,23 +50,69 @@ def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     Raises
     ------
     InputError
-        If the folder is none of ours, or its weights are not those that it was written with.
+        If the folder is none of ours, its weights are not those that it was written with, or not finite.
     """
-    from safetensors.numpy import load as from_bytes
+    for is_last in (False, True):  # a training may write a newer one meanwhile: then once more
+        about = _about(folder)
+        path = folder / Path(str(about.get("weights"))).name
+        if path.is_file() or is_last:
+            break
+    if not path.is_file():
+        raise InputError(f"{folder}: expected a checkpoint, {path.name} is missing.")
+    data = read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != about.get("sha256"):
+        raise InputError(f"{path}: truncated or changed; its checksum is not that of {ABOUT}.")
+    return _weights(data, path), about
 
-    about_path = folder / ABOUT
-    if not about_path.is_file():
+
+def _about(folder: Path) -> dict[str, Any]:
+    path = folder / ABOUT
+    if not path.is_file():
         raise InputError(f"{folder}: expected a checkpoint, {ABOUT} is missing.")
     try:
-        about = json.loads(read_text(about_path))
-    except ValueError as error:
-        raise InputError(f"{about_path}: expected JSON: {error}.") from None
+        about = json.loads(read_text(path))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected JSON: {error}.") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise InputError(f"{about_path}: expected a checkpoint of format {FORMAT}.")
-    weights_path = folder / Path(str(about.get("weights"))).name
-    if not weights_path.is_file():
-        raise InputError(f"{folder}: expected a checkpoint, {weights_path.name} is missing.")
-    data = weights_path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != about.get("sha256"):
-        raise InputError(f"{weights_path}: truncated or changed; its checksum is not that of {ABOUT}.")
-    return from_bytes(data), about
+        raise InputError(f"{path}: expected a checkpoint of format {FORMAT}.")
+    return about
+
+
+def _weights(data: bytes, path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        weights = from_bytes(data)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # a header, or a type, that is none of ours
+        raise InputError(f"{path}: expected weights as safetensors: {error}.") from None
+    for name, array in weights.items():
+        if array.dtype.kind != "f":
+            raise InputError(f"{path}: {name} must be floating point, got {array.dtype}.")
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {name} must be finite, got {array[~np.isfinite(array)].flat[0]}.")
+    return weights
+
+
+def of_shapes(weights: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the weights that a network takes, without others that may be beside them.
+
+    Parameters
+    ----------
+    weights : name -> ndarray
+    expected : name -> what has a shape, or a shape
+
+    Raises
+    ------
+    InputError
+        If one is missing, or has another shape.
+    """
+    for name, one in expected.items():
+        shape = tuple(getattr(one, "shape", one))
+        if name not in weights:
+            raise InputError(f"expected weights {name}, there are none.")
+        if weights[name].shape != shape:
+            raise InputError(f"{name} must have the shape {shape}, got {weights[name].shape}.")
+    return {name: weights[name] for name in expected}

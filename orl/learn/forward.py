@@ -75,6 +75,10 @@ def _plain(weights: Weights, seen: Seen, legal: np.ndarray, embedded: np.ndarray
         hidden = hidden @ weights[f"actor.{place}.weight"].T + weights[f"actor.{place}.bias"]
         if place < last:
             hidden = np.tanh(hidden)
+    if hidden.size != legal.size:
+        raise InputError(
+            f"the network gives {hidden[0].size} numbers a decision, {legal[0].size} are needed; {_ANOTHER}"
+        )
     said = hidden.reshape(legal.shape)
     return np.where(legal, said, -np.inf) if legal.dtype == bool else said
 
@@ -106,12 +110,12 @@ def _scores(weights: Weights, rows: np.ndarray, legal: np.ndarray, name: str) ->
     return np.where(legal, result, -np.inf)
 
 
+_ANOTHER = "it was trained by another version, or, with encoder=plain, on other sizes; train it again."
+
+
 def _check(told: np.ndarray, weight: np.ndarray) -> None:
     if told.shape[-1] != weight.shape[1]:
-        raise InputError(
-            f"the network reads {weight.shape[1]} features and is shown {told.shape[-1]}: it was trained by another "
-            "version, or, with encoder=plain, on other sizes; train it again."
-        )
+        raise InputError(f"the network reads {weight.shape[1]} features and is shown {told.shape[-1]}: {_ANOTHER}")
 
 
 def _told(nodes: np.ndarray, about: np.ndarray, told: np.ndarray) -> np.ndarray:
@@ -127,6 +131,8 @@ def _convolved(weights: Weights, graph: Seen) -> np.ndarray:
     begins, ends = (place[which * is_node.shape[1] + edges[which, side, edge]] for side in (0, 1))
     kind = graph["edge_features"][which, edge].argmax(-1)
     hidden = graph["nodes"][is_node]
+    _check(hidden, weights["convolutions.0.root"].T)
+    _check(graph["edge_features"], weights["convolutions.0.weight"].swapaxes(0, 1))
     means = []
     for relation in range(graph["edge_features"].shape[-1]):
         here = kind == relation

@@ -17,45 +17,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from .readers import Encoder
+from .forms import NetworkSettings
 
 Seen = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """The form of a network.
-
-    Parameters
-    ----------
-    encoder : 'candidates', 'plain', 'graph' or 'graph-once'
-        See `orl.learn.readers`.
-    inputs : int
-        Features a candidate that are read, the first ones, or of the vector.
-    nodes, relations : int
-        Features a node and kinds of edges of a graph.
-    outputs : sequence of int
-        Shape of one environment's mask, for a plain network, whose outputs are counted.
-    width, layers, graph_layers : int
-    has_post_critic : bool
-        Whether a network of the same form, `post`, judges post-decision states.
-    """
-
-    encoder: Encoder = "candidates"
-    inputs: int = 0
-    nodes: int = 0
-    relations: int = 0
-    outputs: tuple[int, ...] = ()
-    width: int = 64
-    layers: int = 3
-    graph_layers: int = 2
-    has_post_critic: bool = False
 
 
 def make_network(settings: NetworkSettings) -> nn.Module:

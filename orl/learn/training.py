@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
+import os
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,12 +24,14 @@ import numpy as np
 from orl import params
 from orl.api import load
 from orl.errors import InputError, Stopped
-from orl.files import read_text, write_atomically
+from orl.files import lock, make_folder, read_text, sweep, write_atomically
 from orl.problem import Problem
 from orl.scenario import Purpose, generator
 from orl.solver import Control
 
 from . import checkpoint
+
+MAX_VALIDATION, MAX_DRAWN = 100_000, 10**8  # instances of each size; the product of the numbers of a size
 
 # Recipe -------------------------------------------------------------------------------------------------------------
 
@@ -72,6 +77,18 @@ class Recipe:
     training: dict[str, Any] = field(default_factory=dict)
     tensorboard: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.sizes or not self.validation:
+            raise ValueError("sizes and validation must each name one size or more.")
+        for key, low, high in (("validation_instances", 1, MAX_VALIDATION), ("validate_every", 1, math.inf),
+                               ("seed", 0, 2**63 - 1), ("curriculum", 0, math.inf)):  # fmt: skip
+            if not low <= getattr(self, key) <= high:
+                raise ValueError(f"{key} must be in {low}..{high}, got {getattr(self, key)}.")
+        for size in (*self.sizes, *self.validation):
+            numbers = [value for value in size.values() if not isinstance(value, str)]
+            if not all(0 <= number <= MAX_DRAWN for number in numbers) or math.prod(numbers) > MAX_DRAWN:
+                raise ValueError(f"sizes must be >= 0, and their product at most {MAX_DRAWN}, got {size}.")
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -100,11 +117,6 @@ class Source:
     VALIDATION_SEED = 0
 
     def __init__(self, problem: Problem, recipe: Recipe):
-        if not recipe.sizes or not recipe.validation:
-            raise InputError("sizes and validation must each name one size or more.")
-        for key in ("validation_instances", "validate_every"):
-            if getattr(recipe, key) < 1:
-                raise InputError(f"{key} must be >= 1, got {getattr(recipe, key)}.")
         self.problem, self.recipe = problem, recipe
         self._named: dict[Any, Any] = {}
         self._told = [{**recipe.instance, **variant} for variant in recipe.variants or [{}]]
@@ -151,7 +163,9 @@ class Source:
             raise InputError(f"{self.problem.name} draws no instances: name one in sizes, {{instance = NAME}}.")
         try:
             return self.problem.draw(rng, **size, settings=self.settings[variant])
-        except TypeError as error:  # a key that is none
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:  # a key that is none, a range that is empty
             raise InputError(f"sizes: {dict(size)} is nothing that {self.problem.name} can draw: {error}.") from None
 
     def _with_scenarios(self, instances: list[Any], purpose: Purpose, rows: Sequence[int]) -> Drawn:
@@ -213,20 +227,31 @@ class Training:
     Raises
     ------
     InputError
-        If the folder holds a training that is not to be resumed, or one by another recipe.
+        If the folder cannot be written, another training writes to it, or it holds one that is not to be resumed, or
+        one by another recipe.
     """
 
     def __init__(self, learner: Learner, recipe: Recipe, iterations: int, folder: Path, resume: bool = False):
         self.learner, self.recipe, self.iterations, self.folder = learner, recipe, iterations, folder
         self.done, self.best, self.seconds = 0, math.inf, 0.0
         self.log: list[dict[str, Any]] = []
+        self._release = weakref.finalize(self, os.close, _locked(folder))
+        sweep(folder, folder / "last", folder / "best")
+        if not checkpoint.is_there(folder / "last"):
+            return
         if resume:
             self._resume()
-        elif (folder / "last").exists():
+        else:
             raise InputError(f"{folder}: holds a training already; go on with --resume, or choose another folder.")
 
     def run(self, control: Control) -> None:
         """Train until the recipe's end, or until `control` asks for a stop; what is done by then is kept."""
+        try:
+            self._run(control)
+        finally:
+            self._release()
+
+    def _run(self, control: Control) -> None:
         is_kept = True
         with control.progress(self.iterations, "iterations") as bar, self._board() as board:
             bar.update(self.done)
@@ -237,6 +262,8 @@ class Training:
                 except Stopped:  # within the iteration, which will be made anew
                     control.interrupt()
                     break
+                if not all(np.isfinite(array).all() for array in self.learner.weights().values()):
+                    raise InputError(f"iteration {self.done}: weights are not finite any more; learn more slowly.")
                 self.done += 1
                 is_due = self.done % self.recipe.validate_every == 0 or self.done == self.iterations
                 if is_due:
@@ -272,7 +299,6 @@ class Training:
 
     def _keep(self, validation: float | None) -> None:
         """Write the log, the best checkpoint if this is it, and the last one, from which a training is resumed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         text = io.StringIO()
         columns = ("iteration", "seconds", *self.learner.columns, "validation")
         writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
@@ -296,12 +322,49 @@ class Training:
 
     def _resume(self) -> None:
         arrays, about = checkpoint.load(self.folder / "last")
-        if about["recipe"] != asdict(self.recipe):
+        if about.get("recipe") != asdict(self.recipe):
             raise InputError(f"{self.folder}: was trained by another recipe; resume with the same one.")
-        self.learner.load(arrays)
-        self.done, self.best, self.seconds = about["iteration"], about["best"], about["seconds"]
-        rows = csv.DictReader(io.StringIO(read_text(self.folder / "log.csv")))
-        self.log = [row for row in rows if int(row["iteration"]) <= self.done]
+        reached = params.make(Reached, {key: about.get(key) for key in params.keys(Reached)}, str(self.folder / "last"))
+        self.done, self.best, self.seconds = reached.iteration, reached.best, reached.seconds
+        try:
+            checkpoint.of_shapes(arrays, self.learner.weights())
+            self.learner.load(arrays)
+        except InputError as error:
+            raise InputError(f"{self.folder / 'last'}: {error}") from None
+        path = self.folder / "log.csv"
+        self.log = list(itertools.islice(csv.DictReader(io.StringIO(read_text(path))), self.done))
+        numbers = [row.get("iteration") for row in self.log]
+        if numbers != [str(number) for number in range(1, self.done + 1)]:
+            raise InputError(f"{path}: expected a line for each of the {self.done} iterations.")
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a training is: iterations, the best validation so far, and seconds."""
+
+    iteration: int
+    best: float
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if self.iteration < 1 or math.isnan(self.best) or not 0 <= self.seconds < math.inf:
+            raise ValueError(f"expected iteration >= 1, a best value and seconds >= 0, got {self}.")
+
+
+def _locked(folder: Path) -> int:
+    """Return the open file that keeps other trainings out of a folder until it is closed."""
+    make_folder(folder)
+    path = folder / ".lock"
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}).") from None
+    try:
+        lock(file, folder, "training")
+    except BaseException:
+        os.close(file)
+        raise
+    return file
 
 
 def _short(value: Any) -> Any:

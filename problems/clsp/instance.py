@@ -173,7 +173,7 @@ class CapacitatedLotSizing:
         """
         most = self.outcomes.max(axis=1)
         later = most[::-1].cumsum(axis=0)[::-1]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # what needs next to no time has no limit
             room = (self.capacity[:, None] - self.setup_times) / self.unit_times
         room = np.where(self.unit_times > 0, np.maximum(room, 0.0), np.inf)
         lots = np.maximum(np.minimum(later, room), most)

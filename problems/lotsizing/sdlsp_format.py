@@ -69,7 +69,7 @@ def _demand(law: Any, items: int) -> Demand:
         "probability_mass_function": ("vals", "probs"),
         "item_specific_uniform": ("distributions",),
     }
-    if name not in needs:
+    if not isinstance(name, str) or name not in needs:
         raise InputError(f"demand_distribution: name must be one of {', '.join(needs)}, got {name!r}.")
     for key in needs[name]:
         if key not in law:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orl.stages import Stage, StageGraph
+from orl.stages import Stage, Staged, StageGraph
 
 NUM_TIMES = 4
 
@@ -38,3 +38,11 @@ def times(nodes: np.ndarray, count: int, season: int) -> np.ndarray:
     """Return (..., 4) of stages by number: share of the line that is left, the last stages, season as an angle."""
     left, angle = count - nodes, 2 * np.pi * nodes / (season or count)
     return np.stack([left / count, 1 / left, np.sin(angle), np.cos(angle)], axis=-1)
+
+
+def num_shares(staged: Staged, is_strict: bool) -> int:
+    """Return how many numbers a rule chooses in a stage."""
+    if not is_strict:
+        return len(staged.graph.initial)
+    assert staged.reach is not None
+    return staged.reach.num_shares

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from orl import params
 from orl.errors import InputError
 from orl.learn import checkpoint
 from orl.process import Observation
@@ -17,7 +18,7 @@ from orl.solver import Task
 from orl.stages import Staged
 
 from .forward import nothing_remembered, remember, shares
-from .inputs import Scale, bounds, times
+from .inputs import NUM_TIMES, Scale, bounds, num_shares, times
 
 
 class RuleMemory(NamedTuple):
@@ -91,13 +92,47 @@ def policy_of(task: Task, method: str) -> DecisionRulePolicy:
     weights, about = checkpoint.load(path)
     if about.get("problem") != problem.name or about.get("targets") not in ("strict", "penalised"):
         raise InputError(f"{path}: no decision rule for {problem.name}.")
+    form = params.make(RuleForm, about.get("network"), f"{path}: network")
+    is_strict = about["targets"] == "strict"
     assert problem.stages is not None
     staged: Staged = problem.stages(instance)
-    of_rule = len(weights["scale.size"]), len(weights["scale.mean"])
+    of_rule = tuple(np.size(weights.get(f"scale.{name}", ())) for name in ("size", "mean"))
     of_instance = len(staged.graph.initial), len(staged.graph.stages[0].noise_rows)
     if of_rule != of_instance:
         raise InputError(
             f"{path}: the rule is for {of_rule[0]} states and {of_rule[1]} noises, {instance.name} has "
             f"{of_instance[0]} and {of_instance[1]}."
         )
-    return DecisionRulePolicy(staged, weights, about["targets"] == "strict")
+    try:
+        weights = checkpoint.of_shapes(weights, form.deciding(*of_instance, num_shares(staged, is_strict)))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if not all((weights[f"scale.{name}"] > 0).all() for name in ("deviation", "size")):
+        raise InputError(f"{path}: scale.deviation and scale.size must be > 0.")
+    return DecisionRulePolicy(staged, weights, is_strict)
+
+
+@dataclass(frozen=True)
+class RuleForm:
+    """The form of a rule, as its checkpoint tells it."""
+
+    encoder: Literal["lstm", "linear"]
+    width: int
+
+    def deciding(self, num_states: int, num_noises: int, num_shares: int) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of the weights."""
+        is_linear, width, seen = self.encoder == "linear", self.width, num_noises + NUM_TIMES
+        gates, told = (1 if is_linear else 4) * width, width + seen + num_states
+        layer = {} if is_linear else {"layer.0.weight": (width, told), "layer.0.bias": (width,)}
+        return {
+            "memory.weight_ih_l0": (gates, seen),
+            "memory.weight_hh_l0": (gates, width),
+            "memory.bias_ih_l0": (gates,),
+            "memory.bias_hh_l0": (gates,),
+            **layer,
+            "last.weight": (num_shares, told if is_linear else width),
+            "last.bias": (num_shares,),
+            "scale.mean": (num_noises,),
+            "scale.deviation": (num_noises,),
+            "scale.size": (num_states,),
+        }

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from orl.learn.forms import MAX_WIDTH
+
 MAX_PROCESSES = 64
+MAX_PATHS = 2**20
+LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,12 @@ class DecisionRuleSettings:
     processes: int = 1
 
     def __post_init__(self) -> None:
-        for key in ("width", "iterations", "paths"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be >= 1, got {getattr(self, key)}.")
+        for key, most in (("width", MAX_WIDTH), ("iterations", math.inf), ("paths", MAX_PATHS)):
+            if not 1 <= getattr(self, key) <= most:
+                raise ValueError(f"{key} must be in 1..{most}, got {getattr(self, key)}.")
         for key in ("penalty", "learning_rate", "max_gradient"):
-            if not getattr(self, key) > 0:
-                raise ValueError(f"{key} must be > 0, got {getattr(self, key)}.")
+            if not 0 < getattr(self, key) < LARGEST:
+                raise ValueError(f"{key} must be > 0 and below {LARGEST:g}, got {getattr(self, key)}.")
         if not 1 <= self.processes <= MAX_PROCESSES:
             raise ValueError(f"processes must be in 1..{MAX_PROCESSES}, got {self.processes}.")
         if not 0 < self.tail <= 1 or not 0 <= self.tail_weight <= 1:

@@ -34,7 +34,7 @@ from orl.simulate import run_episodes
 from orl.solver import Control
 from orl.stages import Staged
 
-from .inputs import NUM_TIMES, Scale, bounds, scale_of, times
+from .inputs import NUM_TIMES, Scale, bounds, num_shares, scale_of, times
 from .network import Rule
 from .policy import DecisionRulePolicy
 from .programs import Answer, Asked, PathPrograms, StagePrograms
@@ -260,14 +260,6 @@ class DecisionRuleLearner:
             process.decide(np.array(observation.legal[:, 0]))
             process.reveal()
         return np.array(shown_by_stage).swapaxes(0, 1)
-
-
-def num_shares(staged: Staged, is_strict: bool) -> int:
-    """Return how many numbers a rule chooses in a stage."""
-    if not is_strict:
-        return len(staged.graph.initial)
-    assert staged.reach is not None
-    return staged.reach.num_shares
 
 
 def staged_of(problem: Problem, instance: Any, is_strict: bool) -> Staged:

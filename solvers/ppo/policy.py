@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from orl import params
 from orl.errors import InputError
 from orl.learn import checkpoint, forward
+from orl.learn.forms import NetworkSettings, deciding
 from orl.learn.readers import Encoder, Reader, make_reader
 from orl.problem import Problem
 from orl.process import Observation
@@ -122,11 +124,15 @@ def load(problem: Problem, folder: str, instance: Any, method: str = "ppo") -> t
     weights, about = checkpoint.load(path)
     if about.get("problem") != problem.name:
         raise InputError(f"{path}: a policy for {about.get('problem')}, not for {problem.name}.")
-    encoder = about.get("network", {}).get("encoder")
-    if encoder not in forward.ANSWERS:
-        raise InputError(f"{path}: expected a network whose encoder is {', '.join(forward.ANSWERS)}, got {encoder!r}.")
-    columns = 0 if encoder in ("plain", "graph") else about["network"].get("inputs", 0)
-    return LearnedPolicy(problem, encoder, weights, columns=columns), about
+    form = params.make(NetworkSettings, about.get("network"), f"{path}: network")
+    if not isinstance(about.get("instance"), dict):
+        raise InputError(f"{path}: expected settings of instances, got {about.get('instance')!r}.")
+    try:
+        weights = checkpoint.of_shapes(weights, deciding(form))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    columns = 0 if form.encoder in ("plain", "graph") else form.inputs
+    return LearnedPolicy(problem, form.encoder, weights, columns=columns), about
 
 
 def sample(task: Task, method: str) -> Outcome:

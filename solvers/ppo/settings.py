@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from orl.learn import forms
 from orl.learn.readers import Encoder
+from orl.params import check_threads
 
 TABU_MOVES = 100_000
+MAX_ENVIRONMENTS = 2**20
+LARGEST = 1e30  # that weights of single precision can be multiplied by
 Form = Literal["max", "sum", "post", "half-steps"]
 
 
@@ -99,12 +103,22 @@ class PpoSettings:
     def __post_init__(self) -> None:
         if self.teacher == "tabu" and not self.teacher_settings:
             object.__setattr__(self, "teacher_settings", {"iterations": TABU_MOVES})
-        for key in ("width", "layers", "iterations", "instances", "samples", "epochs", "minibatch", "threads"):
+        forms.check_size(self)
+        check_threads(self.threads)
+        for key in ("iterations", "instances", "samples", "epochs", "minibatch", "threads"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be >= 1, got {getattr(self, key)}.")
+        if self.instances * self.samples > MAX_ENVIRONMENTS:
+            raise ValueError(
+                f"instances and samples are {MAX_ENVIRONMENTS} environments at most, got {self.instances} times "
+                f"{self.samples}."
+            )
+        for key in ("columns", "taught", "lessons", "self_labelling", "entropy", "value_weight"):
+            if not 0 <= getattr(self, key) < LARGEST:
+                raise ValueError(f"{key} must be >= 0 and below {LARGEST:g}, got {getattr(self, key)}.")
         for key in ("clip", "learning_rate", "max_gradient"):
-            if not getattr(self, key) > 0:
-                raise ValueError(f"{key} must be > 0, got {getattr(self, key)}.")
+            if not 0 < getattr(self, key) < LARGEST:
+                raise ValueError(f"{key} must be > 0 and below {LARGEST:g}, got {getattr(self, key)}.")
         if self.baseline == "group" and self.samples < 2:
             raise ValueError("baseline=group compares environments of the same instance: samples must be >= 2.")
         if not 0 <= 2 * self.extremes <= self.samples:

@@ -22,9 +22,11 @@ from orl import params
 from orl.api import solve
 from orl.errors import InputError, Stopped
 from orl.gym.actions import to_process
+from orl.learn import checkpoint
+from orl.learn.forms import NetworkSettings
 from orl.learn.heads import Head, is_open, make_head
 from orl.learn.momentum import momentum_of, restore_momentum
-from orl.learn.networks import NetworkSettings, make_network
+from orl.learn.networks import make_network
 from orl.learn.readers import Reader, make_reader
 from orl.learn.training import Recipe, Source, Training
 from orl.problem import Problem
@@ -387,6 +389,7 @@ class PpoLearner:
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         names = self.network.state_dict()
         self.network.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in names})
+        checkpoint.of_shapes({"spread": self.spread, **arrays}, {"spread": self.spread})
         self.spread = arrays.get("spread", self.spread).copy()
         restore_momentum(self.optimiser, arrays)
 

@@ -256,7 +256,7 @@ def _shipped(sddp: Sddp, name: str) -> Path:
 def _load(sddp: Sddp, path: Path) -> None:
     try:
         sddp.load_cuts(json.loads(read_text(path)))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: expected cuts of this graph: {error}") from None
 
 

@@ -14,6 +14,7 @@ doi 10.1002/net.21932
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -169,13 +170,11 @@ class Sddp:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the cuts, to be written as JSON."""
-        return {
-            "fingerprint": self.fingerprint(),
-            "nodes": [
-                [{"gradients": pool.gradients.tolist(), "intercepts": pool.intercepts.tolist()} for pool in node.pools]
-                for node in self.nodes
-            ],
-        }
+        nodes = [
+            [{"gradients": pool.gradients.tolist(), "intercepts": pool.intercepts.tolist()} for pool in node.pools]
+            for node in self.nodes
+        ]
+        return {"fingerprint": self.fingerprint(), "sha256": _digest(nodes), "nodes": nodes}
 
     def load_cuts(self, written: dict[str, Any]) -> None:
         """Add cuts that `to_dict` has written of the same graph; what it begins with may differ.
@@ -183,7 +182,7 @@ class Sddp:
         Raises
         ------
         ValueError
-            If they are of another graph.
+            If they are of another graph, or not as they were written: a cut that was changed may bound nothing.
         """
         nodes = written.get("nodes", [])
         if [len(pools) for pools in nodes] != [len(node.pools) for node in self.nodes]:
@@ -191,6 +190,8 @@ class Sddp:
                              f"{len(self.nodes)}.")  # fmt: skip
         if written.get("fingerprint") != self.fingerprint():
             raise ValueError("the cuts are of other stages, another discount, risk measure or kind of cuts.")
+        if written.get("sha256") != _digest(nodes):
+            raise ValueError("the cuts are not those that were written; their checksum is another.")
         for node, pools in zip(self.nodes, nodes, strict=True):
             for future, pool in enumerate(pools):
                 for gradient, intercept in zip(pool["gradients"], pool["intercepts"], strict=True):
@@ -252,6 +253,10 @@ class Sddp:
     def _add(self, cuts: list[Cut]) -> None:
         for cut in cuts:
             self.nodes[cut.node].add_cut(cut.future, cut.gradient, cut.intercept, cut.state)
+
+
+def _digest(nodes: Any) -> str:
+    return sha256(json.dumps(nodes).encode()).hexdigest()
 
 
 def _draw(rng: np.random.Generator, probabilities: Any) -> int:
