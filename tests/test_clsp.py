@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
+from lots import capacitated
+from twins import lots_of_items_are_cheapest, targets_verify
 
 import orl
 from orl import testing
@@ -29,18 +31,6 @@ def two(**settings):
         "two", [[2, 0], [2, 0], [2, 6]], [10, 13, 7], [1, 1], [1, 2], [5, 8], [1, 0.5],
         settings=CapacitatedSettings(**settings),
     )  # fmt: skip
-
-
-@st.composite
-def instances(draw, **settings):
-    periods, items = draw(st.integers(1, 4)), draw(st.integers(1, 3))
-    numbers = st.integers(0, 9)
-    demand = draw(st.lists(st.lists(numbers, min_size=items, max_size=items), min_size=periods, max_size=periods))
-    columns = [draw(st.lists(st.integers(low, 9), min_size=items, max_size=items)) for low in (1, 0, 0, 0)]
-    capacity = draw(st.lists(st.integers(0, 60), min_size=periods, max_size=periods))
-    stock = draw(st.lists(st.integers(0, 3), min_size=items, max_size=items))
-    chosen = CapacitatedSettings(**{"overtime": float(draw(st.integers(1, 20))), **settings})
-    return CapacitatedLotSizing("drawn", demand, capacity, *columns, initial_stock=stock, settings=chosen)
 
 
 # On paper -----------------------------------------------------------------------------------------------------------
@@ -101,7 +91,7 @@ def test_the_dynamic_program_finds_the_best_of_all_lots(demand, data):
     assert (made.cumsum() >= np.cumsum(demand) - 1e-9).all()
 
 
-@given(instances())
+@given(capacitated())
 @profile(max_examples=25)
 def test_bounds_optimum_and_policies_are_in_order(instance):
     """Items alone <= prices for capacity <= optimum, in every formulation <= any policy."""
@@ -134,19 +124,19 @@ def test_an_optimum_is_told_though_highs_stops_a_millionth_below():
     assert result.value == pytest.approx(1, abs=1e-6)
 
 
-@given(instances())
+@given(capacitated())
 @profile(max_examples=25)
 def test_drawn_instances_keep_the_contract(instance):
     testing.check_problem(FAMILY, instance)
 
 
-@given(instances(setups="relaxed", demand="random", samples=3, variation=0.5))
+@given(capacitated(setups="relaxed", demand="random", samples=3, variation=0.5))
 @profile(max_examples=15)
 def test_drawn_instances_with_relaxed_setups_keep_the_contract(instance):
     testing.check_problem(FAMILY, instance)
 
 
-@given(instances(setups="relaxed"))
+@given(capacitated(setups="relaxed"))
 @profile(max_examples=15)
 def test_stages_are_the_relaxed_process(instance):
     """Where nothing is random, SDDP's bound, its policy's cost and the linear program's optimum are one."""
@@ -184,6 +174,18 @@ def test_targets_are_reached_whatever_the_shares_are():
         process.decide(targets)
         assert process.observe().arrays["stock"] == pytest.approx(targets, abs=2e-6)
         process.reveal()
+
+
+@given(
+    st.sampled_from([{}, {"setups": "relaxed"}, {"demand": "random", "samples": 3}, {"stock_limit": 1.5}]).flatmap(
+        lambda settings: capacitated(**settings)
+    ),
+    st.integers(0, 2**32),
+)
+@profile(max_examples=100)
+def test_what_a_process_does_is_what_the_verifier_and_plain_recursion_say(instance, seed):
+    targets_verify("clsp", instance, seed)
+    lots_of_items_are_cheapest(instance)
 
 
 # Published ----------------------------------------------------------------------------------------------------------
