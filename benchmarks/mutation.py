@@ -1,0 +1,288 @@
+"""Mutants of verifiers and kernels, a sample of each file, and which of them no test notices.
+
+python benchmarks/mutation.py measure [--only problems/clsp/verify.py ...] [--verify 40] [--kernel 30] [--seed 0]
+python benchmarks/mutation.py again problems/clsp/verify.py LINE "CHANGE"    one of them; shows what pytest says
+python benchmarks/mutation.py                                               write the table
+
+A mutant has one small thing wrong: a comparison, an operator, a number or a condition is another one, a statement is
+gone. It is killed if a test fails, or takes more than its time. `mutation_tests.py` says which tests belong to a file,
+and which survivors are equivalent, and why.
+
+mutmut (3.8.1) and cosmic-ray (8.7.0) were looked at. mutmut names a mutant by the path of its file, where our folders
+have other import names, and calls mutants through a trampoline that numba cannot compile. cosmic-ray writes each
+mutant to the disk and starts the tests anew: seconds of imports for each, and for a kernel a minute to compile. Here
+the tests are imported once, with numba off; each mutant is a forked process in which the functions of the file have
+another code. `assert`, messages, annotations and decorators are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # before anything is imported: kernels are Python, and can be changed
+
+import argparse
+import ast
+import importlib
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import record
+import rows
+from mutation_tests import EQUIVALENT, TESTS
+
+ROOT = Path(__file__).resolve().parent.parent
+RAW = record.RESULTS / "mutation"
+SLOWER = 8.0  # times as long as without a mutant, and
+AT_LEAST = 20.0  # seconds of processor time: too much
+OTHER = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitOr,
+    ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.USub: ast.UAdd,
+}  # fmt: skip
+CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "minimum": "maximum", "maximum": "minimum"}
+Mutant = tuple[int, str, Callable[[], None]]  # line, what is changed, and who changes it in its tree
+
+
+def mutants(tree: ast.AST) -> Iterator[Mutant]:
+    """Yield what may be changed in a tree, always in the same order."""
+    for field, value in ast.iter_fields(tree):
+        for place, node in enumerate(value if isinstance(value, list) else [value]):
+            if not isinstance(node, ast.AST) or isinstance(
+                node, (ast.JoinedStr, ast.Assert, ast.Import, ast.ImportFrom)
+            ):
+                continue
+            if field in ("annotation", "returns", "decorator_list") or (
+                field == "args" and isinstance(tree, ast.FunctionDef)
+            ):
+                continue
+            yield from _of_node(tree, field, place if isinstance(value, list) else None, node)
+            yield from mutants(node)
+
+
+def _of_node(parent: ast.AST, field: str, place: int | None, node: ast.AST) -> Iterator[Mutant]:
+    def put(other: ast.AST) -> None:
+        if place is None:
+            setattr(parent, field, other)
+        else:
+            getattr(parent, field)[place] = other
+
+    def into(text: str, other: str, change: Callable[[], None]) -> Mutant:
+        return node.lineno, f"{text} -> {other}", change  # type: ignore[attr-defined]
+
+    if isinstance(node, ast.Compare):
+        for number, kind in enumerate(node.ops):
+            if (turned := OTHER.get(type(kind))) is not None:
+                yield into(ast.unparse(node), turned.__name__, partial(node.ops.__setitem__, number, turned()))
+    elif isinstance(node, (ast.BinOp, ast.AugAssign, ast.BoolOp, ast.UnaryOp)):
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            yield into(ast.unparse(node), "without not", partial(put, node.operand))
+        elif (turned := OTHER.get(type(node.op))) is not None:
+            yield into(ast.unparse(node), turned.__name__, partial(setattr, node, "op", turned()))
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float, bool):
+        value = not node.value if isinstance(node.value, bool) else node.value + 1
+        yield into(f"{node.value} in {ast.unparse(parent)[:80]}", str(value), partial(setattr, node, "value", value))
+    elif isinstance(node, ast.Call):
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in CALLS:
+            key = "attr" if isinstance(node.func, ast.Attribute) else "id"
+            yield into(ast.unparse(node), CALLS[name], partial(setattr, node.func, key, CALLS[name]))
+    if isinstance(node, (ast.If, ast.IfExp, ast.While)):
+        for value in (True, False)[isinstance(node, ast.While) :]:  # a loop for ever teaches nothing
+            yield into(f"if {ast.unparse(node.test)}", str(value), partial(setattr, node, "test", ast.Constant(value)))
+    if isinstance(node, (ast.Break, ast.Continue)):
+        other = ast.Continue() if isinstance(node, ast.Break) else ast.Break()
+        yield into(ast.unparse(node), type(other).__name__, partial(put, other))
+    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    if isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr)) and not is_text:
+        yield into(ast.unparse(node)[:100], "gone", partial(put, ast.Pass()))
+
+
+def sampled(file: str, count: int, seed: int) -> list[tuple[int, int, str]]:
+    """Return number, line and change of so many mutants of a file, drawn without replacement."""
+    found = [(number, *one[:2]) for number, one in enumerate(mutants(ast.parse((ROOT / file).read_text())))]
+    rng = np.random.default_rng([seed, *file.encode()])
+    return [found[number] for number in sorted(rng.permutation(len(found))[:count])]
+
+
+def changed(file: str, number: int) -> ModuleType:
+    """Put a mutant in the place of the file's functions and numbers, in this process; return its module."""
+    tree = ast.parse((ROOT / file).read_text())
+    for place, (_, _, change) in enumerate(mutants(tree)):
+        if place == number:
+            change()
+            break
+    module = importlib.import_module(module_of(file))
+    names: dict[str, Any] = {
+        "__name__": module.__name__,
+        "__package__": module.__package__,
+        "__file__": module.__file__,
+    }
+    sys.modules[module.__name__], kept = ModuleType(module.__name__), module  # of dataclasses and named tuples
+    sys.modules[module.__name__].__dict__.update(names)
+    exec(compile(ast.fix_missing_locations(tree), str(ROOT / file), "exec"), names)
+    sys.modules[module.__name__] = kept
+    _replace(vars(module), names, module.__name__)
+    return module
+
+
+def _replace(old: dict[str, Any], new: dict[str, Any], module: str) -> None:
+    """Give functions, also those that others have imported, the code of their namesakes; replace
+    values."""
+    for name, value in list(new.items()):
+        before = old.get(name)
+        while hasattr(before, "__wrapped__"):  # behind a cache
+            before, value = before.__wrapped__, value.__wrapped__
+        if isinstance(before, property):
+            before, value = before.fget, value.fget
+        if isinstance(before, FunctionType) and before.__module__ == module:
+            before.__code__, before.__defaults__ = value.__code__, value.__defaults__
+        elif isinstance(before, type) and before.__module__ == module:
+            _replace(dict(vars(before)), dict(vars(value)), module)
+        elif not (callable(value) or isinstance(value, (ModuleType, type)) or name.startswith("__")):
+            old[name] = value
+
+
+def module_of(file: str) -> str:
+    return "orl." + file.removeprefix("orl/").removesuffix(".py").replace("/", ".")
+
+
+def run(tests: tuple[str, ...], number: int | None, file: str, seconds: float, quiet: bool = True) -> tuple[str, float]:
+    """Run tests in a forked process, with a mutant or none; return 'passed', 'failed' or 'slow', and the time taken."""
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+        if quiet:
+            for stream in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        code = 9
+        try:
+            if number is not None:
+                changed(file, number)
+            code = int(pytest.main([*_arguments(tests), "-x", "-q"]))
+        except BaseException:  # a mutant that cannot even be put in place is noticed
+            code = 1
+        finally:
+            os._exit(code)
+    _, status, usage = os.wait4(child, 0)
+    took = usage.ru_utime + usage.ru_stime
+    if os.WIFSIGNALED(status):
+        return "slow" if took >= seconds else "failed", took
+    assert os.WEXITSTATUS(status) != 5 and os.WEXITSTATUS(status) != 4, f"no such tests: {tests}"
+    return "failed" if os.WEXITSTATUS(status) else "passed", took
+
+
+def _arguments(tests: tuple[str, ...]) -> list[str]:
+    plain = ["-p", "no:cacheprovider", "--noconftest", "-W", "ignore", "--rootdir", str(ROOT), "-o", "addopts="]
+    return [*plain, "-m", "not slow", *(str(ROOT / "tests" / one) if ".py" in one else one for one in tests)]
+
+
+def prepare(tests: tuple[str, ...]) -> None:
+    """Import what the tests need, and let drawn examples be neither shrunk nor kept."""
+    from hypothesis import HealthCheck, Phase, settings
+
+    settings.register_profile(
+        "mutants", deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    settings.load_profile("mutants")
+    sys.path.insert(0, str(ROOT / "tests"))
+    pytest.main([*_arguments(tests), "--collect-only", "-qq"])  # rewrites and imports them
+
+
+def judged(file: str, number: int, narrow: float, wide: float) -> rows.Row:
+    """Return whether a mutant was killed by the file's tests, or else by the wider ones."""
+    first, others = TESTS[file]
+    outcome, took = run(first, number, file, max(AT_LEAST, SLOWER * narrow))
+    if outcome == "passed" and others:
+        outcome, took = run(others, number, file, max(AT_LEAST, SLOWER * wide))
+    return {
+        "outcome": {"passed": "survived", "failed": "killed", "slow": "timed out"}[outcome],
+        "seconds": round(took, 2),
+    }
+
+
+def measure(file: str, count: int, seed: int) -> None:
+    """Measure a sample of a file's mutants that there are no rows of."""
+    first, others = TESTS[file]
+    prepare(first)
+    took, part = [], file.replace("/", ".").removesuffix(".py")
+    for tests in filter(None, (first, others)):
+        outcome, seconds = run(tests, None, file, 600.0)
+        assert outcome == "passed", f"{file}: without a mutant, {tests} {outcome}"
+        took.append(seconds)
+    print(file, "takes", [round(one, 1) for one in took], "s", flush=True)
+    cells = [
+        ({"part": part, "file": file, "line": line, "change": change, "number": number},
+         partial(judged, file, number, took[0], took[-1]))
+        for number, line, change in sampled(file, count, seed)
+    ]  # fmt: skip
+    rows.measure(RAW, part, cells)
+
+
+def write_table() -> None:
+    """Write the table, and the survivors with what is said of them."""
+    found, lines, told = rows.read(RAW), [], []
+    for file in TESTS:
+        mine = [row for row in found if row["file"] == file]
+        left = [row for row in mine if row["outcome"] == "survived"]
+        same = [row for row in left if (file, row["change"]) in EQUIVALENT]
+        if mine:
+            killed = len(mine) - len(left)
+            lines.append([file, len(list(mutants(ast.parse((ROOT / file).read_text())))), len(mine), killed, len(same),
+                          len(left) - len(same), 100 * killed / max(1, len(mine) - len(same))])  # fmt: skip
+        told += [[file, row["line"], f"`{row['change']}`".replace("|", "\\|"), EQUIVALENT.get((file, row["change"]), "")]
+                 for row in left]  # fmt: skip
+    for group, is_mine in (("verifiers", lambda file: "verify" in file), ("kernels", lambda file: "kernels" in file)):
+        mine = [line for line in lines if is_mine(line[0])]
+        sums = [sum(line[place] for line in mine) for place in range(1, 6)]
+        lines.append([f"all {group}", *sums, 100 * sums[2] / max(1, sums[1] - sums[3])])
+    text = (
+        f"{rows.commits({row['commit']: {'part': 'All', 'commit': row['commit']} for row in found}.values())}\n\n"
+        "Mutants of a file, how many were drawn, killed (a test failed or took too long), equivalent (read, and no test "
+        "can tell them), survived; and the share that was killed of those that are not equivalent."
+    )
+    header = ["file", "mutants", "drawn", "killed", "equivalent", "survived", "killed, %"]
+    record.write(
+        "mutation", "Mutants of verifiers and kernels",
+        [(text, header, lines), ("Survivors.", ["file", "line", "change", "why"], told)], digits=4,
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", nargs="?", choices=["measure", "again"])
+    parser.add_argument("file", nargs="*", default=[])
+    parser.add_argument("--only", nargs="*", default=list(TESTS))
+    parser.add_argument("--verify", type=int, default=40)
+    parser.add_argument("--kernel", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.action == "again":
+        file, line, change = options.file
+        prepare(TESTS[file][0])
+        number = next(n for n, l, c in sampled(file, 10**6, 0) if (l, c) == (int(line), change))
+        for tests in filter(None, TESTS[file]):
+            print(run(tests, number, file, 600.0, quiet=False))
+    elif options.action == "measure":
+        for file in options.only:
+            if os.fork() == 0:  # so that files do not share what they import
+                measure(file, options.verify if "verify" in file else options.kernel, options.seed)
+                os._exit(0)
+            os.wait()
+    else:
+        write_table()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Which tests belong to a verifier or a kernel file, and which of its mutants no test can tell from the original.
+
+First the tests that are asked first, a few seconds of them; then those that only survivors are shown. Files of nothing
+but names (`kernels_codes.py`) are left out: another numbering is no error.
+"""
+
+Tests = tuple[str, ...]  # what pytest is told: files of tests/, and `-k`
+
+
+def _tests(files: str, words: str = "") -> Tests:
+    return (*files.split(), "-k", words) if words else tuple(files.split())
+
+
+_SHOP = _tests("test_kernels.py", "not even"), _tests("test_kernels.py test_motion.py test_advantage.py")
+_CANDIDATES = _tests("test_features.py"), _tests("test_advantage.py test_ppo.py", "candidate or row")
+_SERVER = (
+    _tests("test_llmserving.py test_llmserving_blocks.py test_llmserving_twin.py", "paper or books or (kernels and 7)"),
+    _tests("test_llmserving.py test_llmserving_blocks.py test_llmserving_motion.py test_llmserving_verify.py"),
+)
+_ROUNDS = _tests("test_layers.py", "best or preemption or bound or paper or dominate"), _tests("test_layers.py")
+_LOTS = (
+    _tests("test_lotsizing.py", "twin or laws or paper"),
+    _tests("test_lotsizing.py test_lotsizing_live.py test_dp.py", "not contract"),
+)
+_ITEMS = _tests("test_lagrangian.py", "any_prices or optimal or setting or choice"), _tests("test_lagrangian.py")
+_PIGMENTS = _tests("test_pigments.py", "layers or prices"), _tests("test_pigments.py", "dp or strong or known")
+
+TESTS: dict[str, tuple[Tests, Tests]] = {
+    "problems/clsp/verify.py": (
+        _tests("test_clsp.py", "judged or verifier"),
+        _tests("test_clsp.py", "relaxed or drawn or literature"),
+    ),
+    "problems/hydrothermal/verify.py": (
+        _tests(
+            "test_hydrothermal.py test_hydrothermal_commitment.py test_hydrothermal_soc.py test_hydrothermal_brazil.py",
+            "verifier or starts_are or without_losses or segments or changed_dispatch",
+        ),
+        _tests("test_hydrothermal.py", "deterministic or contract or protocol or checked or ones_own"),
+    ),
+    "problems/hydrothermal/verify_ac.py": (
+        _tests("test_hydrothermal_ac.py", "verifier or lacks"),
+        _tests("test_hydrothermal_ac.py", "contract_holds_in or drawn_grids or checked"),
+    ),
+    "problems/hydrothermal/verify_soc.py": (
+        _tests("test_hydrothermal_soc.py", "verified or changed_dispatch"),
+        _tests("test_hydrothermal_soc.py", "hindsight or tree"),
+    ),
+    "problems/jobshop/verify.py": (_tests("test_verify.py"), _tests("test_motion.py test_twin.py")),
+    "problems/llmserving/verify.py": (
+        _tests("test_llmserving_verify.py", "right or broken or cost or under_way or nonsense"),
+        _tests("test_llmserving_verify.py test_llmserving_twin.py", "agree or (kernels and 7)"),
+    ),
+    "problems/lotsizing/verify.py": (
+        _tests("test_lotsizing.py test_pigments.py", "verifier or twin or figures or balances or plan_on_paper"),
+        _tests("test_lotsizing.py test_exact_models.py", "contract or lots"),
+    ),
+    "problems/clsp/kernels_lots.py": (_tests("test_clsp.py", "recursion or dynamic or zeros"), ()),
+    **dict.fromkeys(
+        [f"problems/jobshop/kernels{name}.py"
+         for name in ("", "_active", "_downtime", "_layout", "_moves", "_queues", "_rules")],
+        _SHOP,
+    ),
+    "problems/jobshop/kernels_certificate.py": (_tests("test_certificate.py"), _SHOP[0]),
+    **dict.fromkeys(
+        [f"problems/jobshop/kernels{name}.py" for name in ("_candidates", "_features", "_floor")], _CANDIDATES
+    ),
+    "problems/jobshop/kernels_tabu.py": (
+        _tests("test_tabu.py", "after_every or every_result or elite or between or equal_seeds"),
+        _tests("test_tabu.py"),
+    ),
+    **dict.fromkeys(
+        [f"problems/llmserving/kernels{name}.py" for name in ("", "_blocks", "_layout", "_moves", "_rules", "_time")],
+        _SERVER,
+    ),
+    "problems/llmserving/kernels_candidates.py": (
+        _tests("test_llmserving.py", "rows or reads or expected"),
+        _tests("test_advantage.py", "servers or rows or llm"),
+    ),
+    "problems/llmserving/kernels_prices.py": _ROUNDS,
+    "problems/llmserving/kernels_search.py": _ROUNDS,
+    **dict.fromkeys(
+        [f"problems/lotsizing/kernels{name}.py" for name in ("", "_demand", "_moves", "_rules")], _LOTS
+    ),
+    "problems/lotsizing/kernels_candidates.py": (_tests("test_lotsizing.py", "rows or score or nothing_ends"), ()),
+    "problems/lotsizing/kernels_assign.py": _ITEMS,
+    "problems/lotsizing/kernels_items.py": _ITEMS,
+    "problems/lotsizing/kernels_prices.py": _PIGMENTS,
+    "problems/lotsizing/kernels_search.py": _PIGMENTS,
+    "orl/kernels_choices.py": (_tests("test_choices.py"), ()),
+    "orl/kernels_hash.py": (_tests("test_kernels.py test_lotsizing.py", "random or evenly"), ()),
+    "orl/kernels_squash.py": (_tests("test_llmserving.py", "rows or squash"), ()),
+}  # fmt: skip
+
+EQUIVALENT: dict[tuple[str, str], str] = {}  # by file and change: why
