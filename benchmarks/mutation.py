@@ -1,8 +1,8 @@
 """Mutants of verifiers and kernels, a sample of each file, and which of them no test notices.
 
 python benchmarks/mutation.py measure [--only problems/clsp/verify.py ...] [--verify 40] [--kernel 30] [--seed 0]
-python benchmarks/mutation.py again problems/clsp/verify.py LINE "CHANGE"    one of them; shows what pytest says
-python benchmarks/mutation.py                                               write the table
+python benchmarks/mutation.py survivors [--wider] [--only ...]     once more: tests are new, or more of them are asked
+python benchmarks/mutation.py                                      write the table
 
 A mutant has one small thing wrong: a comparison, an operator, a number or a condition is another one, a statement is
 gone. It is killed if a test fails, or takes more than its time. `mutation_tests.py` says which tests belong to a file,
@@ -50,6 +50,7 @@ OTHER = {
     ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.USub: ast.UAdd,
 }  # fmt: skip
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "minimum": "maximum", "maximum": "minimum"}
+LEFT_ALONE = (ast.JoinedStr, ast.Assert, ast.Import, ast.ImportFrom, ast.arguments)
 Mutant = tuple[int, str, Callable[[], None]]  # line, what is changed, and who changes it in its tree
 
 
@@ -57,13 +58,9 @@ def mutants(tree: ast.AST) -> Iterator[Mutant]:
     """Yield what may be changed in a tree, always in the same order."""
     for field, value in ast.iter_fields(tree):
         for place, node in enumerate(value if isinstance(value, list) else [value]):
-            if not isinstance(node, ast.AST) or isinstance(
-                node, (ast.JoinedStr, ast.Assert, ast.Import, ast.ImportFrom)
-            ):
+            if not isinstance(node, ast.AST) or isinstance(node, LEFT_ALONE):
                 continue
-            if field in ("annotation", "returns", "decorator_list") or (
-                field == "args" and isinstance(tree, ast.FunctionDef)
-            ):
+            if field in ("annotation", "returns", "decorator_list"):
                 continue
             yield from _of_node(tree, field, place if isinstance(value, list) else None, node)
             yield from mutants(node)
@@ -102,8 +99,9 @@ def _of_node(parent: ast.AST, field: str, place: int | None, node: ast.AST) -> I
     if isinstance(node, (ast.Break, ast.Continue)):
         other = ast.Continue() if isinstance(node, ast.Break) else ast.Break()
         yield into(ast.unparse(node), type(other).__name__, partial(put, other))
+    is_name = isinstance(node, ast.Assign) and isinstance(node.targets[0], (ast.Name, ast.Tuple))  # it would be missed
     is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    if isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr)) and not is_text:
+    if isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr)) and not is_name and not is_text:
         yield into(ast.unparse(node)[:100], "gone", partial(put, ast.Pass()))
 
 
@@ -200,57 +198,62 @@ def prepare(tests: tuple[str, ...]) -> None:
     pytest.main([*_arguments(tests), "--collect-only", "-qq"])  # rewrites and imports them
 
 
-def judged(file: str, number: int, narrow: float, wide: float) -> rows.Row:
-    """Return whether a mutant was killed by the file's tests, or else by the wider ones."""
-    first, others = TESTS[file]
-    outcome, took = run(first, number, file, max(AT_LEAST, SLOWER * narrow))
-    if outcome == "passed" and others:
-        outcome, took = run(others, number, file, max(AT_LEAST, SLOWER * wide))
-    return {
-        "outcome": {"passed": "survived", "failed": "killed", "slow": "timed out"}[outcome],
-        "seconds": round(took, 2),
-    }
+def judged(file: str, number: int, tests: tuple[str, ...], usual: float) -> rows.Row:
+    """Return what became of a mutant."""
+    outcome, took = run(tests, number, file, max(AT_LEAST, SLOWER * usual))
+    told = {"passed": "survived", "failed": "killed", "slow": "timed out"}
+    return {"outcome": told[outcome], "seconds": round(took, 2)}
 
 
-def measure(file: str, count: int, seed: int) -> None:
-    """Measure a sample of a file's mutants that there are no rows of."""
-    first, others = TESTS[file]
-    prepare(first)
-    took, part = [], file.replace("/", ".").removesuffix(".py")
-    for tests in filter(None, (first, others)):
-        outcome, seconds = run(tests, None, file, 600.0)
-        assert outcome == "passed", f"{file}: without a mutant, {tests} {outcome}"
-        took.append(seconds)
-    print(file, "takes", [round(one, 1) for one in took], "s", flush=True)
-    cells = [
-        ({"part": part, "file": file, "line": line, "change": change, "number": number},
-         partial(judged, file, number, took[0], took[-1]))
-        for number, line, change in sampled(file, count, seed)
-    ]  # fmt: skip
+def measure(file: str, count: int, seed: int, survivors: bool, wider: bool) -> None:
+    """Measure a sample of a file's mutants, or its survivors once more."""
+    tests, part = TESTS[file][wider], file.replace("/", ".").removesuffix(".py")
+    drawn = [{"line": line, "change": change} for _, line, change in sampled(file, count, seed)]
+    if survivors:
+        drawn = [row for row in latest(file) if row["outcome"] == "survived"]
+    if not tests or not drawn:
+        return
+    prepare(tests)
+    outcome, usual = run(tests, None, file, 600.0)
+    assert outcome == "passed", f"{file}: without a mutant, {tests} {outcome}"
+    print(file, f"takes {usual:.1f} s", flush=True)
+    numbers = {(line, change): number for number, line, change in sampled(file, 10**6, seed)}
+    cells = []
+    for one in drawn:
+        key = {"part": part, "file": file, "line": one["line"], "change": one["change"], "time": one.get("time", 0)}
+        if survivors:
+            key["time"] += 1
+        cells.append((key, partial(judged, file, numbers[one["line"], one["change"]], tests, usual)))
     rows.measure(RAW, part, cells)
+
+
+def latest(file: str) -> list[rows.Row]:
+    """Return the last row of each mutant of a file."""
+    return list({(row["line"], row["change"]): row for row in rows.read(RAW) if row["file"] == file}.values())
 
 
 def write_table() -> None:
     """Write the table, and the survivors with what is said of them."""
-    found, lines, told = rows.read(RAW), [], []
+    lines, told = [], []
     for file in TESTS:
-        mine = [row for row in found if row["file"] == file]
+        mine = latest(file)
+        if not mine:
+            continue
         left = [row for row in mine if row["outcome"] == "survived"]
-        same = [row for row in left if (file, row["change"]) in EQUIVALENT]
-        if mine:
-            killed = len(mine) - len(left)
-            lines.append([file, len(list(mutants(ast.parse((ROOT / file).read_text())))), len(mine), killed, len(same),
-                          len(left) - len(same), 100 * killed / max(1, len(mine) - len(same))])  # fmt: skip
-        told += [[file, row["line"], f"`{row['change']}`".replace("|", "\\|"), EQUIVALENT.get((file, row["change"]), "")]
-                 for row in left]  # fmt: skip
+        same = sum((file, row["change"]) in EQUIVALENT for row in left)
+        total, killed = len(list(mutants(ast.parse((ROOT / file).read_text())))), len(mine) - len(left)
+        lines.append([file, total, len(mine), killed, same, len(left) - same, 100 * killed / (len(mine) - same)])
+        for row in left:
+            change = f"`{row['change']}`".replace("|", "\\|")
+            told.append([file, row["line"], change, EQUIVALENT.get((file, row["change"]), "")])
     for group, is_mine in (("verifiers", lambda file: "verify" in file), ("kernels", lambda file: "kernels" in file)):
         mine = [line for line in lines if is_mine(line[0])]
         sums = [sum(line[place] for line in mine) for place in range(1, 6)]
         lines.append([f"all {group}", *sums, 100 * sums[2] / max(1, sums[1] - sums[3])])
     text = (
-        f"{rows.commits({row['commit']: {'part': 'All', 'commit': row['commit']} for row in found}.values())}\n\n"
-        "Mutants of a file, how many were drawn, killed (a test failed or took too long), equivalent (read, and no test "
-        "can tell them), survived; and the share that was killed of those that are not equivalent."
+        f"Rows were measured at {', '.join(dict.fromkeys(row['commit'] for row in rows.read(RAW)))}.\n\n"
+        "Mutants of a file, how many were drawn, killed (a test failed or took too long), equivalent (read, and no "
+        "test can tell them), survived; and the share that was killed of those that are not equivalent."
     )
     header = ["file", "mutants", "drawn", "killed", "equivalent", "survived", "killed, %"]
     record.write(
@@ -261,23 +264,18 @@ def write_table() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", nargs="?", choices=["measure", "again"])
-    parser.add_argument("file", nargs="*", default=[])
+    parser.add_argument("action", nargs="?", choices=["measure", "survivors"])
     parser.add_argument("--only", nargs="*", default=list(TESTS))
     parser.add_argument("--verify", type=int, default=40)
     parser.add_argument("--kernel", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--wider", action="store_true")
     options = parser.parse_args()
-    if options.action == "again":
-        file, line, change = options.file
-        prepare(TESTS[file][0])
-        number = next(n for n, l, c in sampled(file, 10**6, 0) if (l, c) == (int(line), change))
-        for tests in filter(None, TESTS[file]):
-            print(run(tests, number, file, 600.0, quiet=False))
-    elif options.action == "measure":
+    if options.action:
         for file in options.only:
             if os.fork() == 0:  # so that files do not share what they import
-                measure(file, options.verify if "verify" in file else options.kernel, options.seed)
+                count = options.verify if "verify" in file else options.kernel
+                measure(file, count, options.seed, options.action == "survivors", options.wider)
                 os._exit(0)
             os.wait()
     else:
