@@ -11,8 +11,8 @@ and which survivors are equivalent, and why.
 mutmut (3.8.1) and cosmic-ray (8.7.0) were looked at. mutmut names a mutant by the path of its file, where our folders
 have other import names, and calls mutants through a trampoline that numba cannot compile. cosmic-ray writes each
 mutant to the disk and starts the tests anew: seconds of imports for each, and for a kernel a minute to compile. Here
-the tests are imported once, with numba off; each mutant is a forked process in which the functions of the file have
-another code. `assert`, messages, annotations and decorators are left alone.
+the tests are collected once, with numba off; each mutant is a forked process in which the functions of the file have
+another code, and pytest goes on. `assert`, messages, annotations and decorators are left alone.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RAW = record.RESULTS / "mutation"
 SLOWER = 8.0  # times as long as without a mutant, and
 AT_LEAST = 20.0  # seconds of processor time: too much
+MEMORY = 8 << 30  # bytes of address space
 OTHER = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
@@ -112,8 +113,8 @@ def sampled(file: str, count: int, seed: int) -> list[tuple[int, int, str]]:
     return [found[number] for number in sorted(rng.permutation(len(found))[:count])]
 
 
-def changed(file: str, number: int) -> ModuleType:
-    """Put a mutant in the place of the file's functions and numbers, in this process; return its module."""
+def put_in_place(file: str, number: int) -> None:
+    """Put a mutant in the place of the file's functions and values, in this process."""
     tree = ast.parse((ROOT / file).read_text())
     for place, (_, _, change) in enumerate(mutants(tree)):
         if place == number:
@@ -130,7 +131,6 @@ def changed(file: str, number: int) -> ModuleType:
     exec(compile(ast.fix_missing_locations(tree), str(ROOT / file), "exec"), names)
     sys.modules[module.__name__] = kept
     _replace(vars(module), names, module.__name__)
-    return module
 
 
 def _replace(old: dict[str, Any], new: dict[str, Any], module: str) -> None:
@@ -154,39 +154,55 @@ def module_of(file: str) -> str:
     return "orl." + file.removeprefix("orl/").removesuffix(".py").replace("/", ".")
 
 
-def run(tests: tuple[str, ...], number: int | None, file: str, seconds: float, quiet: bool = True) -> tuple[str, float]:
-    """Run tests in a forked process, with a mutant or none; return 'passed', 'failed' or 'slow', and the time taken."""
-    child = os.fork()
-    if child == 0:
-        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
-        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-        if quiet:
+class InChild(Exception):
+    """Raised in a forked process, which is to run the tests."""
+
+
+class Session:
+    """A plugin of pytest that, instead of running the tests it has collected, does some work that forks.
+
+    Parameters
+    ----------
+    file : str
+        Whose mutants they are.
+    work : callable
+        Is given this session, and asks it for outcomes.
+    """
+
+    def __init__(self, file: str, work: Callable[[Session], None]) -> None:
+        self.file, self._work = file, work
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        try:
+            self._work(self)
+        except InChild:
+            return None  # pytest goes on with the tests
+        return True
+
+    def outcome(self, number: int | None, seconds: float) -> tuple[str, float]:
+        """Return what tests say of a mutant, or of none: 'survived', 'killed' or 'timed out'; and the time taken."""
+        child = os.fork()
+        if child == 0:
+            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             for stream in (1, 2):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-        code = 9
-        try:
-            if number is not None:
-                changed(file, number)
-            code = int(pytest.main([*_arguments(tests), "-x", "-q"]))
-        except BaseException:  # a mutant that cannot even be put in place is noticed
-            code = 1
-        finally:
-            os._exit(code)
-    _, status, usage = os.wait4(child, 0)
-    took = usage.ru_utime + usage.ru_stime
-    if os.WIFSIGNALED(status):
-        return "slow" if took >= seconds else "failed", took
-    assert os.WEXITSTATUS(status) != 5 and os.WEXITSTATUS(status) != 4, f"no such tests: {tests}"
-    return "failed" if os.WEXITSTATUS(status) else "passed", took
+            try:
+                if number is not None:
+                    put_in_place(self.file, number)
+            except Exception:  # it cannot even be imported
+                os._exit(1)
+            raise InChild
+        _, status, usage = os.wait4(child, 0)
+        took = usage.ru_utime + usage.ru_stime
+        if os.WIFSIGNALED(status):
+            return "timed out" if took >= seconds else "killed", took
+        return "killed" if os.WEXITSTATUS(status) else "survived", took
 
 
-def _arguments(tests: tuple[str, ...]) -> list[str]:
-    plain = ["-p", "no:cacheprovider", "--noconftest", "-W", "ignore", "--rootdir", str(ROOT), "-o", "addopts="]
-    return [*plain, "-m", "not slow", *(str(ROOT / "tests" / one) if ".py" in one else one for one in tests)]
-
-
-def prepare(tests: tuple[str, ...]) -> None:
-    """Import what the tests need, and let drawn examples be neither shrunk nor kept."""
+def with_tests(file: str, tests: tuple[str, ...], work: Callable[[Session], None]) -> None:
+    """Import a file's tests and let some work be done with them; drawn examples are neither shrunk nor kept."""
     from hypothesis import HealthCheck, Phase, settings
 
     settings.register_profile(
@@ -194,37 +210,44 @@ def prepare(tests: tuple[str, ...]) -> None:
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     settings.load_profile("mutants")
-    sys.path.insert(0, str(ROOT / "tests"))
-    pytest.main([*_arguments(tests), "--collect-only", "-qq"])  # rewrites and imports them
-
-
-def judged(file: str, number: int, tests: tuple[str, ...], usual: float) -> rows.Row:
-    """Return what became of a mutant."""
-    outcome, took = run(tests, number, file, max(AT_LEAST, SLOWER * usual))
-    told = {"passed": "survived", "failed": "killed", "slow": "timed out"}
-    return {"outcome": told[outcome], "seconds": round(took, 2)}
+    names = [str(ROOT / "tests" / word) if word.endswith(".py") else word for word in tests]
+    plain = ["-p", "no:cacheprovider", "--noconftest", "-W", "ignore", "--rootdir", str(ROOT), "-o", "addopts="]
+    parent = os.getpid()
+    code = pytest.main([*plain, "-m", "not slow", "-x", "-q", "-s", *names], plugins=[Session(file, work)])
+    if os.getpid() != parent:
+        os._exit(int(code))
+    if code:
+        raise SystemExit(f"{file}: pytest ended with {code!r}; are there tests {tests}?")
 
 
 def measure(file: str, count: int, seed: int, survivors: bool, wider: bool) -> None:
     """Measure a sample of a file's mutants, or its survivors once more."""
-    tests, part = TESTS[file][wider], file.replace("/", ".").removesuffix(".py")
-    drawn = [{"line": line, "change": change} for _, line, change in sampled(file, count, seed)]
+    drawn: list[rows.Row] = [{"line": line, "change": change} for _, line, change in sampled(file, count, seed)]
     if survivors:
         drawn = [row for row in latest(file) if row["outcome"] == "survived"]
+    tests, part = TESTS[file][wider], file.replace("/", ".").removesuffix(".py")
     if not tests or not drawn:
         return
-    prepare(tests)
-    outcome, usual = run(tests, None, file, 600.0)
-    assert outcome == "passed", f"{file}: without a mutant, {tests} {outcome}"
-    print(file, f"takes {usual:.1f} s", flush=True)
     numbers = {(line, change): number for number, line, change in sampled(file, 10**6, seed)}
-    cells = []
-    for one in drawn:
-        key = {"part": part, "file": file, "line": one["line"], "change": one["change"], "time": one.get("time", 0)}
-        if survivors:
-            key["time"] += 1
-        cells.append((key, partial(judged, file, numbers[one["line"], one["change"]], tests, usual)))
-    rows.measure(RAW, part, cells)
+
+    def work(session: Session) -> None:
+        outcome, usual = session.outcome(None, 600.0)
+        if outcome != "survived":
+            raise SystemExit(f"{file}: its tests fail without a mutant.")
+        print(file, f"takes {usual:.1f} s", flush=True)
+
+        def judged(number: int) -> rows.Row:
+            outcome, took = session.outcome(number, max(AT_LEAST, SLOWER * usual))
+            return {"outcome": outcome, "seconds": round(took, 2)}
+
+        cells = []
+        for one in drawn:
+            key = {"part": part, "file": file, "line": one["line"], "change": one["change"], "time": one.get("time", 0)}
+            key["time"] += survivors
+            cells.append((key, partial(judged, numbers[one["line"], one["change"]])))
+        rows.measure(RAW, part, cells)
+
+    with_tests(file, tests, work)
 
 
 def latest(file: str) -> list[rows.Row]:
