@@ -23,6 +23,7 @@ os.environ["NUMBA_DISABLE_JIT"] = "1"  # before anything is imported: kernels ar
 
 import argparse
 import ast
+import gc
 import importlib
 import resource
 import sys
@@ -174,6 +175,8 @@ class Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        gc.collect()
+        gc.freeze()  # or each child would copy what it collects
         try:
             self._work(self)
         except InChild:
@@ -213,7 +216,7 @@ def with_tests(file: str, tests: tuple[str, ...], work: Callable[[Session], None
     names = [str(ROOT / "tests" / word) if word.endswith(".py") else word for word in tests]
     plain = ["-p", "no:cacheprovider", "--noconftest", "-W", "ignore", "--rootdir", str(ROOT), "-o", "addopts="]
     parent = os.getpid()
-    code = pytest.main([*plain, "-m", "not slow", "-x", "-q", "-s", *names], plugins=[Session(file, work)])
+    code = pytest.main([*plain, "-m", "not slow", "--tb=no", "-x", "-q", "-s", *names], plugins=[Session(file, work)])
     if os.getpid() != parent:
         os._exit(int(code))
     if code:
