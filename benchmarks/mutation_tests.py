@@ -27,7 +27,7 @@ _PIGMENTS = _tests("test_pigments.py", "layers or prices"), _tests("test_pigment
 
 TESTS: dict[str, tuple[Tests, Tests]] = {
     "problems/clsp/verify.py": (
-        _tests("test_clsp.py", "judged or process_does or policies_ask"),
+        _tests("test_clsp.py", "judged or process_does or verifier or share"),
         _tests("test_clsp.py", "relaxed or drawn or literature"),
     ),
     "problems/hydrothermal/verify.py": (
