@@ -32,10 +32,10 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
     ),
     "problems/hydrothermal/verify.py": (
         _tests(
-            "test_hydrothermal.py test_hydrothermal_commitment.py test_hydrothermal_soc.py test_hydrothermal_brazil.py",
-            "verifier or starts_are or without_losses or segments or changed_dispatch",
+            "test_hydrothermal_verify.py test_hydrothermal_commitment.py test_hydrothermal_brazil.py",
+            "paid or limits_are or tolerances or above or shape or verifier or starts_are or segments",
         ),
-        _tests("test_hydrothermal.py", "deterministic or contract or protocol or checked or ones_own"),
+        _tests("test_hydrothermal.py test_hydrothermal_soc.py", "verifier or without_losses or deterministic or ones_own"),
     ),
     "problems/hydrothermal/verify_ac.py": (
         _tests("test_hydrothermal_ac.py", "verifier or lacks"),
@@ -51,8 +51,8 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
         _tests("test_llmserving_verify.py test_llmserving_twin.py", "agree or (kernels and 7)"),
     ),
     "problems/lotsizing/verify.py": (
-        _tests("test_lotsizing.py test_pigments.py", "verifier or twin or figures or balances or plan_on_paper"),
-        _tests("test_lotsizing.py test_exact_models.py", "contract or lots"),
+        _tests("test_lotsizing.py test_pigments.py", "verifier or figures or balances or plan_on_paper"),
+        _tests("test_lotsizing.py test_exact_models.py", "twin or contract or lots"),
     ),
     "problems/clsp/kernels_lots.py": (_tests("test_clsp.py", "recursion or dynamic or zeros"), ()),
     **dict.fromkeys(
