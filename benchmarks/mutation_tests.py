@@ -35,7 +35,7 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
             "test_hydrothermal_verify.py test_hydrothermal_commitment.py test_hydrothermal_brazil.py",
             "paid or limits_are or tolerances or above or shape or verifier or starts_are or segments",
         ),
-        _tests("test_hydrothermal.py test_hydrothermal_soc.py", "verifier or without_losses or deterministic or ones_own"),
+        _tests("test_hydrothermal.py test_hydrothermal_soc.py", "verifier or losses or deterministic or ones_own"),
     ),
     "problems/hydrothermal/verify_ac.py": (
         _tests("test_hydrothermal_ac.py", "verifier or lacks"),
