@@ -14,7 +14,7 @@ import orl
 from orl import registry, testing
 from orl.errors import InputError
 from orl.problems.lotsizing.demand import IndependentDemand, PathDemand, binomial
-from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
+from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings, LotState
 from orl.problems.lotsizing.metrics import metrics
 from orl.problems.lotsizing.process import LotSizingProcess
 from orl.problems.lotsizing.rules import RULES
@@ -75,6 +75,44 @@ def test_the_verifier_names_what_is_wrong(kind, choices, settings):
     report = verify(one, lots_scenario(one), LotPlan(choices))
     assert kind in [violation.kind for violation in report.violations]
     assert verify(one, lots_scenario(one), LotPlan([[1, 2]])).is_feasible
+
+
+def test_the_verifier_pays_on_paper():
+    """Two periods discounted by 0.9, costs times their factors: set-ups, two units short, then one left and two lost.
+
+    In the first period both machines make item 0, two and one of it (the second loses one to its set-up), and three of
+    item 1 are asked for, of which there is one.
+    """
+    one = LotSizing(
+        "paid", [[2, 2], [2, 0]], [1, 2], [10, 20], [4, 9], PathDemand([[1, 3], [0, 1]]), 2,
+        setup_costs=[[5, 6], [7, 8]], setup_losses=[[0, 0], [1, 0]], initial_stock=[0, 1],
+        settings=LotSizingSettings(discount=0.9, cost_noise=0.3, horizon="file"),
+    )  # fmt: skip
+    scenario = lots_scenario(one)
+    first, second = realise(one, scenario).cost_factors
+    books = Ledger(one, scenario)
+    assert not list(books.play(0, [1, 1])) and books.stock == [2, 0]
+    assert books.setup_cost == pytest.approx((5 + 7) * first[0])
+    assert books.shortage_cost == pytest.approx(2 * 20 * first[1])
+    assert books.holding_cost == pytest.approx(2 * 1 * first[0])
+    assert not list(books.play(1, [1, 1])) and books.stock == [4, 0]
+    assert books.setup_cost == pytest.approx((5 + 7) * first[0]), "both are set up already"
+    assert books.shortage_cost == pytest.approx(2 * 20 * first[1] + 0.9 * 20 * second[1])
+    assert books.holding_cost == pytest.approx(2 * first[0] + 0.9 * 4 * second[0])
+    assert books.total == pytest.approx(books.setup_cost + books.holding_cost + books.shortage_cost)
+    assert (books.produced, books.demanded, books.short, books.discarded, books.setups) == (7, 5, 3, 2, 2)
+
+
+def test_the_verifier_holds_a_plan_to_what_is_booked():
+    state = LotState(0, [1, 0], [2, 0], [1])
+    one = LotSizing(
+        "booked", [[2, 0], [2, 2]], [1, 1], [1, 1], [3, 9], binomial(2, 1, 0.5), 2, [[1, 1]] * 2, state=state
+    )
+    plans = [[1, 2], [2, 1]], [[2, 2], [1, 1]], [[0, 2], [1, 1]]
+    found = [[v.kind for v in verify(one, lots_scenario(one), LotPlan(plan)).violations] for plan in plans]
+    assert found == [["impossible"], ["booked"], ["booked"]], "in the first period alone, and it is not made again"
+    long = LotSizing("long", [[0]], [1], [1], [9], binomial(1, 1, 0.5), 25, [[1]])
+    assert len(verify(long, lots_scenario(long), LotPlan([[1]] * 25)).violations) == 20
 
 
 def test_masks_do_not_see_the_future():
