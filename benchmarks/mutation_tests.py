@@ -33,9 +33,12 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
     "problems/hydrothermal/verify.py": (
         _tests(
             "test_hydrothermal_verify.py test_hydrothermal_commitment.py test_hydrothermal_brazil.py",
-            "paid or limits_are or tolerances or above or shape or verifier or starts_are or segments",
+            "paid or limits_are or tolerances or above or shape or energy or verifier or starts_are or segments",
         ),
-        _tests("test_hydrothermal.py test_hydrothermal_soc.py", "verifier or losses or deterministic or ones_own"),
+        _tests(
+            "test_hydrothermal.py test_hydrothermal_ac.py test_hydrothermal_soc.py",
+            "verifier or losses or deterministic or ones_own or lacks or changed_dispatch",
+        ),
     ),
     "problems/hydrothermal/verify_ac.py": (
         _tests("test_hydrothermal_ac.py", "verifier or lacks"),
@@ -47,7 +50,7 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
     ),
     "problems/jobshop/verify.py": (_tests("test_verify.py"), _tests("test_motion.py test_twin.py")),
     "problems/llmserving/verify.py": (
-        _tests("test_llmserving_verify.py", "right or broken or cost or under_way or nonsense"),
+        _tests("test_llmserving_verify.py", "right or tolerances or broken or cost or under_way or nonsense"),
         _tests("test_llmserving_verify.py test_llmserving_twin.py", "agree or (kernels and 7)"),
     ),
     "problems/lotsizing/verify.py": (

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from grids import draw_system
 
+import orl
 from orl import registry
 from orl.problems.hydrothermal.verify import verify
 from orl.scenario import Purpose
@@ -127,6 +128,13 @@ def test_balances_are_kept_to_their_tolerances(network):
                 assert len(messages(one, scenario, moved(dispatch, "flow", 0, sign * share * flow), "flow")) == count
 
 
+def test_a_small_flow_is_driven_to_the_tolerance_of_a_megawatt():
+    one, scenario, dispatch = played("dc")
+    still = replace(dispatch, flow=0 * dispatch.flow, angle=0 * dispatch.angle)
+    for by, count in ((0.8e-5, 0), (1.2e-5, 1)):
+        assert len(messages(one, scenario, moved(still, "flow", 0, by), "flow")) == count
+
+
 def test_water_comes_from_above():
     """What the upper plant turbines and spills arrives at the lower one."""
     one, scenario, dispatch = next(
@@ -137,6 +145,18 @@ def test_water_comes_from_above():
         assert len(found) == 2 and found[1].startswith("stage 1, r1: "), key
         back = moved(moved(dispatch, key, 0, 1.0), "volume", 0, -by)
         assert len(messages(one, scenario, moved(back, "volume", 1, by), "water")) == 0
+
+
+def test_stored_energy_is_no_flow():
+    """In the Brazilian system inflows and turbined energy are energy of a stage, as volumes are."""
+    one = orl.load("hydrothermal/brazil", settings={"stages": 1})
+    scenario = HYDRO.sample(one, 0, Purpose.EVALUATE, 1)[0]
+    process = HYDRO.process([one], [scenario])
+    low, high = process.observe().legal[0]
+    process.decide((0.5 * (low + high))[None])
+    process.reveal()
+    assert verify(one, scenario, process.solution(0)).is_feasible
+    assert len(messages(one, scenario, moved(process.solution(0), "volume", 0, 1.0), "water")) == 1
 
 
 def test_what_has_another_shape_is_told_and_twenty_violations_are_enough():
