@@ -33,7 +33,7 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
     "problems/hydrothermal/verify.py": (
         _tests(
             "test_hydrothermal_verify.py test_hydrothermal_commitment.py test_hydrothermal_brazil.py",
-            "paid or limits_are or tolerances or above or shape or energy or verifier or starts_are or segments",
+            "verify and not path or verifier or starts_are or segments",
         ),
         _tests(
             "test_hydrothermal.py test_hydrothermal_ac.py test_hydrothermal_soc.py",
@@ -41,7 +41,7 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
         ),
     ),
     "problems/hydrothermal/verify_ac.py": (
-        _tests("test_hydrothermal_ac.py", "verifier or lacks"),
+        _tests("test_hydrothermal_ac.py", "millionth or verifier or lacks"),
         _tests("test_hydrothermal_ac.py", "contract_holds_in or drawn_grids or checked"),
     ),
     "problems/hydrothermal/verify_soc.py": (

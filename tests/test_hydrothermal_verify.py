@@ -8,6 +8,7 @@ from grids import draw_system
 
 import orl
 from orl import registry
+from orl.problems.hydrothermal.scenario import realise
 from orl.problems.hydrothermal.verify import verify
 from orl.scenario import Purpose
 
@@ -118,7 +119,8 @@ def test_balances_are_kept_to_their_tolerances(network):
                 assert len(messages(one, scenario, wrong, "water")) == count
     for sign in (-1, 1):
         for by, count in ((0.8e-5, 0), (1.2e-5, 1)):
-            assert len(messages(one, scenario, moved(dispatch, "power", 0, sign * by), "power")) == count
+            found = messages(one, scenario, moved(dispatch, "power", 0, sign * by), "power")
+            assert len(found) == count and all(("bus all:" in m) == (network == "single-bus") for m in found)
             assert len(messages(one, scenario, moved(dispatch, "deficit", 0, sign * by), "power")) == count
         if network != "single-bus":
             assert len(messages(one, scenario, moved(dispatch, "flow", 0, sign), "power")) == 2, "at both ends"
@@ -126,6 +128,17 @@ def test_balances_are_kept_to_their_tolerances(network):
             flow = 1e-5 * max(1.0, abs(dispatch.flow[1, 0]))
             for share, count in ((0.8, 0), (1.2, 1)):
                 assert len(messages(one, scenario, moved(dispatch, "flow", 0, sign * share * flow), "flow")) == count
+
+
+def test_little_water_is_balanced_to_the_tolerance_of_a_hm3():
+    one, scenario, dispatch = played("dc")
+    dry = replace(one, inflows=1e-3 * one.inflows)
+    nothing = replace(dispatch, **{key: 0 * value for key, value in vars(dispatch).items()})
+    arrives = one.hm3_per_flow * realise(dry, scenario)[1, 0]
+    assert 1.1e-6 < arrives < 1
+    for share, count in ((JUST, 0), (BEYOND, 1)):
+        found = messages(dry, scenario, moved(nothing, "volume", 0, arrives + share), "water")
+        assert sum(message.startswith("stage 1, r0:") for message in found) == count
 
 
 def test_a_small_flow_is_driven_to_the_tolerance_of_a_megawatt():
