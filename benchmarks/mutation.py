@@ -209,7 +209,7 @@ def with_tests(file: str, tests: tuple[str, ...], work: Callable[[Session], None
     from hypothesis import HealthCheck, Phase, settings
 
     settings.register_profile(
-        "mutants", deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+        "mutants", max_examples=25, deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     settings.load_profile("mutants")
