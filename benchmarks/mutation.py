@@ -209,8 +209,8 @@ def with_tests(file: str, tests: tuple[str, ...], work: Callable[[Session], None
     from hypothesis import HealthCheck, Phase, settings
 
     settings.register_profile(
-        "mutants", max_examples=25, deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        "mutants", max_examples=25, deadline=None, database=None, derandomize=True,
+        phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     settings.load_profile("mutants")
     names = [str(ROOT / "tests" / word) if word.endswith(".py") else word for word in tests]

@@ -45,7 +45,7 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
         _tests("test_hydrothermal_ac.py", "contract_holds_in or drawn_grids or checked"),
     ),
     "problems/hydrothermal/verify_soc.py": (
-        _tests("test_hydrothermal_soc.py", "verified or changed_dispatch"),
+        _tests("test_hydrothermal_soc.py", "millionth or does_is_verified or changed_dispatch"),
         _tests("test_hydrothermal_soc.py", "hindsight or tree"),
     ),
     "problems/jobshop/verify.py": (
