@@ -371,15 +371,22 @@ def test_a_round_is_right_whatever_the_cost_model_says():
 def test_durations_are_those_of_the_cost_model():
     """Tables are linear between their points and beyond the last."""
     costs = CostModel(
-        [0, 1, 3], [0, 0.1], [0, 2], [0, 10], [[0, 0], [4, 8]], [0, 1, 2], [0, 4, 5], [[0, 0, 0], [1, 2, 4], [3, 4, 9]]
+        [0, 1, 3],
+        [0, 0.1],
+        [0, 2],
+        [0, 10],
+        [[0, 0], [4, 8]],
+        [0, 1, 2],
+        [0, 5, 5.5],
+        [[0, 0, 0], [1, 2, 4], [3, 4, 9]],
     )
     one = replace(server([4, 2], [3, 2]), costs=costs)
     replay = replayed(one, NONE, made(TWO_EPOCHS, TWO_EVENTS))
     prefill = 2 * 4 + 1 * 4  # chunks of 4 and 2 without a past
     assert durations(replay).tolist() == pytest.approx([
         1 + 2 * 5 + 0.2 + prefill,  # 6 tokens
-        3 + 0.2 + 4,  # two decode over (5 + 3) / 2 tokens
-        1 + 0.1 + 4 + 2 * 1,  # one over 6
+        3 + 0.2 + 3 + 1 * 4 / 5,  # two decode over (5 + 3) / 2 tokens
+        1 + 0.1 + 2 + 2 * 1 / 0.5,  # one over 6
     ])  # fmt: skip
 
 
