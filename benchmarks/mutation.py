@@ -43,6 +43,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RAW = record.RESULTS / "mutation"
 SLOWER = 5.0  # times as long as without a mutant, and
 AT_LEAST = 5.0  # seconds of processor time: too much
+EXAMPLES = 25  # drawn ones of a test, at most
+SETTINGS = "_hypothesis_internal_use_settings"
 MEMORY = 8 << 30  # bytes of address space
 OTHER = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -175,6 +177,10 @@ class Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        for item in session.items:  # whatever a test asks for
+            used = getattr(getattr(item, "obj", None), SETTINGS, None)
+            if used is not None and used.max_examples > EXAMPLES:
+                setattr(item.obj, SETTINGS, type(used)(used, max_examples=EXAMPLES))  # type: ignore[attr-defined]
         gc.collect()
         gc.freeze()  # or each child would copy what it collects
         try:
@@ -209,7 +215,7 @@ def with_tests(file: str, tests: tuple[str, ...], work: Callable[[Session], None
     from hypothesis import HealthCheck, Phase, settings
 
     settings.register_profile(
-        "mutants", max_examples=25, deadline=None, database=None, derandomize=True,
+        "mutants", max_examples=EXAMPLES, deadline=None, database=None, derandomize=True,
         phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     settings.load_profile("mutants")
