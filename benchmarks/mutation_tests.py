@@ -11,7 +11,10 @@ def _tests(files: str, words: str = "") -> Tests:
     return (*files.split(), "-k", words) if words else tuple(files.split())
 
 
-_SHOP = _tests("test_kernels.py", "not even"), _tests("test_kernels.py test_motion.py test_advantage.py")
+_SHOP = (
+    _tests("test_kernels.py", "classic or decisions or held or every_rule"),
+    _tests("test_kernels.py test_motion.py test_advantage.py"),
+)
 _CANDIDATES = _tests("test_features.py"), _tests("test_advantage.py test_ppo.py", "candidate or row")
 _SERVER = (
     _tests("test_llmserving.py test_llmserving_blocks.py test_llmserving_twin.py", "paper or books or (kernels and 7)"),
