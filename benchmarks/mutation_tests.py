@@ -13,7 +13,7 @@ def _tests(files: str, words: str = "") -> Tests:
 
 _SHOP = (
     _tests("test_kernels.py", "classic or decisions or held or every_rule"),
-    _tests("test_kernels.py test_motion.py test_advantage.py"),
+    _tests("test_motion.py test_kernels.py", "twins or goes_on or bound or evenly or flat or counts"),
 )
 _CANDIDATES = _tests("test_features.py"), _tests("test_advantage.py test_ppo.py", "candidate or row")
 _SERVER = (
