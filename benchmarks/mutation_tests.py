@@ -96,7 +96,7 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
     "problems/lotsizing/kernels_prices.py": _PIGMENTS,
     "problems/lotsizing/kernels_search.py": _PIGMENTS,
     "orl/kernels_choices.py": (_tests("test_choices.py"), ()),
-    "orl/kernels_hash.py": (_tests("test_kernels.py test_lotsizing.py", "random or evenly"), ()),
+    "orl/kernels_hash.py": (_tests("test_hash.py"), ()),
     "orl/kernels_squash.py": (_tests("test_llmserving.py", "rows or squash"), ()),
 }  # fmt: skip
 
