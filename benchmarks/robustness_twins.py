@@ -5,8 +5,8 @@ python benchmarks/robustness_twins.py again FILE      what was kept of a case th
 python benchmarks/robustness_twins.py                 write the table
 
 A case is a small instance, drawn over all that the family knows by the strategies of the tests, with a drawn rule,
-drawn decisions and a drawn scenario; what must agree is said in tests/twins.py. Chunks are rows, so a measurement goes
-on where it was. The first case that disagrees ends it, and is kept as a file in --out.
+drawn decisions and a drawn scenario; each instance has four cases. What must agree is said in tests/twins.py. Chunks
+are rows, so a measurement goes on where it was. The first case that disagrees ends it, and is kept as a file in --out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pickle
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,38 +44,40 @@ from orl.scenario import Purpose
 
 RAW = record.RESULTS / "robustness_twins"
 SEEDS = st.integers(0, 2**32 - 1)
+PLAYS = 4  # of an instance, whose drawing takes longer
 
 
-def _shops(case: tuple[Any, int, str]) -> None:
-    shop, number, rule = case
-    twins.shop_rules_agree(shop, scenario_of(shop, number), (rule,))
+def _shops(shop: Any, number: int) -> None:
+    twins.shop_rules_agree(shop, scenario_of(shop, number), (_one_of(SCORES, number),))
     twins.shop_decisions_agree(shop, scenario_of(shop, number + 1), np.random.default_rng(number))
 
 
-def _lots(case: tuple[Any, int, str]) -> None:
-    instance, number, rule = case
-    twins.lots_rule_agrees(instance, rule, number)
+def _lots(instance: Any, number: int) -> None:
+    twins.lots_rule_agrees(instance, _one_of(LOT_RULES, number), number)
     twins.lots_decisions_agree(instance, number)
 
 
-def _capacitated(case: tuple[Any, int]) -> None:
-    instance, number = case
+def _capacitated(instance: Any, number: int) -> None:
     twins.targets_verify("clsp", instance, number)
     twins.lots_of_items_are_cheapest(instance)
 
 
-def _systems(case: tuple[int, str, int, float, float]) -> None:
-    number, network, stages, discount, load = case
+def _systems(kind: tuple[str, int, float, float], number: int) -> None:
+    network, stages, discount, load = kind
     system = draw_system(number, network, stages)
     system = replace(system, settings=replace(system.settings, discount=discount, load_factor=load))
     twins.targets_verify("hydrothermal", system, number)
 
 
-def _servers(case: tuple[int, Any, str]) -> None:
-    number, instance, rule = case
+def _servers(instance: Any, number: int) -> None:
     rng = np.random.default_rng([11, number])
     twins.server_decisions_agree(random_server(rng), rng)
+    rule = _one_of(SERVING_RULES, number)
     twins.server_rule_verifies(instance, sample(instance, number, Purpose.EVALUATE, 1), rule)
+
+
+def _one_of(names: Iterable[str], number: int) -> str:
+    return sorted(names)[np.random.default_rng(number).integers(len(list(names)))]
 
 
 _OVERTIME = st.fixed_dictionaries({
@@ -84,35 +86,30 @@ _OVERTIME = st.fixed_dictionaries({
     "samples": st.integers(1, 3),
     "stock_limit": st.sampled_from([float("inf"), 1.5]),
 })  # fmt: skip
-CASES: dict[str, tuple[str, st.SearchStrategy[Any], Callable[[Any], None]]] = {
+CASES: dict[str, tuple[str, st.SearchStrategy[Any], Callable[[Any, int], None]]] = {
     "jobshop": (
         "a rule in the kernel and random decisions in the process against the SimPy twin, every schedule verified; "
         "every buffer, failure, calendar, objective and dispatch, half of the shops in motion",
-        st.tuples(
-            st.one_of(shops(**EVERY_MODE), shops_in_motion().map(lambda drawn: drawn[0])),
-            SEEDS, st.sampled_from(sorted(SCORES)),
-        ),
+        st.one_of(shops(**EVERY_MODE), shops_in_motion().map(lambda drawn: drawn[0])),
         _shops,
     ),
     "lotsizing": (
         "a rule in the kernel and random decisions in the process against the SimPy twin, plans verified; every "
         "setting, half of them pigments",
-        st.tuples(
-            st.one_of(lots(), pigments(), lots(), pigments(due=2)), SEEDS, st.sampled_from(sorted(LOT_RULES)),
-        ),
+        st.one_of(lots(), pigments(), lots(), pigments(due=2)),
         _lots,
     ),
     "clsp": (
         "random targets in the process against the verifier, the dynamic program of items against plain recursion; "
         "there is no twin",
-        st.tuples(_OVERTIME.flatmap(lambda chosen: capacitated(**chosen)), SEEDS),
+        _OVERTIME.flatmap(lambda chosen: capacitated(**chosen)),
         _capacitated,
     ),
     "hydrothermal": (
         "random targets in the process against the verifier, on grids of 2-5 buses, a tenth of them with the cone "
         "relaxation; there is no twin",
         st.tuples(
-            SEEDS, st.sampled_from([*("dc", "transport", "single-bus") * 3, "soc"]), st.integers(1, 3),
+            st.sampled_from([*("dc", "transport", "single-bus") * 3, "soc"]), st.integers(1, 3),
             st.sampled_from([1.0, 0.9]), st.sampled_from([0.5, 1.0, 2.0]),
         ),
         _systems,
@@ -120,7 +117,7 @@ CASES: dict[str, tuple[str, st.SearchStrategy[Any], Callable[[Any], None]]] = {
     "llmserving": (
         "random decisions in the process against the SimPy twin at every step, logs verified; and a rule in the kernel "
         "of another server against the verifier",
-        st.tuples(SEEDS, servers(), st.sampled_from(sorted(SERVING_RULES))),
+        servers(),
         _servers,
     ),
 }  # fmt: skip
@@ -133,19 +130,23 @@ class Disagreement(Exception):
 def checked(family: str, start: int, first: int, count: int, out: Path) -> rows.Row:
     """Check the cases of a chunk; keep the first that disagrees and stop there."""
     _, strategy, check = CASES[family]
-    cases, began = 0, time.process_time()
+    cases, instances, began = 0, 0, time.process_time()
 
     @seed(f"{family} {start} {first}")
     @settings(
-        max_examples=count, database=None, deadline=None, phases=[Phase.generate],
+        max_examples=count // PLAYS, database=None, deadline=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    @given(strategy)
-    def play(case: Any) -> None:
-        nonlocal cases
-        cases += 1
+    @given(strategy, SEEDS)
+    def play(drawn: Any, number: int) -> None:
+        nonlocal cases, instances
+        instances += 1
+        case = drawn, number
         try:
-            check(case)
+            for more in range(PLAYS):
+                case = drawn, number + more
+                cases += 1
+                check(*case)
         except Exception as error:
             out.mkdir(parents=True, exist_ok=True)
             path = out / f"{family}-{start}-{first}-{cases}.pickle"
@@ -153,7 +154,7 @@ def checked(family: str, start: int, first: int, count: int, out: Path) -> rows.
             raise Disagreement(f"{family}: {path}: {error}") from error
 
     play()
-    return {"cases": cases, "failures": 0, "cpu_seconds": round(time.process_time() - began, 2)}
+    return {"cases": cases, "instances": instances, "failures": 0, "cpu_seconds": round(time.process_time() - began, 2)}
 
 
 def main() -> None:
@@ -167,7 +168,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "orl-twins")
     options = parser.parse_args()
     if options.action == "again":
-        CASES[options.file.name.split("-")[0]][2](pickle.loads(options.file.read_bytes()))
+        CASES[options.file.name.split("-")[0]][2](*pickle.loads(options.file.read_bytes()))
         return
     if options.action == "measure":
         for first in range(0, options.cases, options.chunk):  # all families grow together
@@ -180,12 +181,13 @@ def main() -> None:
     for family, (what, _, _) in CASES.items():
         found = [row for row in rows.read(RAW) if row["part"] == family]
         if found:
-            total = [sum(row[key] for row in found) for key in ("cases", "failures", "cpu_seconds")]
-            lines.append([family, total[0], total[1], 1e3 * total[2] / total[0], what])
+            cases, *others = (sum(row[key] for row in found) for key in ("cases", "instances", "failures"))
+            seconds = sum(row["cpu_seconds"] for row in found)
+            lines.append([family, cases, *others, 1e3 * seconds / cases, what])
     text = f"{rows.commits(rows.read(RAW))}\n\nDrawn cases, of how many two accounts differ, and what a case takes."
     record.write(
         "robustness_twins", "Kernels against twins",
-        [(text, ["family", "cases", "differ", "ms", "what is compared"], lines)],
+        [(text, ["family", "cases", "instances", "differ", "ms", "what is compared"], lines)],
     )  # fmt: skip
 
 
