@@ -13,17 +13,23 @@ def _tests(files: str, words: str = "") -> Tests:
 
 _SHOP = (
     _tests("test_kernels.py", "classic or decisions or held or every_rule"),
-    _tests("test_motion.py test_kernels.py", "twins or goes_on or bound or evenly or flat or counts"),
+    _tests(
+        "test_motion.py test_kernels.py test_contracts.py",
+        "twins or goes_on or bound or evenly or flat or counts or drawn_shops or sizes",
+    ),
 )
 _CANDIDATES = _tests("test_features.py"), _tests("test_advantage.py test_ppo.py", "candidate or row")
 _SERVER = (
     _tests("test_llmserving.py test_llmserving_blocks.py test_llmserving_twin.py", "paper or books or (kernels and 7)"),
-    _tests("test_llmserving.py test_llmserving_blocks.py test_llmserving_motion.py test_llmserving_verify.py"),
+    _tests(
+        "test_contracts.py test_llmserving.py test_llmserving_blocks.py test_llmserving_motion.py test_llmserving_verify.py",
+        "drawn_servers or step_by_step or conserved or goes_on or agree or switch or side_by_side or smallest or reserved",
+    ),
 )
 _ROUNDS = _tests("test_layers.py", "best or preemption or bound or paper or dominate"), _tests("test_layers.py")
 _LOTS = (
-    _tests("test_lotsizing.py", "twin or laws or paper"),
-    _tests("test_lotsizing.py test_lotsizing_live.py test_dp.py", "not contract"),
+    _tests("test_lotsizing.py", "twin or laws or paper or contract"),
+    _tests("test_lotsizing.py test_lotsizing_live.py test_dp.py", "contract or twin or rules_decide or agrees or rows"),
 )
 _ITEMS = _tests("test_lagrangian.py", "any_prices or optimal or setting or choice"), _tests("test_lagrangian.py")
 _PIGMENTS = _tests("test_pigments.py", "layers or prices"), _tests("test_pigments.py", "dp or strong or known")
