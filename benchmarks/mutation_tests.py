@@ -22,8 +22,8 @@ _CANDIDATES = _tests("test_features.py"), _tests("test_advantage.py test_ppo.py"
 _SERVER = (
     _tests("test_llmserving.py test_llmserving_blocks.py test_llmserving_twin.py", "paper or books or (kernels and 7)"),
     _tests(
-        "test_contracts.py test_llmserving.py test_llmserving_blocks.py test_llmserving_motion.py test_llmserving_verify.py",
-        "drawn_servers or step_by_step or conserved or goes_on or agree or switch or side_by_side or smallest or reserved",
+        "test_contracts.py test_llmserving.py test_llmserving_blocks.py test_llmserving_motion.py",
+        "drawn_servers or step_by_step or conserved or goes_on or switch or side_by_side or smallest or reserved",
     ),
 )
 _ROUNDS = _tests("test_layers.py", "best or preemption or bound or paper or dominate"), _tests("test_layers.py")
