@@ -12,7 +12,7 @@ def _tests(files: str, words: str = "") -> Tests:
 
 
 _SHOP = (
-    _tests("test_kernels.py", "classic or decisions or held or every_rule"),
+    _tests("test_kernels.py test_motion.py", "classic or decisions or held or twins"),
     _tests(
         "test_motion.py test_kernels.py test_contracts.py",
         "twins or goes_on or bound or evenly or flat or counts or drawn_shops or sizes",
