@@ -14,8 +14,8 @@ def _tests(files: str, words: str = "") -> Tests:
 _SHOP = (
     _tests("test_kernels.py test_motion.py", "classic or decisions or held or twins"),
     _tests(
-        "test_motion.py test_kernels.py test_contracts.py",
-        "twins or goes_on or bound or evenly or flat or counts or drawn_shops or sizes",
+        "test_embed.py test_motion.py test_contracts.py test_kernels.py",
+        "agree_with or cannot_be or bring or twins or goes_on or bound or evenly or flat or drawn_shops or sizes",
     ),
 )
 _CANDIDATES = _tests("test_features.py"), _tests("test_advantage.py test_ppo.py", "candidate or row")
