@@ -12,7 +12,9 @@ def _tests(files: str, words: str = "") -> Tests:
 
 
 _SHOP = (
-    _tests("test_kernels.py test_motion.py", "classic or decisions or held or twins"),
+    _tests(
+        "test_embed.py test_kernels.py test_motion.py", "agree_with or cannot or classic or decisions or held or twins"
+    ),
     _tests(
         "test_embed.py test_motion.py test_contracts.py test_kernels.py",
         "agree_with or cannot_be or bring or twins or goes_on or bound or evenly or flat or drawn_shops or sizes",
@@ -20,7 +22,10 @@ _SHOP = (
 )
 _CANDIDATES = _tests("test_features.py"), _tests("test_advantage.py test_ppo.py", "candidate or row")
 _SERVER = (
-    _tests("test_llmserving.py test_llmserving_blocks.py test_llmserving_twin.py", "paper or books or (kernels and 7)"),
+    _tests(
+        "test_llmserving.py test_llmserving_blocks.py test_llmserving_twin.py test_llmserving_verify.py",
+        "paper or books or (kernels and 7) or step_by_step or verifier_agree",
+    ),
     _tests(
         "test_contracts.py test_llmserving.py test_llmserving_blocks.py test_llmserving_motion.py",
         "drawn_servers or step_by_step or conserved or goes_on or switch or side_by_side or smallest or reserved",
@@ -28,7 +33,7 @@ _SERVER = (
 )
 _ROUNDS = _tests("test_layers.py", "best or preemption or bound or paper or dominate"), _tests("test_layers.py")
 _LOTS = (
-    _tests("test_lotsizing.py", "twin or laws or paper or contract"),
+    _tests("test_lotsizing_rules.py test_lotsizing.py", "stated or twin or laws or paper or contract"),
     _tests("test_lotsizing.py test_lotsizing_live.py test_dp.py", "contract or twin or rules_decide or agrees or rows"),
 )
 _ITEMS = _tests("test_lagrangian.py", "any_prices or optimal or setting or choice"), _tests("test_lagrangian.py")
