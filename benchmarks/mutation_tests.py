@@ -24,7 +24,7 @@ _CANDIDATES = _tests("test_features.py"), _tests("test_advantage.py test_ppo.py"
 _SERVER = (
     _tests(
         "test_llmserving.py test_llmserving_blocks.py test_llmserving_twin.py test_llmserving_verify.py",
-        "paper or books or (kernels and 7) or step_by_step or verifier_agree",
+        "paper or conserved or (kernels and 7) or step_by_step or verifier_agree",
     ),
     _tests(
         "test_contracts.py test_llmserving.py test_llmserving_blocks.py test_llmserving_motion.py",
@@ -135,4 +135,15 @@ EQUIVALENT: dict[tuple[str, str], str] = {  # by file and change: why
     ("problems/llmserving/verify.py", "np.abs(times - right) <= SLACK * np.maximum(1, np.abs(times)) -> Lt"): _EDGE,
     ("problems/llmserving/verify.py", "0 in np.clip(place, 0, len(table) - 2) -> 1"):
         "a batch has a token and a request at least; what is said of 0 is of empty ones, and is masked",
+    ("orl/kernels_choices.py", "1 in -1 -> 2"): "any negative number says that there is none",
+    ("problems/jobshop/kernels.py", "1 in -1 -> 2"): "a conflict set has an operation, so the first one takes its place",
+    ("problems/jobshop/kernels_candidates.py", "1 in -1 -> 2"): "any negative number says that there is none",
+    ("problems/jobshop/kernels_floor.py", "available[job] < soonest -> LtE"): "the least of equals is the same",
+    ("problems/lotsizing/kernels.py", "after > 0 -> GtE"): "of nothing nothing is held and nothing paid",
+    ("problems/lotsizing/kernels_moves.py", "1 in -1 -> 2"): "any negative number says that there is none",
+    ("problems/llmserving/kernels.py", "w.real[s.num[ARRIVED], codes.ARRIVAL] < at -> LtE"): "the earlier of equals is the same",
+    ("problems/llmserving/kernels_blocks.py", "if w.sizes[GROUP] == 1 -> False"):
+        "a short cut: in groups of one no block goes on, so the loop counts them all",
+    ("problems/llmserving/kernels_rules.py", "in_all <= w.sizes[codes.NUM_BLOCKS] -> Lt"):
+        "a short cut: the loop behind it says yes, too, where all just fit",
 }  # fmt: skip
