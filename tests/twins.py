@@ -23,6 +23,7 @@ from orl.problems.llmserving.process import ServingProcess
 from orl.problems.llmserving.verify import verify as verify_log
 from orl.problems.lotsizing import rules as lot_rules
 from orl.problems.lotsizing.process import LotSizingProcess
+from orl.problems.lotsizing.scenario import realise as realise_lots
 from orl.problems.lotsizing.scenario import sample as sample_lots
 from orl.problems.lotsizing.simpy_twin import simulate as simulate_lots
 from orl.problems.lotsizing.verify import verify as verify_lots
@@ -126,7 +127,7 @@ def lots_decisions_agree(instance, seed):
     instance = replace(instance, settings=replace(instance.settings, decision="machine"))
     scenario, rng = lots_scenario(instance), np.random.default_rng(seed)
     process = LotSizingProcess([instance], [scenario])
-    paid, weight = 0.0, 1.0
+    paid, weight, demand = 0.0, 1.0, realise_lots(instance, scenario).demand
 
     def follow(plant):
         nonlocal paid, weight
@@ -134,6 +135,7 @@ def lots_decisions_agree(instance, seed):
         assert np.flatnonzero(observation.legal[0]).tolist() == plant.legal()
         assert observation.arrays["stock"][0].tolist() == plant.stock
         assert observation.arrays["setup"][0].tolist() == plant.setup
+        assert plant.period == 0 or (observation.arrays["last_demand"][0] == demand[plant.period - 1]).all()
         choice = int(rng.choice(plant.legal()))
         paid += weight * process.decide(np.array([choice]))[0]
         revealed = process.reveal()
