@@ -144,5 +144,5 @@ EQUIVALENT: dict[tuple[str, str], str] = {  # by file and change: why
         "a short cut: in groups of one no block goes on, so the loop counts them all",
     ("problems/llmserving/kernels_rules.py", "in_all <= w.sizes[codes.NUM_BLOCKS] -> Lt"):
         "a short cut: the loop behind it says yes, too, where all just fit",
-    ("problems/lotsizing/kernels.py", "0 in after < 0 -> 1"): "where nothing is short nothing is paid, in either branch",
+    ("problems/lotsizing/kernels.py", "0 in after < 0 -> 1"): "where nothing is short nothing is paid, either way",
 }  # fmt: skip
