@@ -56,15 +56,17 @@ def shop_rules_agree(shop, scenario, names=tuple(shop_twin.SCORES)):
 def shop_decisions_agree(shop, scenario, rng):
     """Play at random, waiting included; the twin is offered the same jobs at the same times and ends up the same."""
     process = JobShopProcess([shop], [scenario])
-    played = []
+    played, paid = [], 0.0
     is_over = False
     while not is_over:
         observation = process.observe()
         legal = np.flatnonzero(observation.legal[0]).tolist()
         action = int(rng.choice(legal))
         played.append((int(observation.arrays["clock"][0]), legal, action))
-        process.decide(np.array([action]))
-        is_over = bool(process.reveal().terminated[0])
+        paid += process.decide(np.array([action]))[0]
+        revealed = process.reveal()
+        paid += revealed.cost[0]
+        is_over = bool(revealed.terminated[0])
     moves = iter(played)
 
     def choose(state, conflict=None):
@@ -82,6 +84,7 @@ def shop_decisions_agree(shop, scenario, rng):
     assert columns(shop, process.solution(0)) == columns(shop, twin)
     report = verify_schedule(shop, scenario, twin)
     assert report.is_feasible, report.violations[:3]
+    assert paid == pytest.approx(report.cost)
 
 
 # Lot sizing ---------------------------------------------------------------------------------------------------------
