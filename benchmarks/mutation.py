@@ -184,6 +184,8 @@ def write_table() -> None:
         "Mutants of a file, how many were drawn, killed (a test failed or took too long), equivalent (read, and no "
         "test can tell them), survived; and the share that was killed of those that are not equivalent."
     )
+    if missing := [file for file in TESTS if not latest(file)]:
+        text += f" Not drawn from yet: {', '.join(missing)}."
     header = ["file", "mutants", "drawn", "killed", "equivalent", "survived", "killed, %"]
     record.write(
         "mutation", "Mutants of verifiers and kernels",
