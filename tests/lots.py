@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
+from orl.problems.clsp.instance import CapacitatedLotSizing, CapacitatedSettings
 from orl.problems.lotsizing.demand import IndependentDemand, PathDemand, SeasonalDemand, binomial
 from orl.problems.lotsizing.instance import LotSizing, LotSizingSettings, LotState
 
@@ -34,7 +35,8 @@ def lots(draw):
         return draw(st.sampled_from(options))
 
     def table(values, *shape):
-        return np.array([draw(values) for _ in range(int(np.prod(shape)))]).reshape(shape)
+        count = int(np.prod(shape))
+        return np.array(draw(st.lists(values, min_size=count, max_size=count))).reshape(shape)
 
     machines, items, periods = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 6))
     decision = pick("machine", "joint")
@@ -103,7 +105,8 @@ def pigments(draw, due=1, most_items=3, most_periods=6):
         return draw(st.sampled_from(options))
 
     def table(values, *shape):
-        return np.array([draw(values) for _ in range(int(np.prod(shape)))]).reshape(shape)
+        count = int(np.prod(shape))
+        return np.array(draw(st.lists(values, min_size=count, max_size=count))).reshape(shape)
 
     items, periods = draw(st.integers(1, most_items)), draw(st.integers(1, most_periods))
     demand = PathDemand(table(st.sampled_from([0] * items + [due]), periods, items))
@@ -146,3 +149,17 @@ def pigments(draw, due=1, most_items=3, most_periods=6):
         settings=settings,
         state=state,
     )
+
+
+@st.composite
+def capacitated(draw, **settings):
+    """Return a capacitated instance of up to 3 items over up to 4 periods, with a price for overtime."""
+    periods, items = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    numbers = st.integers(0, 9)
+    demand = draw(st.lists(st.lists(numbers, min_size=items, max_size=items), min_size=periods, max_size=periods))
+    columns = [draw(st.lists(st.integers(low, 9), min_size=items, max_size=items)) for low in (1, 0, 0, 0)]
+    capacity = draw(st.lists(st.integers(0, 60), min_size=periods, max_size=periods))
+    chosen = CapacitatedSettings(**{"overtime": float(draw(st.integers(1, 20))), **settings})
+    most = 3 if chosen.stock_limit == np.inf else 0
+    stock = draw(st.lists(st.integers(0, most), min_size=items, max_size=items))
+    return CapacitatedLotSizing("drawn", demand, capacity, *columns, initial_stock=stock, settings=chosen)

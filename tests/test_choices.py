@@ -38,3 +38,5 @@ def test_others_are_refused(actions, message):
 def test_the_machine_is_named():
     with pytest.raises(IllegalAction, match="environment 0, machine 1"):
         checked([[1, 1]], LEGAL[None, :2], IS_OVER[:1])
+    with pytest.raises(IllegalAction, match="environment 1, machine 1"):
+        checked([[1, 2], [0, 1]], np.repeat(LEGAL[:2, None], 2, axis=1), IS_OVER[:2])

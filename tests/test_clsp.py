@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
+from lots import capacitated
+from twins import lots_of_items_are_cheapest, targets_verify
 
 import orl
 from orl import testing
@@ -13,7 +15,7 @@ from orl.exact import CompiledModel
 from orl.problems.clsp.exact import build
 from orl.problems.clsp.instance import CapacitatedLotSizing, CapacitatedPlan, CapacitatedSettings
 from orl.problems.clsp.stages import staged
-from orl.problems.clsp.verify import verify
+from orl.problems.clsp.verify import Books, verify
 from orl.problems.clsp.wagner_whitin import bound, wagner_whitin
 from orl.registry import find_problem
 from orl.scenario import Purpose, Scenarios
@@ -31,18 +33,6 @@ def two(**settings):
     )  # fmt: skip
 
 
-@st.composite
-def instances(draw, **settings):
-    periods, items = draw(st.integers(1, 4)), draw(st.integers(1, 3))
-    numbers = st.integers(0, 9)
-    demand = draw(st.lists(st.lists(numbers, min_size=items, max_size=items), min_size=periods, max_size=periods))
-    columns = [draw(st.lists(st.integers(low, 9), min_size=items, max_size=items)) for low in (1, 0, 0, 0)]
-    capacity = draw(st.lists(st.integers(0, 60), min_size=periods, max_size=periods))
-    stock = draw(st.lists(st.integers(0, 3), min_size=items, max_size=items))
-    chosen = CapacitatedSettings(**{"overtime": float(draw(st.integers(1, 20))), **settings})
-    return CapacitatedLotSizing("drawn", demand, capacity, *columns, initial_stock=stock, settings=chosen)
-
-
 # On paper -----------------------------------------------------------------------------------------------------------
 
 
@@ -57,6 +47,52 @@ def test_a_plan_is_judged_as_on_paper():
     assert dear.cost == 3 * 5 + 8 + 4 * 3.0
     missing = verify(two(), NOTHING, CapacitatedPlan([[2, 0], [2, 6], [0, 0]]))
     assert [violation.kind for violation in missing.violations] == ["demand"]
+
+
+def kinds_of(plan, **settings):
+    return [violation.kind for violation in verify(two(**settings), NOTHING, CapacitatedPlan(plan)).violations]
+
+
+def test_the_verifier_names_what_is_wrong():
+    for plan in ([[2, 0], [4, 6]], [[2, 0], [4, np.nan], [0, 0]], [[2, 0], [4, np.inf], [0, 0]]):
+        report = verify(two(), NOTHING, CapacitatedPlan(plan))
+        assert report.cost is None and [violation.kind for violation in report.violations] == ["shape"]
+    assert kinds_of([[2, 0], [4.5, 6], [-0.5, 0]], overtime=3.0) == ["production"]
+    held = kinds_of([[5, 0], [1, 3], [0, 3]], overtime=3.0, stock_limit=1.5)
+    assert held == [], "three units may be in stock, a period and a half"
+    assert kinds_of([[5.1, 0], [0.9, 0], [0, 6]], overtime=3.0, stock_limit=1.5) == ["stock"]
+    many = CapacitatedLotSizing("many", [[1] * 25], [99], *([1] * 25 for _ in range(4)))
+    assert len(verify(many, NOTHING, CapacitatedPlan([[0] * 25])).violations) == 20
+
+
+def test_the_verifier_allows_a_millionth():
+    """Of what is asked for, in stock or of the capacity, if that is more than 1; period 1 uses all of its capacity."""
+    half = CapacitatedLotSizing("half", [[0.5]], [0.5], [1], [0], [0], [1])
+    for by, expected in ((0.9e-6, []), (1.1e-6, ["demand"])):
+        assert [one.kind for one in verify(half, NOTHING, CapacitatedPlan([[0.5 - by]])).violations] == expected
+        more = [one.kind for one in verify(half, NOTHING, CapacitatedPlan([[0.5 + by]])).violations]
+        assert more == (["capacity"] if expected else [])
+    for by, expected in ((1.9e-6, []), (2.1e-6, ["demand"])):
+        assert kinds_of([[2 - by, 0], [4, 6], [by, 0]]) == expected
+    for by, expected in ((12e-6, []), (14e-6, ["capacity"])):
+        assert kinds_of([[2, 0], [4 + by, 6], [0, 0]]) == expected
+    for by, expected in ((1.9e-6, []), (2.1e-6, ["production"])):  # two are asked for in the last period
+        assert kinds_of([[2, 0], [4.5, 6], [-by, 0]], overtime=3.0) == expected
+    for before, by, expected in ((0, 0.9e-6, []), (0, 1.1e-6, ["stock"]), (2, 1.9e-6, []), (2, 2.1e-6, ["stock"])):
+        plan = [[2, before], [2, 3 - before + by], [2, 3]]
+        assert kinds_of(plan, overtime=3.0, stock_limit=1.5) == expected
+
+
+def test_a_share_of_a_setup_is_paid_on_paper():
+    """Of item 0 a period's largest lot is what is yet to be asked for, or what fits: 6 and 8; 4 and 11; 2 and 6."""
+    plan = CapacitatedPlan([[2, 0], [4, 6], [0, 0]])
+    one = two(setups="relaxed")
+    books = Books(one, NOTHING, plan)
+    costs = books.play()
+    shares = np.array([2, 4, 6]) / one.largest_lots[[0, 1, 1], [0, 0, 1]]
+    assert books.setups == 3 and costs["setup"] == pytest.approx(shares @ [5, 5, 8])
+    assert books.used == pytest.approx([2 + shares[0], 10 + shares[1] + 2 * shares[2], 0])
+    assert books.stock == [[0, 0], [2, 6], [0, 0]]
 
 
 @pytest.mark.parametrize("formulation", ["facility", "plain", "plain-ls"])
@@ -101,7 +137,7 @@ def test_the_dynamic_program_finds_the_best_of_all_lots(demand, data):
     assert (made.cumsum() >= np.cumsum(demand) - 1e-9).all()
 
 
-@given(instances())
+@given(capacitated())
 @profile(max_examples=25)
 def test_bounds_optimum_and_policies_are_in_order(instance):
     """Items alone <= prices for capacity <= optimum, in every formulation <= any policy."""
@@ -134,19 +170,19 @@ def test_an_optimum_is_told_though_highs_stops_a_millionth_below():
     assert result.value == pytest.approx(1, abs=1e-6)
 
 
-@given(instances())
+@given(capacitated())
 @profile(max_examples=25)
 def test_drawn_instances_keep_the_contract(instance):
     testing.check_problem(FAMILY, instance)
 
 
-@given(instances(setups="relaxed", demand="random", samples=3, variation=0.5))
+@given(capacitated(setups="relaxed", demand="random", samples=3, variation=0.5))
 @profile(max_examples=15)
 def test_drawn_instances_with_relaxed_setups_keep_the_contract(instance):
     testing.check_problem(FAMILY, instance)
 
 
-@given(instances(setups="relaxed"))
+@given(capacitated(setups="relaxed"))
 @profile(max_examples=15)
 def test_stages_are_the_relaxed_process(instance):
     """Where nothing is random, SDDP's bound, its policy's cost and the linear program's optimum are one."""
@@ -184,6 +220,18 @@ def test_targets_are_reached_whatever_the_shares_are():
         process.decide(targets)
         assert process.observe().arrays["stock"] == pytest.approx(targets, abs=2e-6)
         process.reveal()
+
+
+@given(
+    st.sampled_from([{}, {"setups": "relaxed"}, {"demand": "random", "samples": 3}, {"stock_limit": 1.5}]).flatmap(
+        lambda settings: capacitated(**settings)
+    ),
+    st.integers(0, 2**32),
+)
+@profile(max_examples=100)
+def test_what_a_process_does_is_what_the_verifier_and_plain_recursion_say(instance, seed):
+    targets_verify("clsp", instance, seed)
+    lots_of_items_are_cheapest(instance)
 
 
 # Published ----------------------------------------------------------------------------------------------------------

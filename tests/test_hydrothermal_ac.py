@@ -290,11 +290,84 @@ def test_the_verifier_finds_what_breaks_the_grids_laws(key, place, by, kind):
     assert any(one.kind == kind and "stage 1" in one.message for one in report.violations), report.violations
 
 
+@pytest.fixture(scope="module")
+def ring():
+    """A drawn ring of four buses with an angle at none of its limits, its scenario and a dispatch."""
+    instance = drawn_system(np.random.default_rng(5), 4)
+    scenario, found = episode(instance)
+    assert HYDRO.verify(instance, scenario, found).is_feasible
+    return instance, scenario, found
+
+
+def kinds(instance, scenario, dispatch):
+    return [one.kind for one in HYDRO.verify(instance, scenario, dispatch).violations]
+
+
+def apparent(instance, found):
+    """Return the apparent power at both ends of all branches, pu, (2, branches)."""
+    network, grid = instance.network, instance.network.grid
+    volts = found.voltage[0] * np.exp(1j * found.angle[0])
+    begin, end = volts[network.branch_from], volts[network.branch_to]
+    begin = begin / (grid.branch_tap * np.exp(1j * grid.branch_shift))
+    along = (begin - end) / (grid.branch_r + 1j * grid.branch_x)
+    return np.abs([
+        begin * (along + (grid.branch_g_from + 1j * grid.branch_b_from) * begin).conj(),
+        end * (along - (grid.branch_g_to + 1j * grid.branch_b_to) * end).conj(),
+    ])  # fmt: skip
+
+
+def test_limits_of_the_grid_are_kept_to_a_millionth(ring):
+    """Per unit: a limit a little below what is there, or above, is broken if that is more than the tolerance."""
+    instance, scenario, found = ring
+    network, base = instance.network, instance.network.grid.base_mva
+    apart = (found.angle[0][network.branch_from] - found.angle[0][network.branch_to])[0]
+    values = {
+        "bus_v": (found.voltage[0, 0], "{}_{}", 1.0), "gen": (found.gen_mvar[0, 0], "{}_{}_mvar", base),
+        "hydro": (found.hydro_mvar[0, 0], "{}_{}_mvar", base), "branch_angle": (apart, "{}_{}", 1.0),
+    }  # fmt: skip
+    for what, (value, form, unit) in values.items():
+        for end, sign in (("min", 1), ("max", -1)):
+            for share, expected in ((0.9e-6, []), (1.1e-6, ["limit"])):
+                key = form.format(what, end)
+                limits = np.array(getattr(network.grid, key))
+                limits[0] = value + sign * share * unit
+                grid = replace(network.grid, **{key: limits})
+                assert kinds(replace(instance, network=replace(network, grid=grid)), scenario, found) == expected, key
+    there = apparent(instance, found)
+    for side, branch in enumerate(there.argmax(axis=1)):
+        for share, count in ((0.9e-6, 0), (1.1e-6, 1)):
+            rate = np.full(there.shape[1], np.inf)
+            rate[branch] = there[side, branch] - share
+            grid = replace(network.grid, branch_rate=rate)
+            limit = kinds(replace(instance, network=replace(network, grid=grid)), scenario, found)
+            assert len(limit) >= count and set(limit) <= {"limit"}
+            other = there[1 - side, branch] - rate[branch]
+            assert len(limit) == count + (other > 1e-6)
+
+
+@pytest.mark.parametrize("key", ["power", "gen_mvar", "hydro_mvar", "deficit", "flow", "flow_to", "angle"])
+def test_the_laws_of_the_grid_are_kept_to_a_millionth(ring, key):
+    """Power and flows per unit of 100 MVA; the reference bus has the angle 0."""
+    instance, scenario, found = ring
+    expected = {"flow": "flow", "flow_to": "flow", "angle": "angle"}.get(key, "power")
+    for sign in (-1, 1):
+        for share, count in ((0.8, 0), (1.2, 1)):
+            if key == "angle":
+                wrong = found.angle + sign * share * 1e-6  # nothing else tells
+            else:
+                wrong = np.array(getattr(found, key))
+                wrong[0, 0] += sign * share * 1e-6 * instance.network.grid.base_mva
+            assert kinds(instance, scenario, replace(found, **{key: wrong})).count(expected) == count
+
+
 def test_what_a_record_lacks_is_told():
     instance = half_full(2)
     scenario, found = episode(instance)
     report = HYDRO.verify(instance, scenario, replace(found, voltage=np.zeros((0, 0))))
     assert report.cost is None and "asks voltage of (2, 28)" in report.violations[0].message
+    for key in ("angle", "flow", "flow_to", "gen_mvar", "hydro_mvar"):
+        report = HYDRO.verify(instance, scenario, replace(found, **{key: getattr(found, key)[:, 1:]}))
+        assert report.cost is None and f"asks {key} of" in report.violations[0].message
 
 
 def test_a_dispatch_is_checked_from_a_file(tmp_path, capsys):

@@ -196,6 +196,8 @@ def test_starts_are_paid_by_the_hour_of_a_stage(known):
     busy = np.ones(6)
     least = replace(dispatch, on=np.stack([busy, [1, 0, 0, 1, 0, 0]], axis=1))
     assert HYDRO.verify(instance, scenario, least).cost - verified(known).cost == pytest.approx(2 * 10.0 * 50)
+    soon = replace(dispatch, on=np.stack([busy, [0, 1, 0, 1, 0, 0]], axis=1))
+    assert HYDRO.verify(instance, scenario, soon).cost - verified(known).cost == pytest.approx(2 * 10.0 * 50)
     longer = replace(instance, stage_hours=4.0)
     more = HYDRO.verify(longer, scenario, least).cost - HYDRO.verify(longer, scenario, dispatch).cost
     assert more == pytest.approx(2 * 10.0 * 50 / 4)

@@ -12,6 +12,7 @@ from grids import draw_system
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mof import read_mof
+from twins import targets_verify
 
 import orl
 from orl import registry
@@ -272,6 +273,14 @@ def played(instance, seed=0):
     return scenario, process.solution(0), cost
 
 
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.sampled_from(["dc", "transport", "single-bus"]), st.sampled_from([0.5, 2.0]))
+def test_what_a_process_without_losses_does_is_verified(seed, network, load):
+    instance = draw_system(seed, network, stages=3)
+    chosen = replace(instance.settings, discount=0.9, load_factor=load)
+    targets_verify("hydrothermal", replace(instance, settings=chosen), seed)
+
+
 @settings(max_examples=10, deadline=None)
 @given(SEEDS)
 def test_what_a_process_does_is_verified(seed):
@@ -305,6 +314,88 @@ def test_a_changed_dispatch_is_found_out(key, change, kind):
     if key != "power":
         shapeless = verify(instance, scenario, replace(done, **{key: np.zeros((2, 1))}))
         assert shapeless.violations[0].kind == "shape" and key in shapeless.violations[0].message
+
+
+def at_its_limit(instance, **limits):
+    """Return an instance of which entries of the grid, by name and place, are replaced."""
+    arrays = {}
+    for key, (place, value) in limits.items():
+        arrays[key] = np.array(getattr(instance.network.grid, key))
+        arrays[key][place] = value
+    return replace(instance, network=replace(instance.network, grid=replace(instance.network.grid, **arrays)))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_limits_of_the_relaxation_are_kept_to_a_millionth(seed):
+    """Per unit: a limit a little below what is there, or above, is broken if that is more than the tolerance."""
+    instance = draw_system(seed, stages=1)
+    scenario, done, _ = played(instance)
+    network, grid = instance.network, instance.network.grid
+
+    def kinds(one):
+        return [found.kind for found in verify(one, scenario, done).violations]
+
+    assert kinds(instance) == []
+    begin, end, product = network.branch_from, network.branch_to, done.product_real[0] + 1j * done.product_imaginary[0]
+    series, square = 1 / (grid.branch_r + 1j * grid.branch_x), done.voltage[0] ** 2
+    ratio = grid.branch_tap * np.exp(1j * grid.branch_shift)
+    shunts = grid.branch_g_from + 1j * grid.branch_b_from, grid.branch_g_to + 1j * grid.branch_b_to
+    apparent = np.abs([
+        np.conj(series + shunts[0]) * square[begin] / grid.branch_tap**2 - np.conj(series) / ratio * product,
+        np.conj(series + shunts[1]) * square[end] - np.conj(series / ratio * product),
+    ])  # fmt: skip
+    side, line = np.unravel_index(apparent.argmax(), apparent.shape)
+    bus, real, unit = network.gen_bus[0], product[0].real, 2 * abs(series[0])
+    there = done.reactive[0, bus]
+    alone = {key: (slice(None), 0.0) for key in ("gen_min_mvar", "gen_max_mvar", "hydro_min_mvar", "hydro_max_mvar")}
+    wide = at_its_limit(instance, **{key: (slice(None), 99.0 * (-1) ** ("min" in key)) for key in alone})
+    fixed = wide.network.gen_bus == bus, wide.reservoirs.bus == bus
+    for share, expected in ((0.9e-6, []), (1.1e-6, ["limit"])):
+        volts = done.voltage[0, 0]
+        assert kinds(at_its_limit(instance, bus_v_min=(0, volts + share), bus_v_max=(0, 2.0))) == expected
+        assert kinds(at_its_limit(instance, bus_v_min=(0, 0.5), bus_v_max=(0, volts - share))) == expected
+        assert kinds(at_its_limit(instance, branch_rate=(line, apparent[side, line] - share))) == expected
+        for name, sign in (("min", 1), ("max", -1)):
+            none = at_its_limit(wide, **{f"gen_{name}_mvar": (fixed[0], 0.0), f"hydro_{name}_mvar": (fixed[1], 0.0)})
+            assert kinds(at_its_limit(none, **{f"gen_{name}_mvar": (0, there + sign * share * 100)})) == expected, name
+        expected = ["angle"] if expected else []
+        high, low = (np.arctan((product[0].imag - sign * share / unit) / real) for sign in (1, -1))
+        assert kinds(at_its_limit(instance, branch_angle_max=(0, high))) == expected
+        assert kinds(at_its_limit(instance, branch_angle_min=(0, low))) == expected
+        assert kinds(at_its_limit(instance, branch_angle_min=(0, -1.2), branch_angle_max=(0, high))) == expected
+    for wide in ({"branch_angle_min": (0, -1.6)}, {"branch_angle_max": (0, 1.6)}):
+        assert kinds(at_its_limit(instance, **wide)) == [], "no limit beyond a right angle"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_laws_of_the_relaxation_are_kept_to_a_millionth(seed):
+    """Power and flows per unit of 100 MVA; products of parallel branches, whichever way round, are the same."""
+    instance = draw_system(seed, stages=1)
+    segments = {"deficit_cost": np.array([500.0, 900.0]), "deficit_share": np.array([0.1, np.inf])}
+    instance = replace(instance, network=replace(instance.network, **segments))
+    scenario, done, _ = played(instance)
+    network, grid = instance.network, instance.network.grid
+
+    def count(kind, key, by):
+        array = np.array(getattr(done, key))
+        array[0, 0] += by
+        found = verify(instance, scenario, replace(done, **{key: array})).violations
+        return [one.kind for one in found].count(kind)
+
+    square = done.voltage[0, [network.branch_from[0], network.branch_to[0]]] ** 2
+    mean, half = square.mean(), (square[0] - square[1]) / 2
+    angle = np.angle(done.product_real[0, 0] + 1j * done.product_imaginary[0, 0])
+    for share, is_found in ((0.8e-6, 0), (1.2e-6, 1)):
+        for sign in (-1, 1):
+            for key in ("power", "reactive", "deficit"):
+                assert count("power", key, sign * share * 100) == is_found, key
+            assert count("flow", "flow", sign * share * 100) == is_found
+            for key in ("product_real", "product_imaginary"):
+                assert (count("product", key, sign * share) >= 2) == is_found
+        size = np.sqrt((mean + share * abs(grid.branch_r[0] + 1j * grid.branch_x[0]) / 2) ** 2 - half**2)
+        turned = replace(done, product_imaginary=done.product_imaginary.copy(), product_real=done.product_real.copy())
+        turned.product_real[0, 0], turned.product_imaginary[0, 0] = size * np.cos(angle), size * np.sin(angle)
+        assert [one.kind for one in verify(instance, scenario, turned).violations].count("cone") == is_found
 
 
 def test_prices_are_what_one_more_costs():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shops import EVERY_MODE, rows_of, scenario_of, shops
+from twins import shop_decisions_agree, shop_rules_agree
 
 from orl import registry
 from orl.policy import RulePolicy
@@ -13,75 +14,29 @@ from orl.problems.jobshop.instance import JobShop, JobShopSettings
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import RULES, choices
 from orl.problems.jobshop.schedules import columns
-from orl.problems.jobshop.verify import verify
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
 NOTHING_RANDOM = [Scenarios.deterministic()]
 
 
-def twin_schedule(shop, choose, scenario):
-    if shop.settings.dispatch == "active":
-        return simpy_twin.giffler_thompson(shop, choose)
-    return simpy_twin.simulate(shop, choose, scenario)
-
-
-def assert_rules_agree(shop, scenario):
-    process = JobShopProcess([shop], [scenario])
-    for name, score in simpy_twin.SCORES.items():
-        process.reset()
-        cost = process.run(RULES[name], np.zeros(1, dtype=np.uint64))[0]
-        twin = twin_schedule(shop, simpy_twin.rule_choice(shop, score), scenario)
-        assert columns(shop, process.solution(0)) == columns(shop, twin), name
-        assert cost == pytest.approx(verify(shop, scenario, twin).cost)
-
-
-def assert_decisions_agree(shop, scenario, rng):
-    """Play at random, waiting included; the twin is offered the same jobs at the same times and ends up the same."""
-    process = JobShopProcess([shop], [scenario])
-    played = []
-    is_over = False
-    while not is_over:
-        observation = process.observe()
-        legal = np.flatnonzero(observation.legal[0]).tolist()
-        action = int(rng.choice(legal))
-        played.append((int(observation.arrays["clock"][0]), legal, action))
-        process.decide(np.array([action]))
-        is_over = bool(process.reveal().terminated[0])
-    moves = iter(played)
-
-    def choose(state, conflict=None):
-        time, legal, action = next(moves)
-        if conflict is None:
-            offered = sorted(job for jobs in state.candidates().values() for job in jobs)
-            offered += [shop.num_jobs] if state.can_wait else []
-        else:
-            offered = sorted(conflict)
-        assert (state.time, offered) == (time, legal)
-        return None if action == shop.num_jobs else action
-
-    twin = twin_schedule(shop, choose, scenario)
-    assert next(moves, None) is None
-    assert columns(shop, process.solution(0)) == columns(shop, twin)
-
-
 @given(shops(), st.integers(0, 2**32))
 @settings(max_examples=100)
 def test_classic_shops_agree_with_the_twin(shop, seed):
-    assert_rules_agree(shop, NOTHING_RANDOM[0])
-    assert_decisions_agree(shop, NOTHING_RANDOM[0], np.random.default_rng(seed))
+    shop_rules_agree(shop, NOTHING_RANDOM[0])
+    shop_decisions_agree(shop, NOTHING_RANDOM[0], np.random.default_rng(seed))
 
 
 @given(shops(**EVERY_MODE), st.integers(0, 2**32))
 @settings(max_examples=300)
 def test_every_rule_gives_the_twins_schedule_in_every_mode(shop, seed):
-    assert_rules_agree(shop, scenario_of(shop, seed))
+    shop_rules_agree(shop, scenario_of(shop, seed))
 
 
 @given(shops(**EVERY_MODE), st.integers(0, 2**32))
 @settings(max_examples=300)
 def test_random_decisions_lead_where_they_lead_in_the_twin(shop, seed):
-    assert_decisions_agree(shop, scenario_of(shop, seed), np.random.default_rng(seed))
+    shop_decisions_agree(shop, scenario_of(shop, seed), np.random.default_rng(seed))
 
 
 @pytest.mark.slow
@@ -89,8 +44,8 @@ def test_random_decisions_lead_where_they_lead_in_the_twin(shop, seed):
 @settings(max_examples=100_000)
 def test_larger_shops_agree_with_the_twin(shop, seed):
     scenario = scenario_of(shop, seed)
-    assert_rules_agree(shop, scenario)
-    assert_decisions_agree(shop, scenario, np.random.default_rng(seed))
+    shop_rules_agree(shop, scenario)
+    shop_decisions_agree(shop, scenario, np.random.default_rng(seed))
 
 
 def test_a_shop_small_enough_for_paper():
@@ -171,7 +126,7 @@ def test_work_in_next_queue_counts_a_job_that_a_down_machine_holds():
     process.run(RULES["winq"], np.zeros(1, dtype=np.uint64))
     start = {row[:2]: row[3] for row in rows_of(process.solution(0))}
     assert (start[4, 0], start[3, 0]) == (4, 5)
-    assert_rules_agree(shop, NOTHING_RANDOM[0])
+    shop_rules_agree(shop, NOTHING_RANDOM[0])
 
 
 def test_a_choice_scored_minus_infinity_is_still_a_choice():

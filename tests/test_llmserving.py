@@ -81,6 +81,18 @@ def test_a_preempted_request_computes_again_on_paper():
     assert [2, 1, codes.RECOMPUTE, 5] in log.events.tolist()
 
 
+@pytest.mark.parametrize(
+    ("rule", "order"),
+    [("fcfs", [0, 1, 2]), ("priority", [1, 0, 2]), ("priority-seats", [1, 0, 2]), ("shortest", [2, 0, 1])],
+)
+def test_who_goes_first_on_paper(rule, order):
+    """One seat, three requests from the beginning, of priorities 1, 0, 2 and outputs 2, 3, 1."""
+    server = one_server([2, 2, 2], [2, 3, 1], max_num_seqs=1)
+    server = replace(server, source=replace(server.source, priority=[1, 0, 2]))
+    _, log = played(server, rule)
+    assert np.argsort(finished_at(log, 3)).tolist() == order
+
+
 def test_a_swapped_request_goes_on_where_it_was_on_paper():
     """As before, but its 5 blocks go out and come back, a second a block: batches wait for the copies."""
     server = one_server([4, 4], [4, 4], blocks=10, copy_us=1e6, pcie_gbs=1e6)
@@ -117,6 +129,10 @@ def check_books(process, env):
     for content in np.flatnonzero(contents[:, codes.KNOWN] >= 0):
         assert blocks[contents[content, codes.KNOWN], codes.OWNER] == content
     assert (request[:count, codes.GENERATED] <= work.request[env, :count, codes.OUTPUT]).all()
+    leaving = states.leaving[env, : num[codes.LEAVING]]
+    assert num[codes.OUTBOUND] == request[leaving, codes.HELD].sum(), "blocks that are free when they are copied"
+    every = sizes[codes.PRIORITY_EVERY]
+    assert num[codes.UPDATES] == (num[codes.ITERATIONS] // every if every > 0 else 0)
 
 
 @given(servers(), st.integers(0, 1000))

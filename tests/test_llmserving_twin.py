@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import twins
+from servers import COSTS, random_server
 
 from orl.errors import IllegalAction
 from orl.problems.llmserving.instance import (
@@ -18,24 +20,8 @@ from orl.problems.llmserving.instance import (
     Serving,
     ServingSettings,
 )
-from orl.problems.llmserving.process import ServingProcess
 from orl.problems.llmserving.simpy_twin import RUN, Server, play
-from orl.problems.llmserving.verify import verify
-from orl.scenario import Scenarios
 
-# Every batch takes a second, and half a second more for each token that is not decoded.
-COSTS = CostModel([0, 0], [0, 1, 1], [0, 1], [0, 1], [[0, 0], [0.5, 0.5]], [0, 1], [0, 1], [[0, 0], [0, 0]])
-# Every token, sequence, chunk and context has its price, and all go on beyond their tables.
-UNEVEN = CostModel(
-    [0, 0.5, 0.75, 1.5, 1.625],
-    [0, 0.25, 0.75],
-    [0, 2, 3],
-    [0, 4],
-    [[0, 0], [0.25, 0.75], [0.5, 2]],
-    [0, 1, 4],
-    [0, 3, 8],
-    [[0, 0, 0], [0.25, 0.5, 1.5], [0.5, 1, 4]],
-)
 PLAIN = {"block_size": 1, "enable_prefix_caching": False, "async_scheduling": False, "copy_us": 0.0, "pcie_gbs": 1.0}
 
 
@@ -243,43 +229,6 @@ def test_the_counter_is_lifted_when_a_client_comes() -> None:
 # Random play --------------------------------------------------------------------------------------------------------
 
 
-def random_server(rng: np.random.Generator) -> Server:
-    count = int(rng.integers(1, 7))
-    arrival = np.sort(rng.integers(0, 12, count) / 2)
-    prompt, output = rng.integers(1, 9, count), rng.integers(1, 6, count)
-    parent = np.array([rng.integers(-1, number) if number else -1 for number in range(count)])
-    room = np.where(parent >= 0, (prompt + output)[parent], 0)
-    shared = rng.integers(0, np.minimum(room, prompt) + 1)
-    weight = rng.integers(1, 4, count)
-    client, priority = rng.integers(0, 2, (2, count))
-    requests = Requests(arrival, prompt, output, client, priority, weight, parent, shared)
-    size = int(rng.integers(1, 4))
-    longest = int((prompt + output).max())
-    is_chunked = bool(rng.integers(2))
-    seqs = int(rng.integers(1, 5))
-    options = ServingSettings(
-        clock=["seconds", "seconds", "rounds"][rng.integers(3)],
-        block_size=size,
-        max_num_seqs=seqs,
-        max_num_batched_tokens=max(seqs, int(rng.integers(1, 9)) if is_chunked else longest + int(rng.integers(3))),
-        enable_chunked_prefill=is_chunked,
-        enable_prefix_caching=bool(rng.integers(2)),
-        scheduler_reserve_full_isl=bool(rng.integers(2)),
-        async_scheduling=bool(rng.integers(2)),
-        overlap=bool(rng.integers(2)),
-        overlap_from=int(rng.integers(4)),
-        block_group=2 ** int(rng.integers(4)),
-        kv_reuse=["off", "preemptions", "turns"][rng.integers(3)],
-        copy_us=[0.0, 62_500.0][rng.integers(2)],
-        pcie_gbs=1.0,
-    )
-    in_rounds = options.clock == "rounds"
-    blocks = (longest if in_rounds else -(-longest // size)) + int(rng.integers(0, 5))
-    costs, cpu_blocks = [COSTS, UNEVEN][rng.integers(2)], int(rng.integers(0, 9))
-    one = Serving("random", requests, costs, blocks, cpu_blocks, 125_000_000, 1, options)
-    return Server(one, requests)
-
-
 def check(server: Server) -> None:
     """What must hold at any time."""
     one, blocks = server.instance, server.blocks
@@ -355,40 +304,8 @@ def test_play() -> None:
     assert log.end.tolist() == [3, 4, 5.375, 6.75]
 
 
-KIND_OF = {"admit": 1, "swap-in": 1, "recompute": 1, "swap-out": 2, "run": 0}
-
-
-def action_of(choice) -> int:
-    """The process's number of a decision of the twin."""
-    number, kind = choice
-    return 0 if kind == "run" else KIND_OF[kind] + 2 * number
-
-
 @pytest.mark.parametrize("seed", range(800))
 def test_the_kernels_do_what_the_twin_does(seed):
     """Whatever is decided: the same decisions are legal at every step, and costs and logs are the same."""
     rng = np.random.default_rng([7, seed])
-    server = random_server(rng)
-    process = ServingProcess([server.instance], [Scenarios.deterministic()])
-    cost = paid = 0.0
-    for _ in range(3000):
-        if server.is_over:
-            break
-        legal = server.legal()
-        seen = process.observe()
-        assert sorted(map(action_of, legal)) == np.flatnonzero(seen.legal[0]).tolist()
-        assert (seen.arrays["kept"][0].tolist(), seen.arrays["blocks"][0].tolist()) == (server.kept, server.held)
-        assert seen.arrays["stretches"][0].tolist() == [server.blocks.stretches(job.blocks) for job in server.jobs]
-        weights = np.array([3.0 if kind in ("run", "admit", "swap-in") else 0.5 for _, kind in legal])
-        choice = legal[rng.choice(len(legal), p=weights / weights.sum())]
-        server.decide(choice)
-        process.decide(np.array([action_of(choice)]))
-        cost += server.reveal()
-        paid += process.reveal().cost[0]
-        assert paid == pytest.approx(cost, rel=1e-9, abs=1e-9)
-    ours, twins = process.solution(0), server.log()
-    report = verify(server.instance, Scenarios.deterministic(), ours)
-    assert not report.violations and report.cost == pytest.approx(cost)
-    assert ours.events.tolist() == twins.events.tolist()
-    for name in ("decided", "start", "end"):
-        assert getattr(ours, name) == pytest.approx(getattr(twins, name), rel=1e-9, abs=1e-9)
+    twins.server_decisions_agree(random_server(rng), rng)

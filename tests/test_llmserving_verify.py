@@ -341,18 +341,52 @@ def test_a_log_of_nonsense_has_at_most_twenty_violations():
             assert 0 < len(report.violations) <= 20
 
 
+@pytest.mark.parametrize("arrival", [0, 1000])
+def test_times_are_right_to_their_tolerances(arrival):
+    """Points in time to a billionth of themselves, or of a second; how long a batch takes to a millionth besides."""
+    one = server([4, 2], [3, 2], [arrival, arrival])
+    first = [(0, 0, 0)] if arrival else []
+    events = "\n".join(
+        f"{int(line.split()[0]) + len(first)} {line.strip()[2:]}" for line in TWO_EVENTS.splitlines() if line.strip()
+    )
+
+    def kinds(shift=0.0, longer=0.0):
+        at = arrival
+        epochs = [*first, (at, at, at + 1), (at + 1, at + 1 + shift, at + 2), (at + 2, at + 2, at + 3 + longer)]
+        return {found.kind for found in verify(one, NONE, made(epochs, events)).violations}
+
+    unit = 1e-9 * max(1, arrival)
+    assert kinds(0.8 * unit) == kinds(-0.8 * unit) == kinds() == set()
+    assert kinds(1.3 * unit) == kinds(-1.3 * unit) == {"start"}
+    most = 1e-6 + 1e-9 * max(1, arrival + 3)
+    assert kinds(longer=0.9 * most) == kinds(longer=-0.9 * most) == set()
+    assert kinds(longer=1.1 * most) == kinds(longer=-1.1 * most) == {"duration"}
+
+
+def test_a_round_is_right_whatever_the_cost_model_says():
+    one = replace(server([4, 2], [3, 2], clock="rounds"), costs=replace(SECOND, dense=[0.0, 5.0, 5.0]))
+    assert verify(one, NONE, made(TWO_EPOCHS, TWO_EVENTS)).is_feasible
+
+
 def test_durations_are_those_of_the_cost_model():
     """Tables are linear between their points and beyond the last."""
     costs = CostModel(
-        [0, 1, 3], [0, 0.1], [0, 2], [0, 10], [[0, 0], [4, 8]], [0, 1, 2], [0, 4], [[0, 0], [1, 2], [3, 4]]
+        [0, 1, 3],
+        [0, 0.1],
+        [0, 2],
+        [0, 10],
+        [[0, 0], [4, 8]],
+        [0, 1, 2],
+        [0, 5, 5.5],
+        [[0, 0, 0], [1, 2, 4], [3, 4, 9]],
     )
     one = replace(server([4, 2], [3, 2]), costs=costs)
     replay = replayed(one, NONE, made(TWO_EPOCHS, TWO_EVENTS))
     prefill = 2 * 4 + 1 * 4  # chunks of 4 and 2 without a past
     assert durations(replay).tolist() == pytest.approx([
         1 + 2 * 5 + 0.2 + prefill,  # 6 tokens
-        3 + 0.2 + 3 + 1,  # two decode over (5 + 3) / 2 tokens
-        1 + 0.1 + 1 + 1 * 6 / 4,  # one over 6
+        3 + 0.2 + 3 + 1 * 4 / 5,  # two decode over (5 + 3) / 2 tokens
+        1 + 0.1 + 2 + 2 * 1 / 0.5,  # one over 6
     ])  # fmt: skip
 
 

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from lots import lots, pigments
+from twins import can_meet_demand, lots_decisions_agree, lots_rule_agrees, lots_scenario
 
 import orl
 from orl import registry, testing
 from orl.errors import InputError
 from orl.problems.lotsizing.demand import IndependentDemand, PathDemand, binomial
-from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
+from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings, LotState
 from orl.problems.lotsizing.metrics import metrics
 from orl.problems.lotsizing.process import LotSizingProcess
 from orl.problems.lotsizing.rules import RULES
@@ -25,67 +26,19 @@ from orl.scenario import Purpose
 LOTSIZING = registry.find_problem("lotsizing")
 
 
-def is_feasible(instance):
-    """Whether some plan meets all demand; of unmet=forbid, by trying all of them."""
-    if instance.settings.unmet != "forbid":
-        return True
-    first = instance.first_period
-    stock = instance.initial_stock if instance.state is None else instance.state.stock
-    reached = {tuple(stock.tolist())}
-    for demand in instance.demand.path[first : first + instance.periods_left]:
-        made = [np.eye(instance.num_items, dtype=int)[item] * rate for item, rate in enumerate(instance.rates[0])]
-        after = [np.array(stock) + units - demand for stock in reached for units in (0 * demand, *made)]
-        reached = {tuple(stock.tolist()) for stock in after if (stock >= 0).all()}
-    return bool(reached)
-
-
-def scenario_of(instance, seed=0):
-    return sample(instance, seed, Purpose.EVALUATE, 1)[0]
-
-
 @given(st.one_of(lots(), pigments()), st.sampled_from(sorted(RULES)), st.integers(0, 3))
 @profile(max_examples=150)
 def test_an_episode_of_a_rule_is_that_of_the_twin(instance, rule, seed):
-    scenario = scenario_of(instance, seed)
-    process = LotSizingProcess([instance], [scenario])
-    cost = process.run(RULES[rule], np.array([seed], dtype=np.uint64))[0]
-    plan = process.solution(0)
-    twin_cost, twin_plan = simulate(instance, scenario, lambda plant: int(plan.choices[plant.period, len(plant.told)]))
-    assert (twin_plan.choices == plan.choices).all()
-    assert cost == pytest.approx(twin_cost, rel=1e-9, abs=1e-9)
-    report = verify(instance, scenario, plan)
-    assert report.cost == pytest.approx(twin_cost, rel=1e-9, abs=1e-9)
-    assert report.is_feasible or {v.kind for v in report.violations} == {"shortage"}
-    assert report.is_feasible or not is_feasible(instance)
+    lots_rule_agrees(instance, rule, seed)
 
 
 @given(st.one_of(lots(), pigments(), pigments(due=2)), st.integers(0, 2**32))
 @profile(max_examples=200)
 def test_masks_and_states_are_those_of_the_twin(instance, seed):
-    """The twin leads with random choices; the process follows, machine by machine."""
-    instance = replace(instance, settings=replace(instance.settings, decision="machine"))
-    scenario, rng = scenario_of(instance), np.random.default_rng(seed)
-    process = LotSizingProcess([instance], [scenario])
-    paid, weight = 0.0, 1.0
-
-    def follow(plant):
-        nonlocal paid, weight
-        observation = process.observe()
-        assert np.flatnonzero(observation.legal[0]).tolist() == plant.legal()
-        assert observation.arrays["stock"][0].tolist() == plant.stock
-        assert observation.arrays["setup"][0].tolist() == plant.setup
-        choice = int(rng.choice(plant.legal()))
-        paid += weight * process.decide(np.array([choice]))[0]
-        revealed = process.reveal()
-        paid += weight * revealed.cost[0]
-        weight *= revealed.discount[0]
-        return choice
-
-    cost, _ = simulate(instance, scenario, follow)
-    assert paid == pytest.approx(cost, rel=1e-9, abs=1e-9)
+    lots_decisions_agree(instance, seed)
 
 
-@given(st.one_of(lots(), pigments().filter(is_feasible)))
+@given(st.one_of(lots(), pigments().filter(can_meet_demand)))
 @profile(max_examples=40)
 def test_lot_sizing_keeps_the_contract_on_drawn_instances(instance):
     family = LOTSIZING if instance.state is None else replace(LOTSIZING, save=None)  # states are not written
@@ -95,7 +48,7 @@ def test_lot_sizing_keeps_the_contract_on_drawn_instances(instance):
 @given(lots(), st.integers(0, 2**32))
 @profile(max_examples=60)
 def test_stock_balances(instance, seed):
-    scenario, rng = scenario_of(instance), np.random.default_rng(seed)
+    scenario, rng = lots_scenario(instance), np.random.default_rng(seed)
     _, plan = simulate(instance, scenario, lambda plant: int(rng.choice(plant.legal())))
     books = Ledger(instance, scenario)
     first = sum(books.stock)
@@ -119,9 +72,47 @@ def test_stock_balances(instance, seed):
 def test_the_verifier_names_what_is_wrong(kind, choices, settings):
     limits, law = [3, 9], binomial(2, 1, 0.5)
     one = LotSizing("two", [[2, 0], [2, 2]], [1, 1], [1, 1], limits, law, 1, settings=LotSizingSettings(**settings))
-    report = verify(one, scenario_of(one), LotPlan(choices))
+    report = verify(one, lots_scenario(one), LotPlan(choices))
     assert kind in [violation.kind for violation in report.violations]
-    assert verify(one, scenario_of(one), LotPlan([[1, 2]])).is_feasible
+    assert verify(one, lots_scenario(one), LotPlan([[1, 2]])).is_feasible
+
+
+def test_the_verifier_pays_on_paper():
+    """Two periods discounted by 0.9, costs times their factors: set-ups, two units short, then one left and two lost.
+
+    In the first period both machines make item 0, two and one of it (the second loses one to its set-up), and three of
+    item 1 are asked for, of which there is one.
+    """
+    one = LotSizing(
+        "paid", [[2, 2], [2, 0]], [1, 2], [10, 20], [4, 9], PathDemand([[1, 3], [0, 1]]), 2,
+        setup_costs=[[5, 6], [7, 8]], setup_losses=[[0, 0], [1, 0]], initial_stock=[0, 1],
+        settings=LotSizingSettings(discount=0.9, cost_noise=0.3, horizon="file"),
+    )  # fmt: skip
+    scenario = lots_scenario(one)
+    first, second = realise(one, scenario).cost_factors
+    books = Ledger(one, scenario)
+    assert not list(books.play(0, [1, 1])) and books.stock == [2, 0]
+    assert books.setup_cost == pytest.approx((5 + 7) * first[0])
+    assert books.shortage_cost == pytest.approx(2 * 20 * first[1])
+    assert books.holding_cost == pytest.approx(2 * 1 * first[0])
+    assert not list(books.play(1, [1, 1])) and books.stock == [4, 0]
+    assert books.setup_cost == pytest.approx((5 + 7) * first[0]), "both are set up already"
+    assert books.shortage_cost == pytest.approx(2 * 20 * first[1] + 0.9 * 20 * second[1])
+    assert books.holding_cost == pytest.approx(2 * first[0] + 0.9 * 4 * second[0])
+    assert books.total == pytest.approx(books.setup_cost + books.holding_cost + books.shortage_cost)
+    assert (books.produced, books.demanded, books.short, books.discarded, books.setups) == (7, 5, 3, 2, 2)
+
+
+def test_the_verifier_holds_a_plan_to_what_is_booked():
+    state = LotState(0, [1, 0], [2, 0], [1])
+    one = LotSizing(
+        "booked", [[2, 0], [2, 2]], [1, 1], [1, 1], [3, 9], binomial(2, 1, 0.5), 2, [[1, 1]] * 2, state=state
+    )
+    plans = [[1, 2], [2, 1]], [[2, 2], [1, 1]], [[0, 2], [1, 1]]
+    found = [[v.kind for v in verify(one, lots_scenario(one), LotPlan(plan)).violations] for plan in plans]
+    assert found == [["impossible"], ["booked"], ["booked"]], "in the first period alone, and it is not made again"
+    long = LotSizing("long", [[0]], [1], [1], [9], binomial(1, 1, 0.5), 25, [[1]])
+    assert len(verify(long, lots_scenario(long), LotPlan([[1]] * 25)).violations) == 20
 
 
 def test_masks_do_not_see_the_future():
@@ -196,7 +187,7 @@ def test_key_figures_on_paper():
     """Demand 1, 2; 3 made once at a set-up cost of 5, then idle: nothing short, 2 held, then none."""
     path = PathDemand([[1], [2]])
     one = LotSizing("one", [[3]], [1.0], [10.0], [10], path, 2, [[5.0]])
-    figures = metrics(one, scenario_of(one), LotPlan([[1], [0]]))
+    figures = metrics(one, lots_scenario(one), LotPlan([[1], [0]]))
     assert figures == {
         "setup_cost": 5,
         "holding_cost": 2,
@@ -207,7 +198,7 @@ def test_key_figures_on_paper():
         "discarded_units": 0,
     }
     backlog = replace(one, settings=replace(one.settings, unmet="backlog"))
-    figures = metrics(backlog, scenario_of(one), LotPlan([[0], [0]]))
+    figures = metrics(backlog, lots_scenario(one), LotPlan([[0], [0]]))
     assert (figures["fill_rate"], figures["shortage_cost"]) == (0, 10 + 30), "each unit is short once, and waits on"
 
 
@@ -235,7 +226,7 @@ def test_rows_of_candidates_on_paper():
         "paper", [[6, 5], [0, 4]], [0.1, 0.2], [2.0, 3.0], [20, 10], PathDemand([[2, 4]] * 9), 9, [[7, 9], [1, 8]],
         [[1, 1], [1, 1]], initial_setup=[0, 2], initial_stock=[0, 2],
     )  # fmt: skip
-    process = LotSizingProcess([plant], [scenario_of(plant)])
+    process = LotSizingProcess([plant], [lots_scenario(plant)])
     process.decide(np.array([1]))
     process.reveal()
     idle, first, second = LOTSIZING.features().candidates(process.observe())[0]
@@ -267,8 +258,8 @@ def test_rows_of_candidates_are_bounded_and_blind_to_company(instance, steps, se
     instance = replace(instance, settings=replace(instance.settings, decision="machine"))
     large = draw(np.random.default_rng(seed), items=5, machines=4, periods=40)
     read = LOTSIZING.features().candidates
-    alone = LotSizingProcess([instance], [scenario_of(instance)])
-    both = LotSizingProcess([instance, large], [scenario_of(instance), scenario_of(large)])
+    alone = LotSizingProcess([instance], [lots_scenario(instance)])
+    both = LotSizingProcess([instance, large], [lots_scenario(instance), lots_scenario(large)])
     rng, width = np.random.default_rng(seed), instance.num_items + 1
     for _ in range(steps):
         if not alone.observe().legal.any():
@@ -287,7 +278,7 @@ def test_rows_of_candidates_are_bounded_and_blind_to_company(instance, steps, se
 @given(lots(), st.integers(0, 20), st.integers(0, 2**32))
 @profile(max_examples=80)
 def test_the_score_that_is_shown_is_what_the_greedy_rule_goes_by(instance, steps, seed):
-    process = LotSizingProcess([instance], [scenario_of(instance)])
+    process = LotSizingProcess([instance], [lots_scenario(instance)])
     rng = np.random.default_rng(seed)
     for _ in range(steps):
         seen = process.observe()
@@ -303,7 +294,9 @@ def test_the_score_that_is_shown_is_what_the_greedy_rule_goes_by(instance, steps
 def test_where_nothing_ends_no_feature_tells_the_period():
     """An infinite horizon is cut off somewhere; a policy is not to know where."""
     instance = orl.load("lotsizing/setting_2items_VI", settings={"discount": 0.9})
-    process = LotSizingProcess([instance, replace(instance, settings=LotSizingSettings())], [scenario_of(instance)] * 2)
+    process = LotSizingProcess(
+        [instance, replace(instance, settings=LotSizingSettings())], [lots_scenario(instance)] * 2
+    )
     features = LOTSIZING.features()
     seen = []
     for _ in range(3):
@@ -325,7 +318,7 @@ def test_where_nothing_ends_the_greedy_rule_does_not_see_where_it_is_cut_off():
         )
         for horizon, tail in (("infinite", 0.6), ("infinite", 1e-6), ("6", 1e-6))
     ]  # fmt: skip
-    process = LotSizingProcess(plants, [scenario_of(plant) for plant in plants])
+    process = LotSizingProcess(plants, [lots_scenario(plant) for plant in plants])
     for _ in range(3):
         process.decide(np.zeros(3, dtype=np.int64))
         process.reveal()
@@ -335,6 +328,6 @@ def test_where_nothing_ends_the_greedy_rule_does_not_see_where_it_is_cut_off():
 
 def test_rows_of_candidates_are_for_one_machine():
     plant = draw(np.random.default_rng(0), items=2, machines=2, settings=LotSizingSettings(decision="joint"))
-    process = LotSizingProcess([plant], [scenario_of(plant)])
+    process = LotSizingProcess([plant], [lots_scenario(plant)])
     with pytest.raises(InputError, match="set decision=machine"):
         LOTSIZING.features().candidates(process.observe())

@@ -23,7 +23,7 @@ from shops import (
     shops_in_motion,
     stopped,
 )
-from test_kernels import assert_decisions_agree, assert_rules_agree
+from twins import shop_decisions_agree, shop_rules_agree
 
 import orl
 from orl.cli import main
@@ -63,7 +63,7 @@ def same_future(shop, scenario, state):
 def test_every_rule_gives_the_twins_schedule_from_where_the_shop_is(drawn):
     """Kernel and twin agree under every rule, whatever has happened before and whatever happens then."""
     shop, seed = drawn
-    assert_rules_agree(shop, scenario_of(shop, seed + 1))
+    shop_rules_agree(shop, scenario_of(shop, seed + 1))
 
 
 @given(shops_in_motion())
@@ -71,7 +71,7 @@ def test_every_rule_gives_the_twins_schedule_from_where_the_shop_is(drawn):
 def test_random_decisions_lead_where_they_lead_in_the_twin_from_where_the_shop_is(drawn):
     """Kernel and twin offer the same at the same times and end up the same, whatever is decided."""
     shop, seed = drawn
-    assert_decisions_agree(shop, scenario_of(shop, seed + 1), np.random.default_rng(seed))
+    shop_decisions_agree(shop, scenario_of(shop, seed + 1), np.random.default_rng(seed))
 
 
 @given(shops(**IN_MOTION), st.integers(0, 20), st.integers(0, 2**32), st.sampled_from(sorted(RULES)))
@@ -157,7 +157,7 @@ def test_a_machine_that_failed_is_repaired_though_none_else_fails():
     scenarios = sample(shop, 0, Purpose.EVALUATE, 100)
     ends = []
     for scenario in scenarios:
-        assert_rules_agree(shop, scenario)
+        shop_rules_agree(shop, scenario)
         schedule = simulate(shop, lambda state: 0, scenario)
         assert verify(shop, scenario, schedule).is_feasible
         ends.append(int(schedule.end[0]))

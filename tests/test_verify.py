@@ -166,6 +166,16 @@ def test_a_swap_is_none_without_swaps() -> None:
     assert report.violations == (("swap", message),)
 
 
+def test_five_of_the_moves_that_wait_for_one_another_are_named() -> None:
+    for count, more in ((5, "job 4 to machine 0."), (6, "job 4 to machine 5 and 1 more.")):
+        machines = [[job, (job + 1) % count] for job in range(count)]
+        shop = JobShop("ring", machines, [[1, 1]] * count, settings=JobShopSettings(buffers="none"))
+        rows = [(job, at, machines[job][at], at, at + 1) for job in range(count) for at in range(2)]
+        report = verify(shop, None, schedule_of(rows))
+        assert [found.kind for found in report.violations] == ["swap"]
+        assert report.violations[0].message.endswith(more)
+
+
 def test_a_job_that_is_done_blocks_its_machine() -> None:
     """A is done on the saw at 3 but goes to the lathe at 5; B comes to the saw at 4."""
     rows = [(0, 0, 0, 0, 3), (1, 0, 1, 1, 3), (0, 1, 1, 5, 7), (1, 1, 0, 4, 8)]
