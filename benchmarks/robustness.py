@@ -82,7 +82,7 @@ def main() -> None:
     for kind in KINDS:
         some = [row["counts"] for row in found if row["part"] == kind]
         totals = [sum(counts.get(key, 0) for counts in some) for key in (REFUSED, HANDLED, "failed")]
-        lines.append([kind, sum(totals), *totals])
+        lines += [[kind, sum(totals), *totals]] if some else []  # not measured yet
     lines.append(["all", *(sum(line[place] for line in lines) for place in range(1, 5))])
     text = (
         f"{', '.join(dict.fromkeys(row['commit'] for row in found))} were measured. Commands of every kind: how many, "
