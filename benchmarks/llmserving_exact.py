@@ -19,13 +19,13 @@ import record
 import rows
 
 import orl
+from orl.layers import search
 from orl.problems.llmserving.instance import Requests, Serving, ServingSettings
 from orl.problems.llmserving.search import LayeredServing
 from orl.problems.llmserving.server import server
 from orl.result import mean_interval
 from orl.scenario import Scenarios
 from orl.solver import Control
-from orl.solvers.layers import search
 
 RAW = record.RESULTS / "llmserving_exact"
 RULES = ("fcfs", "shortest", "mc-sf", "las")  # with one client and one priority others are among these
