@@ -246,7 +246,9 @@ def bounds(case: str, found: list[rows.Row]) -> tuple[Bound | None, Bound | None
 
 def cell(case: str, row: rows.Row | None, on_plans: Bound | None, on_policies: Bound | None) -> str:
     """Return gap and seconds; nothing where a method does not apply."""
-    if row is None or "refuses" in row:
+    if row is None:
+        return "not measured"
+    if "refuses" in row:
         return ""
     count = scenarios_of(case)
     if row["value"] is None:
@@ -265,6 +267,7 @@ def write() -> None:
     found = rows.read(RAW)
     cases = [case for case in CASES if any(row["case"] == case for row in found)]
     best = {case: bounds(case, found) for case in cases}
+    named = {case: registry.solver_names(problem_of(instance_of(case))) for case in cases}
     at = {(row["case"], row["method"]): row for row in found if row["part"] == "methods"}
     table = [
         ["scenarios", *(str(scenarios_of(case)) for case in cases)],
@@ -274,7 +277,11 @@ def write() -> None:
         )],
     ]  # fmt: skip
     for method in [BEST, BEST_KNOWING, *registry.solver_names()]:
-        line = [cell(case, at.get((case, method)), *best[case]) for case in cases]
+        fits = [method in (BEST, BEST_KNOWING) or method in named[case] for case in cases]
+        line = [
+            cell(case, at.get((case, method)), *best[case]) if is_fit else ""
+            for case, is_fit in zip(cases, fits, strict=True)
+        ]
         if any(line):
             table.append([f"{method}" if "rule" in method else f"`{method}`", *line])
     text = (
