@@ -55,13 +55,13 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return result
 
 
-def make(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+def make(cls: type[T], values: object, where: str) -> T:
     """Make a settings dataclass, text converted to the fields' types.
 
     Raises
     ------
     InputError
-        For an unknown key (with the nearest known ones) or a value of the wrong type.
+        For an unknown key (with the nearest known ones) or a value of the wrong type, or if `values` is no mapping.
 
     Examples
     --------
