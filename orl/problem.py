@@ -129,8 +129,9 @@ class Problem:
         A small instance written out for dynamic programming, see `orl.tabular`; raises `InputError` if it is too large.
     decomposition : callable (instance) -> Decomposition, or None
         An instance whose parts are solved alone once what they share has a price, see `orl.decomposition`.
-    layered : callable (instance, scenario) -> Layered, or None
-        One scenario as states in layers, see `orl.layers`; raises `InputError` if there are too many.
+    layered : callable (instance, scenario, should_stop) -> Layered, or None
+        One scenario as states in layers, see `orl.layers`; raises `InputError` if there are too many. What makes its
+        bounds better asks `should_stop()` from time to time.
     stages : callable (instance) -> Staged, or None
         The process as a graph of linear stages, see `orl.stages`.
     kind : callable (instance) -> str, or None
@@ -186,7 +187,7 @@ class Problem:
     windows: Callable[[Any, Any], Mapping[str, Groups]] | None = None
     tabular: Callable[[Any], Tabular] | None = None
     decomposition: Callable[[Any], Decomposition] | None = None
-    layered: Callable[[Any, Any], Layered] | None = None
+    layered: Callable[..., Layered] | None = None
     stages: Callable[[Any], Staged] | None = None
     kind: Callable[[Any], str] | None = None
     choice_settings: Sequence[str] = ()

@@ -267,6 +267,12 @@ def test_what_is_cheaper_in_overtime_is_found():
     assert (result.value, result.bound, result.status) == (4.0, 4.0, "optimal")
 
 
+def test_the_optimum_of_x12117e_is_proven():
+    """A verified plan costs 7,395.3; HiGHS 1.14 presolved and restarted calls 7,408.7 the optimum."""
+    result = orl.solve("lotsizing/X12117E", "exact", time_limit=None)
+    assert result.verified and result.value == pytest.approx(7395.3) == result.bound
+
+
 @pytest.mark.parametrize("ending", ["png", "svg", "html"])
 def test_a_plan_is_drawn(ending, tmp_path):
     for settings in ({}, {"setups": "relaxed", "overtime": 2.0}):

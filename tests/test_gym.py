@@ -91,9 +91,8 @@ def solution_costs(envs, seed, episodes, choose=lowest_legal):
 # Gymnasium's contract -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in registry.problem_names() if name != "clsp"])
+@pytest.mark.parametrize("name", registry.problem_names())
 def test_every_family_has_its_environments(name):
-    """All but `clsp`, which has no features for a network yet, and so no environment."""
     family = registry.find_problem(name)
     spec = gymnasium.spec(f"orl/{family.env_name}-v0")
     assert spec.entry_point and spec.vector_entry_point and family.features is not None

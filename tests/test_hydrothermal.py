@@ -7,6 +7,7 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -273,6 +274,21 @@ def test_cuts_are_kept_and_risk_measures_raise_the_value(tmp_path):
     file.write_text('{"nodes": []}')
     with pytest.raises(InputError, match="expected cuts of this graph"):
         orl.solve("hydrothermal/case3", settings=settings, scenarios=1)
+
+
+def test_without_iterations_cuts_decide_as_they_are(tmp_path):
+    file = tmp_path / "cuts.json"
+    solve = partial(orl.solve, "hydrothermal/case3", scenarios=2)
+    with pytest.raises(InputError, match=r"cuts\.json: no such file; iterations=0 needs cuts"):
+        solve(settings={"iterations": 0, "cuts": str(file)})
+    with pytest.raises(InputError, match="iterations must be >= 1 without cuts"):
+        solve(settings={"iterations": 0})
+    with pytest.raises(InputError, match="no cuts come with case3 as it is set, some do with: bolivia;"):
+        solve(settings={"iterations": 0, "cuts": "shipped"})
+    solve(settings={"iterations": 5, "cuts": str(file)})
+    written = file.read_bytes()
+    found = solve(settings={"iterations": 0, "cuts": str(file)})
+    assert found.metrics["iterations"] == 0 and file.read_bytes() == written and found.bound > 0
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import orl
 from orl.cli import main
 from orl.exact import solve_model
 from orl.layers import Layer, search, some
+from orl.problems.llmserving import search as serving_search
 from orl.problems.llmserving.exact import build
 from orl.problems.llmserving.instance import Requests, Serving, ServingSettings
 from orl.problems.llmserving.kernels_prices import fill_values, priced_bound
-from orl.problems.llmserving.prices import find_prices
+from orl.problems.llmserving.prices import find_prices, improved
 from orl.problems.llmserving.search import LayeredServing
 from orl.problems.llmserving.server import server
 from orl.problems.llmserving.verify import verify
@@ -47,8 +48,8 @@ def small(draw):
                 max_num_seqs=draw(st.sampled_from([1, 2, 8])))  # fmt: skip
 
 
-def least_cost(one, preempts):
-    """Return the least cost of all schedules, idle ones among them."""
+def least_cost(one, preempts, state=None, now=0):
+    """Return the least cost of all schedules, idle ones among them, of what is left after so many tokens."""
     requests = one.source
     arrival, prompt, output = (np.asarray(getattr(requests, key), int) for key in ("arrival", "prompt", "output"))
     end = int(arrival.max() + output.sum()) + 1  # nobody need wait longer, with preemption or without
@@ -73,7 +74,7 @@ def least_cost(one, preempts):
                 best = min(best, paid + rest(after, now + 1))
         return best
 
-    return rest(tuple([0] * len(output)), 0)
+    return rest(tuple([0] * len(output)) if state is None else state, now)
 
 
 @settings(max_examples=40)
@@ -104,19 +105,56 @@ def test_any_prices_give_a_bound(one, preempts, seed):
     right = least_cost(one, preempts)
     asked = one.source
     given = np.stack([asked.arrival, asked.prompt, asked.output, asked.weight]).astype(np.float64)
-    values, worth = find_prices(given, one.num_blocks, preempts)
-    nothing, count = np.zeros(len(asked), dtype=np.int16), len(worth) - 1
-
-    def bound(values, worth):
-        return priced_bound(given, values, worth, nothing, 0) - float(asked.weight @ asked.arrival)
-
-    drawn, none = np.random.default_rng(seed).exponential(0.1, count), np.zeros(count)
+    found = find_prices(given, one.num_blocks, preempts)
+    drawn, none = np.random.default_rng(seed).exponential(0.1, len(found.prices)), np.zeros(len(found.prices))
     bounds = []
     for prices in (drawn, none):
-        fill_values(given, preempts, prices, values_of := np.zeros_like(values))
-        bounds.append(bound(values_of, one.num_blocks * np.append(prices[::-1].cumsum()[::-1], 0.0)))
-    found = bound(values, worth)
-    assert max(*bounds, found) <= right + 1e-9 and found >= bounds[1] - 1e-9
+        fill_values(given, preempts, prices, values := np.zeros_like(found.values), 0)
+        worth = one.num_blocks * np.append(prices[::-1].cumsum()[::-1], 0.0)
+        bounds.append(bound_of(asked, [(values, worth)]))
+    best = bound_of(asked, [found])
+    assert max(*bounds, best) <= right + 1e-9 and best >= bounds[1] - 1e-9
+    assert bound_of(asked, [(values, worth), found]) == max(bounds[1], best)
+
+
+def bound_of(asked, several, state=None, now=0):
+    """Return the bound that several prices give of a state."""
+    state = np.zeros(len(asked), dtype=np.int16) if state is None else np.array(state, dtype=np.int16)
+    values = np.stack([one[0][:, now] for one in several], axis=-1)
+    worth = np.array([one[1][now] for one in several])
+    is_open = state < asked.output
+    return priced_bound(values, worth, state, np.zeros(len(worth))) - float(
+        (asked.weight * asked.arrival)[is_open].sum()
+    )
+
+
+@settings(max_examples=30)
+@given(small(), st.data())
+def test_prices_are_better_where_they_are_improved_and_a_bound_everywhere(one, data):
+    asked = one.source
+    given = np.stack([asked.arrival, asked.prompt, asked.output, asked.weight]).astype(np.float64)
+    found = find_prices(given, one.num_blocks, True)
+    now = data.draw(st.integers(0, len(found.prices) - 1), label="now")
+    state = [data.draw(st.integers(0, min(int(o), max(0, now - int(a))))) for a, o in zip(asked.arrival, asked.output,
+                                                                                         strict=True)]  # fmt: skip
+    # Where nobody stands aside for nothing, all are served by then.
+    assume(max(now, int(asked.arrival.max())) + int((asked.output - state).sum()) <= len(found.prices))
+    better = improved(given, one.num_blocks, True, found.prices, np.array(state), now)
+    before, after = (bound_of(asked, [prices], state, now) for prices in (found, better))
+    assert before - 1e-9 <= after <= least_cost(one, True, tuple(state), now) + 1e-9
+    assert bound_of(asked, [better]) <= least_cost(one, True) + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_prices_of_layers_change_no_optimum(monkeypatch, seed):
+    rng = np.random.default_rng(seed)
+    one = made(np.zeros(6), rng.integers(1, 6, 6), rng.integers(4, 14, 6), 20)
+    plain = orl.solve(one, "layers", time_limit=None)
+    monkeypatch.setattr(serving_search, "STATES_A_PRICE", 5)
+    layered = LayeredServing(one, Scenarios.deterministic())
+    found = search(layered, 1_000_000, plain.value + 1, Control())
+    assert found.cost == plain.value and plain.status.value == "optimal"
+    assert sum(map(len, layered._improved.values())) > 10
 
 
 def test_prices_of_memory_on_paper():
@@ -124,18 +162,15 @@ def test_prices_of_memory_on_paper():
 
     At price 1 for the first round one pays it and ends at 1, or waits until 2: 2 each, less 1 for the memory: 3.
     """
-    one = made([0, 0], [1, 1], [1, 1], 2)
-    asked = one.source
+    asked = made([0, 0], [1, 1], [1, 1], 2).source
     given = np.stack([asked.arrival, asked.prompt, asked.output, asked.weight]).astype(np.float64)
-    values, worth = find_prices(given, 2, True)
-    assert priced_bound(given, values, worth, np.zeros(2, np.int16), 0) == pytest.approx(2)
-    values, worth = find_prices(given, 1, True)
-    assert priced_bound(given, values, worth, np.zeros(2, np.int16), 0) == pytest.approx(3, abs=0.01)
+    assert bound_of(asked, [find_prices(given, 2, True)]) == pytest.approx(2)
+    assert bound_of(asked, [find_prices(given, 1, True)]) == pytest.approx(3, abs=0.01)
 
 
 def test_where_prices_would_take_long_there_are_none():
     given = np.array([[0.0] * 16, [1.0] * 16, [30_000.0] * 16, [1.0] * 16])
-    values, worth = find_prices(given, 100_000, True)
+    values, worth, _ = find_prices(given, 100_000, True)
     assert values.shape == (16, 1, 30_001) and not values.any() and worth.tolist() == [0.0]
 
 
@@ -226,7 +261,7 @@ def test_where_no_path_ends_there_is_no_solution():
         def undominated(self, layer, number):
             return layer
 
-    task = SimpleNamespace(problem=SimpleNamespace(layered=lambda instance, scenario: Blind()), instance=None,
+    task = SimpleNamespace(problem=SimpleNamespace(layered=lambda *_: Blind()), instance=None,
                            scenarios=None, control=Control(), settings=LayersSettings())  # fmt: skip
     found = _attempt(task, None, None)
     assert (found.status.value, found.solution, found.bound) == ("infeasible", None, None)

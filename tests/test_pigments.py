@@ -17,7 +17,7 @@ from orl.cp_sat import solve_program
 from orl.errors import InputError
 from orl.exact import solve_model
 from orl.files import bounds_table, instance_folder
-from orl.problems.lotsizing import cp_sat, exact, kernels_prices, prices
+from orl.problems.lotsizing import cp_sat, exact, kernels_prices, layers, prices
 from orl.problems.lotsizing.demand import PathDemand, binomial
 from orl.problems.lotsizing.formats import sniff
 from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
@@ -200,6 +200,19 @@ def test_any_prices_bound_all_plans(instance, seed):
     kernels_prices.value_machine(data, drawn, machine)
     kernels_prices.value_items(data, drawn, values)
     assert kernels_prices.total(data, machine, values, start) <= least_cost(instance) + 1e-6
+
+
+def test_who_must_stop_has_the_best_prices_so_far():
+    instance = orl.load("lotsizing/PSP_100_1")
+    scenario, asked = sample(instance, 0, Purpose.EVALUATE, 1)[0], []
+
+    def should_stop():
+        asked.append(None)
+        return len(asked) >= 500
+
+    early = layers.LayeredLots(instance, scenario, should_stop).priced
+    at_once = layers.LayeredLots(instance, scenario, lambda: True).priced
+    assert len(asked) == 501 and at_once.bound < early.bound <= orl.solve("lotsizing/PSP_100_1", "dp").value
 
 
 @pytest.mark.parametrize("name", [n for n in sorted(bounds_table("lotsizing")) if n.startswith("pigment")])

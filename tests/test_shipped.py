@@ -53,3 +53,12 @@ def test_a_shipped_policy_does_what_its_table_says(name):
     on_record = np.array(row["costs"][:COUNT])
     assert found.verified and np.isclose(found.costs, on_record, rtol=1e-6).sum() >= COUNT - 1
     assert np.mean(found.costs) == pytest.approx(on_record.mean(), rel=0.02)
+
+
+def test_shipped_cuts_do_what_their_table_says():
+    """The protocol's second column, the panel's first, in alternating current; and they fit the relaxation."""
+    (row,) = [row for row in rows_of("hydrothermal_ac/shipped.jsonl") if row["column"] == 2]
+    settings = {"network": "ac", "panel": "protocol", "cuts": "shipped", "iterations": 0}
+    found = orl.solve("hydrothermal/bolivia", "sddp", settings=settings, scenarios=2, time_limit=None)
+    assert found.verified and found.costs[1] == pytest.approx(row["cost"], rel=1e-4)
+    assert found.bound == pytest.approx(row["bound"], rel=1e-6) and found.bound < np.mean(found.costs)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from orl.problem import Problem
 from orl.registry import lazy, resolve
+
+if TYPE_CHECKING:
+    from orl.features import Features
 
 _HERE = "orl.problems.clsp"
 
 
 def _settings_type() -> type:
     return resolve(f"{_HERE}.instance:CapacitatedSettings")
+
+
+def _features() -> Features:
+    return resolve(f"{_HERE}.features:FEATURES")
 
 
 PROBLEM = Problem(
@@ -35,6 +44,8 @@ PROBLEM = Problem(
     windows=lazy(f"{_HERE}.exact:windows"),
     decomposition=lazy(f"{_HERE}.decomposition:CapacityPrices"),
     stages=lazy(f"{_HERE}.stages:staged"),
+    features=_features,
     plot=lazy(f"{_HERE}.plot:plot"),
     save=lazy(f"{_HERE}.formats:save"),
+    env_name="CapacitatedLotSizing",
 )

@@ -77,7 +77,7 @@ def build(
     rounds = rounds_of(instance, scenario)
     last = _last_rounds(rounds, upper_bound)
     m = pyo.ConcreteModel(instance.name)
-    made = _tokens(m, rounds, last, should_stop) if form == "preemptive" else _starts(m, rounds, last)
+    made = _tokens(m, rounds, last, should_stop) if form == "preemptive" else _starts(m, rounds, last, should_stop)
     held: dict[int, list[Any]] = {}
     running: dict[int, list[Any]] = {}
     for (r, k, t), runs in made.items():
@@ -125,13 +125,9 @@ def _tokens(m: Any, rounds: Rounds, last: np.ndarray, should_stop: Callable[[], 
     """Add the variables y and Y and what binds them, and return y."""
     import pyomo.environ as pyo
 
-    def check() -> None:
-        if should_stop is not None and should_stop():
-            raise Stopped
-
     when = {}
     for r, output in enumerate(rounds.output.tolist()):
-        check()
+        _checked(should_stop)
         for k in range(1, output + 1):
             when[r, k] = range(int(rounds.arrival[r]) + k - 1, int(last[r]) - (output - k) + 1)
     places = [(r, k, t) for (r, k), some in when.items() for t in some]
@@ -139,7 +135,7 @@ def _tokens(m: Any, rounds: Rounds, last: np.ndarray, should_stop: Callable[[], 
     m.by = pyo.Var(places, bounds=(0, 1))
 
     def counted(_: Any, r: int, k: int, t: int) -> Any:
-        check()
+        _checked(should_stop)
         before = m.by[r, k, t - 1] if t > when[r, k][0] else 0
         return m.by[r, k, t] == before + m.y[r, k, t]
 
@@ -147,20 +143,30 @@ def _tokens(m: Any, rounds: Rounds, last: np.ndarray, should_stop: Callable[[], 
     m.comes = pyo.Constraint(list(when), rule=lambda _, r, k: m.by[r, k, when[r, k][-1]] == 1)
 
     def ordered(_: Any, r: int, k: int, t: int) -> Any:
-        check()
+        _checked(should_stop)
         return m.by[r, k, t] <= m.by[r, k - 1, t - 1]
 
     m.order = pyo.Constraint([(r, k, t) for r, k, t in places if k > 1], rule=ordered)
     return {at: m.y[at] for at in places}
 
 
-def _starts(m: Any, rounds: Rounds, last: np.ndarray) -> dict[Any, Any]:
+def _checked(should_stop: Callable[[], bool] | None) -> None:
+    if should_stop is not None and should_stop():
+        raise Stopped
+
+
+def _starts(m: Any, rounds: Rounds, last: np.ndarray, should_stop: Callable[[], bool] | None) -> dict[Any, Any]:
     """Add the variables s, and return which of them has token k of request r come in round t."""
     import pyomo.environ as pyo
 
     when = [range(int(a), int(end) - int(o) + 2) for a, end, o in zip(rounds.arrival, last, rounds.output, strict=True)]
     m.s = pyo.Var([(r, t) for r, some in enumerate(when) for t in some], domain=pyo.Binary)
-    m.starts = pyo.Constraint(range(len(when)), rule=lambda _, r: pyo.quicksum(m.s[r, t] for t in when[r]) == 1)
+
+    def once(_: Any, r: int) -> Any:
+        _checked(should_stop)
+        return pyo.quicksum(m.s[r, t] for t in when[r]) == 1
+
+    m.starts = pyo.Constraint(range(len(when)), rule=once)
     outputs = rounds.output.tolist()
     return {(r, k, t + k - 1): m.s[r, t] for r, t in m.s for k in range(1, outputs[r] + 1)}
 

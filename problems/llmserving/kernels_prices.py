@@ -14,12 +14,12 @@ from orl.jit import kernel
 
 
 @kernel
-def fill_values(given, preempts, prices, values):
-    """Fill `values` (requests, rounds + 1, tokens + 1); `given` as in `kernels_search`."""
+def fill_values(given, preempts, prices, values, now):
+    """Fill `values` (requests, rounds + 1, tokens + 1) from a round on; `given` as in `kernels_search`."""
     requests, last = values.shape[0], values.shape[1] - 1
     for r in range(requests):
         output = int(given[2, r])
-        for t in range(last, -1, -1):
+        for t in range(last, now - 1, -1):
             values[r, t, output] = 0.0
             for k in range(output):
                 run, later = math.inf, math.inf
@@ -38,12 +38,12 @@ def end_of(given, values, r, t, k):
 
 
 @kernel
-def memory_taken(given, preempts, prices, values, taken):
-    """Fill in the memory that requests take round by round where each does what costs it least."""
+def memory_taken(given, preempts, prices, values, state, now, taken):
+    """Fill in the memory that requests take round by round from a state on where each does what costs it least."""
     taken[:] = 0.0
     for r in range(values.shape[0]):
-        k = 0
-        for t in range(values.shape[1] - 1):
+        k = state[r]
+        for t in range(now, values.shape[1] - 1):
             if k == given[2, r]:
                 break
             if t < given[0, r]:
@@ -55,11 +55,17 @@ def memory_taken(given, preempts, prices, values, taken):
 
 
 @kernel
-def priced_bound(given, values, worth, state, now):
-    """Return a bound on the weighted sum of the ends of what is open; `worth`: of all memory from a round on."""
-    last = values.shape[1] - 1
-    total = -worth[min(now, last)]
+def priced_bound(values, worth, state, sums):
+    """Return a bound on the weighted sum of the ends of what is open: the best of several prices.
+
+    `values` (requests, tokens + 1, prices) and `worth` (prices,) are those of a round, `sums` (prices,) is to work in.
+    """
+    for i in range(len(worth)):
+        sums[i] = -worth[i]
     for r in range(len(state)):
-        if state[r] < given[2, r]:
-            total += values[r, min(now, last), state[r]]
-    return total
+        for i in range(len(worth)):
+            sums[i] += values[r, state[r], i]
+    best = sums[0]
+    for i in range(1, len(worth)):
+        best = max(best, sums[i])
+    return best

@@ -10,7 +10,7 @@ the whole memory. A round takes no more than that, so a schedule is one of a pre
 when they arrive; there shortest remaining work first has most jobs done at any time (Schrage 1968, doi
 10.1287/opre.16.3.687), so its j-th end comes no later than the j-th of the schedule. Nor does the j-th smallest of the
 rounds at which each would end if it ran alone from now on. The largest weight is given to the earliest end. A second
-bound is that of `kernels_prices`; the larger one counts, rounded up to what a cost can be.
+bound is that of `kernels_prices`, the best of several prices; the larger one counts, rounded up to what a cost can be.
 """
 
 from __future__ import annotations
@@ -91,10 +91,11 @@ def sort(values, count):
 
 
 @kernel
-def expand(given, work, values, worth, limits, now, below, states, costs, begin, end, room, chosen, out_states,
+def expand(given, work, values, worth, sums, limits, now, below, states, costs, begin, end, room, chosen, out_states,
            out_costs, out_bounds, out_parents):  # fmt: skip
     """Write what follows states `begin` to `end`, and return how many and the first state that found no room.
 
+    `values`, `worth` and `sums` are those of `priced_bound` at the next round.
     `limits`: memory, seats, whether there is preemption, what every cost is a multiple of (0: not known); `chosen`
     (2, requests): who may run, neediest first; who does.
     """
@@ -125,7 +126,7 @@ def expand(given, work, values, worth, limits, now, below, states, costs, begin,
                     if count == len(out_costs):
                         return start, s
                     bound = write(
-                        given, work, values, worth, limits[3], state, present, runs, num, now, costs[s], below,
+                        given, work, values, worth, sums, limits[3], state, present, runs, num, now, costs[s], below,
                         out_states[count], room,
                     )  # fmt: skip
                     if bound[1] < below:
@@ -183,7 +184,7 @@ def may_be_full(given, state, present, depth, num, memory, seats):
 
 
 @kernel
-def write(given, work, values, worth, grain, state, present, runs, num, now, cost, below, out, room):
+def write(given, work, values, worth, sums, grain, state, present, runs, num, now, cost, below, out, room):
     """Write the state that follows, and return its cost and its bound, or one that is not below `below`."""
     for r in range(len(state)):  # slices would allocate
         out[r] = state[r]
@@ -197,7 +198,7 @@ def write(given, work, values, worth, grain, state, present, runs, num, now, cos
     for r in range(len(out)):
         if out[r] < given[2, r]:
             so_far -= given[3, r] * given[0, r]
-    bound = so_far + priced_bound(given, values, worth, out, now + 1)
+    bound = so_far + priced_bound(values, worth, out, sums)
     if bound < below:  # the other takes longer
         bound = max(bound, so_far + first_bound(given, work, out, now + 1, room))
     return cost, rounded_up(bound, grain)

@@ -32,7 +32,7 @@ Journal of Operational Research 75. doi 10.1016/0377-2217(94)90078-7
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -77,6 +77,8 @@ class LayeredLots:
         With unmet=forbid.
     scenario : Scenarios
         One row.
+    should_stop : callable () -> bool
+        Whether the search for prices must end.
 
     Raises
     ------
@@ -84,10 +86,12 @@ class LayeredLots:
         If demand may be unmet, or stock limits may bind.
     """
 
-    def __init__(self, instance: LotSizing, scenario: Scenarios):
+    def __init__(
+        self, instance: LotSizing, scenario: Scenarios, should_stop: Callable[[], bool] = lambda: False
+    ):  # fmt: skip
         if instance.settings.unmet != "forbid":
             raise InputError(f"{instance.name}: states in layers are for unmet=forbid.")
-        self._instance = instance
+        self._instance, self._should_stop = instance, should_stop
         self._given, self._start = given_of(instance, scenario)
         self._packing = _packing(np.diff(self._given.first))
         self._grain = _grain(instance, self._given)
@@ -96,7 +100,7 @@ class LayeredLots:
     @cached_property
     def priced(self) -> Priced:
         """What machine and items cost alone."""
-        return search(self._given, self._start)
+        return search(self._given, self._start, should_stop=self._should_stop)
 
     def first(self) -> Layer:
         words = 1 + int(self._packing.word.max())

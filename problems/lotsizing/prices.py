@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -36,10 +37,13 @@ class Priced(NamedTuple):
     prices: np.ndarray
 
 
-def search(given: Given, start: np.ndarray, iterations: int = ITERATIONS, rounds: int = ROUNDS) -> Priced:
+def search(
+    given: Given, start: np.ndarray, iterations: int = ITERATIONS, rounds: int = ROUNDS,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Priced:  # fmt: skip
     """Return the best prices found, by steps along supergradients, scaled by their recent size, that shrink; and again.
 
-    An infinite bound means that some item's demand cannot be met.
+    An infinite bound means that some item's demand cannot be met. Whoever stops has the best prices so far.
 
     References
     ----------
@@ -69,13 +73,13 @@ def search(given: Given, start: np.ndarray, iterations: int = ITERATIONS, rounds
             excess[:] = 0.0
             if bound < np.inf:
                 add_excess(given, prices, machine, values, start, excess)
-            if not excess.any():
+            if not excess.any() or should_stop():
                 break
             mean += (1 - MEMORY) * (excess - mean)
             square += (1 - SQUARED_MEMORY) * (excess**2 - square)
             size = level * step * (LAST_STEP / step) ** (number / iterations)
             prices += size * (mean / (1 - MEMORY**number)) / (np.sqrt(square / (1 - SQUARED_MEMORY**number)) + 1e-9)
-        if not excess.any() or left == 0 or best - before <= ENOUGH * abs(best):
+        if not excess.any() or should_stop() or left == 0 or best - before <= ENOUGH * abs(best):
             break
     value_machine(given, best_prices, machine)
     value_items(given, best_prices, values)

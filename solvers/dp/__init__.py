@@ -132,7 +132,7 @@ def _solve(task: Task) -> Outcome | None:
     if task.problem.layered is None or task.settings.objective == "average":
         return None
     try:
-        layered = task.problem.layered(task.instance, task.scenarios)
+        layered = task.problem.layered(task.instance, task.scenarios, lambda: task.control.should_stop)
     except InputError:
         return None
 

@@ -30,7 +30,7 @@ class LayersSettings:
 
 def _attempt(task: Task, solution: Solution | None, cost: float | None) -> Attempt:
     assert task.problem.layered is not None
-    layered = task.problem.layered(task.instance, task.scenarios)
+    layered = task.problem.layered(task.instance, task.scenarios, lambda: task.control.should_stop)
     return attempt(layered, task.settings.width, task.control, solution, cost)
 
 

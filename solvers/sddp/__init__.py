@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 TIME_SHARE = 0.6  # of the time limit, for training; the rest is for simulating
 PROOF_SHARE = 0.8  # of the time limit, after which no more cuts are proven
 MAX_PROCESSES = 64
+SHIPPED = "shipped"
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class SddpSettings:
 
     Parameters
     ----------
-    iterations : int >= 1
-        Forward and backward passes; a time limit may end training before.
+    iterations : int >= 0
+        Forward and backward passes; a time limit may end training before. 0: none, which needs cuts to begin with.
     stall : int >= 0
         Stop when the bound has risen by less than `stall_tolerance` of itself over so many iterations; 0: never.
     stall_tolerance : float >= 0
@@ -61,7 +63,8 @@ class SddpSettings:
     multi_cut : bool
         A cut for each scenario of the next stage in place of one for all; with the expectation only.
     cuts : str or None
-        A JSON file of cuts to begin with, and to write the cuts to when training ends.
+        A JSON file of cuts to begin with, and to write the cuts to when training ends; 'shipped': to begin with those
+        that come with the instance.
     prove : bool
         Prove a bound in fractions when training ends, from cuts made anew at the states of those of training, and tell
         it as `proven_bound`. For graphs that end, linear stages and the expectation.
@@ -82,8 +85,8 @@ class SddpSettings:
     prove: bool = False
 
     def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ValueError(f"iterations must be >= 1, got {self.iterations}.")
+        if self.iterations < (self.cuts is None):
+            raise ValueError(f"iterations must be >= 1 without cuts to begin with, else >= 0, got {self.iterations}.")
         if not 1 <= self.processes <= MAX_PROCESSES:
             raise ValueError(f"processes must be in 1..{MAX_PROCESSES}, got {self.processes}.")
         if self.stall < 0 or not self.stall_tolerance >= 0:
@@ -156,7 +159,7 @@ def _policy(task: Task) -> SddpPolicy:
         raise InputError("sddp makes a policy for one instance; none is given.")
     assert task.problem.stages is not None
     settings, control = task.settings, task.control
-    out = check_writable(settings.cuts, (".json",)) if settings.cuts is not None else None
+    out = check_writable(settings.cuts, (".json",)) if settings.cuts not in (None, SHIPPED) else None
     staged = task.problem.stages(task.instance)
     if settings.multi_cut and staged.operate is not None:
         raise InputError(
@@ -167,8 +170,12 @@ def _policy(task: Task) -> SddpPolicy:
         from .proof import check_provable
 
         check_provable(sddp)
-    if out is not None and out.is_file():
+    if settings.cuts == SHIPPED:
+        _load(sddp, _shipped(sddp, task.instance.name))
+    elif out is not None and out.is_file():
         _load(sddp, out)
+    elif not settings.iterations:
+        raise InputError(f"{out}: no such file; iterations=0 needs cuts to begin with.")
     # Paths to test the policy on are drawn apart, so that training draws the same with and without the test.
     test = IntervalRule(sddp, generator(task.seed, Purpose.TRAIN, 0, 2), settings.simulate_every, settings.simulations)
     rngs = [generator(task.seed, Purpose.TRAIN, number) for number in range(settings.processes)]
@@ -235,6 +242,15 @@ def _risk(settings: SddpSettings) -> Risk:
     if settings.risk == "mean-avar":
         return Mixture([Expectation(), AVaR(settings.share)], [1 - settings.weight, settings.weight])
     return Expectation()
+
+
+def _shipped(sddp: Sddp, name: str) -> Path:
+    """Return the file of cuts that come with an instance as it is set."""
+    path = Path(str(package_files("orl.solvers.sddp") / "cuts" / f"{name}-{sddp.fingerprint()[:8]}.json"))
+    if not path.is_file():
+        there = ", ".join(sorted(one.stem.rpartition("-")[0] for one in path.parent.glob("*.json"))) or "none"
+        raise InputError(f"no cuts come with {name} as it is set, some do with: {there}; train some, cuts=FILE.json.")
+    return path
 
 
 def _load(sddp: Sddp, path: Path) -> None:

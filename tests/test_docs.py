@@ -1,0 +1,141 @@
+"""The pages of docs/: what they show is run, every family and every method has one, and links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pages
+import pytest
+
+from orl.problems import PROBLEMS
+from orl.solvers import SOLVERS
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+TUTORIALS = sorted(DOCS.glob("tutorials/*.md"))
+
+
+def headings(page):
+    """Return the anchors of a page as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def folder_of(method):
+    """Return the folder of a method under solvers/."""
+    return SOLVERS[method].partition(":")[0].split(".")[2]
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_what_a_tutorial_shows_is_what_happens(page, tmp_path):
+    assert pages.run(page, tmp_path) == ""
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_runs_something_and_leads_on(page):
+    """It solves and checks something, says when not to use it, and leads to the folder's README and the glossary."""
+    text = page.read_text()
+    asked = [example for example in pages.examples(text) if example.want]
+    assert len(asked) >= 3
+    assert re.search(r"^## When not to", text, re.MULTILINE)
+    folder = "problems" if page.stem in PROBLEMS else "solvers"
+    links = pages.LINK.findall(text)
+    assert f"../../{folder}/{page.stem}/README.md" in links
+    assert any(link.startswith("../glossary.md#") for link in links)
+
+
+def test_every_family_and_every_method_has_a_page():
+    assert {page.stem for page in TUTORIALS} == {*PROBLEMS, *map(folder_of, SOLVERS)}
+    for method in SOLVERS:
+        assert f"`{method}`" in (DOCS / "tutorials" / f"{folder_of(method)}.md").read_text()
+
+
+def test_the_first_page_leads_to_all_others():
+    links = pages.LINK.findall((DOCS / "README.md").read_text())
+    assert {f"tutorials/{page.name}" for page in TUTORIALS} | {"glossary.md"} <= set(links)
+    assert "docs/README.md" in pages.LINK.findall((ROOT / "README.md").read_text())
+
+
+@pytest.mark.parametrize("page", [*DOCS.glob("*.md"), *TUTORIALS], ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    for link in pages.LINK.findall(page.read_text()):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in headings(target), link
+
+
+def test_the_glossary_is_in_order_and_used():
+    _, *entries = (DOCS / "glossary.md").read_text().split("\n## ")
+    terms = headings(DOCS / "glossary.md")[1:]
+    assert terms == sorted(set(terms))
+    assert all(re.fullmatch(r".+\n\n(.+\n)+", entry.rstrip() + "\n") for entry in entries)  # one paragraph each
+    links = {link for page in TUTORIALS for link in pages.LINK.findall(page.read_text())}
+    assert sum(f"../glossary.md#{term}" in links for term in terms) > len(terms) / 2
+
+
+# The mechanism itself -------------------------------------------------------------------------------------------------
+
+PAGE = """# A page
+
+In `words.py`:
+
+```python
+word = "sto" + "ck"
+```
+
+```pycon
+>>> from words import word
+>>> word
+'stock'
+```
+
+```console
+$ python run.py solve jobshop/ft06 --solver spt
+solver:  spt
+...
+value:   88
+...
+$ orl check jobshop/ft06 nowhere.csv; echo $?
+orl: ...nowhere.csv...
+2
+$ cat words.py
+word = ...
+```
+"""
+
+
+def run(text, folder):
+    folder.mkdir(exist_ok=True)
+    (folder / "page.md").write_text(text)
+    return pages.run(folder / "page.md", folder)
+
+
+def test_a_page_is_run_from_top_to_bottom(tmp_path):
+    assert run(PAGE, tmp_path / "one") == ""
+    assert run(PAGE.replace("sto", "clo"), tmp_path / "two") == ""  # no module of the first is left
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line"),
+    [
+        ("'stock'", "'clock'", 11),
+        ("88", "87", 16),
+        ("solver:  spt", "solver:  lpt", 16),
+        ("\n2\n", "\n0\n", 21),
+        ("; echo $?", "", 21),
+    ],
+)
+def test_what_comes_out_otherwise_is_told_with_its_line(right, wrong, line, tmp_path):
+    said = run(PAGE.replace(right, wrong, 1), tmp_path)
+    assert f'page.md", line {line}' in said
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [("```python\n1\n```\n", "neither run"), ("```pycon\n>>> 1\n", "no end"), ("``` pycon\n```\n", "no fence")],
+)
+def test_a_block_that_nobody_would_run_is_an_error(page, message):
+    with pytest.raises(ValueError, match=message):
+        pages.examples(page)
