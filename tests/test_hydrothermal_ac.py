@@ -24,6 +24,7 @@ from orl.problems.hydrothermal.prices import NUDGE, prices
 from orl.problems.hydrothermal.process import Dispatcher
 from orl.problems.hydrothermal.stages import staged
 from orl.scenario import Purpose
+from orl.solvers.sddp.train import Sddp
 
 HYDRO = registry.find_problem("hydrothermal")
 
@@ -539,6 +540,31 @@ def test_sddp_decides_in_alternating_current_and_its_bound_is_proven():
     assert result.value <= known.value * 1.05
     with pytest.raises(InputError, match="multi_cut=true is for stages that are the process's own"):
         orl.solve(instance, solver="sddp", settings={"iterations": 2, "multi_cut": True})
+
+
+@pytest.mark.parametrize(
+    "case", [orl.load("hydrothermal/case3", settings={"network": "ac", "stages": 3}), half_full(3)]
+)
+def test_cuts_never_exceed_values_in_alternating_current(name):
+    """Of the last stage, over all its noises, at drawn states; and they come near."""
+    case = orl.load("hydrothermal/case3", settings={"network": "ac", "stages": 3}) if name == "case3" else half_full(3)
+    graph, rng = staged(case), np.random.default_rng(5)
+    sddp = Sddp(graph.graph, operate=graph.operate)
+    for _ in range(12):
+        sddp.iterate(rng)
+    last, pool = graph.graph.stages[-1], sddp.nodes[-2].pools[0]
+    low, high = last.lower[last.outgoing], last.upper[last.outgoing]
+    nearest = np.inf
+    for share in rng.uniform(0.05, 0.95, 6):
+        state = low + share * (high - low)
+        costs = [
+            graph.operate(len(graph.graph.stages) - 1, state, last.raised(state, noise), *sddp.nodes[-1].future()).cost
+            for noise in range(len(last.probabilities))
+        ]
+        height, value = float((pool.intercepts + pool.gradients @ state).max()), float(last.probabilities @ costs)
+        assert height <= value * (1 + 1e-6)
+        nearest = min(nearest, value - height)
+    assert nearest <= 0.3 * value
 
 
 @pytest.mark.parametrize("network", ["soc", "ac"])
