@@ -542,9 +542,7 @@ def test_sddp_decides_in_alternating_current_and_its_bound_is_proven():
         orl.solve(instance, solver="sddp", settings={"iterations": 2, "multi_cut": True})
 
 
-@pytest.mark.parametrize(
-    "case", [orl.load("hydrothermal/case3", settings={"network": "ac", "stages": 3}), half_full(3)]
-)
+@pytest.mark.parametrize("name", ["case3", "bolivia"])
 def test_cuts_never_exceed_values_in_alternating_current(name):
     """Of the last stage, over all its noises, at drawn states; and they come near."""
     case = orl.load("hydrothermal/case3", settings={"network": "ac", "stages": 3}) if name == "case3" else half_full(3)
