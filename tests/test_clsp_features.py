@@ -8,9 +8,10 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
+from lots import capacitated as instances
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
-from test_clsp import FAMILY, NOTHING, instances, two
+from test_clsp import FAMILY, NOTHING, two
 from test_gym import assert_equal
 
 from orl.gym.forms import of_env

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
+from lots import capacitated as instances
 from lots import lots
-from test_clsp import instances
 
 import orl
 from orl.exact import CompiledModel
