@@ -131,6 +131,8 @@ def of_rules(family: Problem, one: Any, count: int, is_knowing: bool) -> rows.Ro
     known = {name: rule for name, rule in registry.rules_of(family).items() if rule.clairvoyant == is_knowing}
     if not known:
         return {"refuses": "there is none."}
+    for rule in known.values():
+        orl.evaluate(one, rule, scenarios=1, purpose=Purpose.SELECT, seed=SEED)  # compiled code
     began, costs = time.process_time(), {}
     for name, rule in known.items():
         costs[name] = orl.evaluate(one, rule, scenarios=count, purpose=Purpose.SELECT, seed=SEED).value
@@ -160,10 +162,10 @@ def of_policy(
                 return {"value": None, "costs": [], "bound": None, "seconds": used() - began}
             settings = {"checkpoint": str(best)}
         else:
-            solver.policy(task_of(family, one, solver, settings, count, 1.0))  # type: ignore[misc]
+            solver.policy(task_of(family, one, solver, settings, count, 1.0))
             began = used()
         task = task_of(family, one, solver, settings, count, stretched)
-        policy = solver.policy(task)  # type: ignore[misc]
+        policy = solver.policy(task)
         making = used() - began
         orl.evaluate(one, policy, scenarios=1, purpose=Purpose.SELECT, time_limit=LIMIT)  # compiled code
         began = used()

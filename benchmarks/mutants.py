@@ -48,7 +48,7 @@ def _of_node(parent: ast.AST, field: str, place: int | None, node: ast.AST) -> I
             getattr(parent, field)[place] = other
 
     def into(text: str, other: str, change: Callable[[], None]) -> Mutant:
-        return node.lineno, f"{text} -> {other}", change  # type: ignore[attr-defined]
+        return node.lineno, f"{text} -> {other}", change
 
     if isinstance(node, ast.Compare):
         for number, kind in enumerate(node.ops):

@@ -75,7 +75,7 @@ class Session:
         for item in session.items:  # whatever a test asks for
             used = getattr(getattr(item, "obj", None), SETTINGS, None)
             if used is not None and used.max_examples > self._examples:
-                setattr(item.obj, SETTINGS, type(used)(used, max_examples=self._examples))  # type: ignore[attr-defined]
+                setattr(item.obj, SETTINGS, type(used)(used, max_examples=self._examples))
         gc.collect()
         gc.freeze()  # or each child would copy what it collects
         try:

@@ -51,13 +51,13 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
             "verify and not path or verifier or starts_are or segments",
         ),
         _tests(
-            "test_hydrothermal.py test_hydrothermal_ac.py test_hydrothermal_soc.py",
+            "test_hydrothermal.py test_hydrothermal_ac.py test_hydrothermal_ac_verify.py test_hydrothermal_soc.py",
             "verifier or losses or deterministic or ones_own or lacks or changed_dispatch",
         ),
     ),
     "problems/hydrothermal/verify_ac.py": (
-        _tests("test_hydrothermal_ac.py", "millionth or verifier or lacks"),
-        _tests("test_hydrothermal_ac.py", "contract_holds_in or drawn_grids or checked"),
+        _tests("test_hydrothermal_ac_verify.py", "millionth or verifier or lacks"),
+        _tests("test_hydrothermal_ac.py test_hydrothermal_ac_verify.py", "contract_holds_in or drawn_grids or checked"),
     ),
     "problems/hydrothermal/verify_soc.py": (
         _tests("test_hydrothermal_soc.py", "millionth or does_is_verified or changed_dispatch"),

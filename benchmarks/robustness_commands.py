@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -160,6 +161,7 @@ def counted(cases: Iterable[Case], run: Callable[[Case], str] = outcome) -> Mapp
         is_right = found in (REFUSED, HANDLED)
         counts[found if is_right else "failed"] += 1
         if not is_right:
-            failures.append(f"{' '.join(case.arguments)[-200:]!r}: {found}")
+            said = f"{' '.join(case.arguments)[-200:]!r}: {found}"
+            failures.append(re.sub(rf"{re.escape(tempfile.gettempdir())}/\w+/", "", said))  # where is of no interest
             print(failures[-1], flush=True)
     return {"counts": dict(counts), "failures": failures[:40]}

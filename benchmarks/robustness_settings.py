@@ -44,7 +44,7 @@ def fields(cls: type, prefix: str = "") -> Iterator[str]:
         yield prefix + name[:-1]
         yield f"{prefix}{name}.{name}"
         if dataclasses.is_dataclass(kind):
-            yield from fields(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
+            yield from fields(kind, f"{prefix}{name}.")
     yield from (f"{prefix}{name}" for name in ("zzz", "__class__", "x.y.z", "ß"))
 
 
@@ -57,7 +57,7 @@ def _wrong(cls: type, rng: np.random.Generator) -> tuple[str, str]:
     name = list(known)[rng.integers(len(known))]
     kind = known[name]
     if dataclasses.is_dataclass(kind) and rng.random() < 0.8:
-        inside, value = _wrong(kind, rng)  # type: ignore[arg-type]
+        inside, value = _wrong(kind, rng)
         return f"{name}.{inside}", value
     choices = [repr(one) for one in typing.get_args(kind) if isinstance(one, str)]
     likely = choices or (NUMBERS if kind in (int, float) or typing.get_args(kind) else ["true", "false"])

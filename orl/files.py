@@ -31,9 +31,14 @@ UNFINISHED = ".orl-"  # how names of files begin that are not whole yet
 # Instances ----------------------------------------------------------------------------------------------------------
 
 
+def packaged(package: str) -> Path:
+    """Return the folder of a package, for what comes with it."""
+    return Path(str(files(package)))
+
+
 def instance_folder(problem_name: str) -> Path:
     """Return the folder of a family's packaged instances."""
-    return Path(str(files("orl.instances"))) / problem_name
+    return packaged("orl.instances") / problem_name
 
 
 @cache

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
@@ -75,11 +75,14 @@ class Proof(NamedTuple):
         Columns with a reduced cost that asks for a bound which they do not have.
     implied : int
         Of how many columns a bound was used that follows from the rows.
+    gradient : column -> Fraction
+        Of the columns that were held: what a unit of each adds to the bound.
     """
 
     bound: Fraction | None
     missing: Mapping[str, Fraction] = MappingProxyType({})
     implied: int = 0
+    gradient: Mapping[int, Fraction] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,15 @@ class RationalProgram:
             lines.append("|".join((row.name, _text(row.lower), _text(row.upper), *terms)))
         return hashlib.sha256("\n".join([_text(self.constant), *sorted(lines)]).encode()).hexdigest()
 
-    def prove(self, duals: Mapping[str, float | Fraction]) -> Proof:
+    def prove(self, duals: Mapping[str, float | Fraction], held: Collection[int] = ()) -> Proof:
         """Return the bound that dual values of the rows prove; a row that is not named has 0.
+
+        Parameters
+        ----------
+        duals : name -> number
+        held : collection of int
+            Columns that others decide: the bound is what is left where they are 0, and its gradient in them holds
+            wherever they are within their limits.
 
         Raises
         ------
@@ -146,6 +156,8 @@ class RationalProgram:
         reduced = self.reduced_costs([(row, y) for row, y, _ in weighted])
         bound = self.constant + _dot([(y, side) for _, y, side in weighted if side is not None])
         sides = [column.lower if d > 0 else column.upper for column, d in zip(self.columns, reduced, strict=True)]
+        gradient = {j: reduced[j] for j in held}
+        reduced = [Fraction(0) if j in gradient else d for j, d in enumerate(reduced)]
         lacking = [j for j, d in enumerate(reduced) if d and sides[j] is None]
         if lacking:
             lower, upper = implied_bounds(self, lacking)
@@ -155,7 +167,7 @@ class RationalProgram:
         if missing:
             return Proof(None, missing)
         bound += _dot([(d, side) for d, side in zip(reduced, sides, strict=True) if d and side is not None])
-        return Proof(bound, implied=len(lacking))
+        return Proof(bound, implied=len(lacking), gradient=gradient)
 
     def round_up(self, bound: Fraction) -> Fraction:
         """Return the least value that a solution can have from `bound` on: whole multiples of something, if all costs

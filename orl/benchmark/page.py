@@ -6,8 +6,9 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from importlib.resources import files as package_files
 from typing import Any
+
+from orl.files import packaged
 
 EMPTY_ELEMENTS = ("br", "img", "meta", "line", "path", "rect")
 
@@ -136,4 +137,4 @@ def page(title: str, intro: Sequence[Any], sections: Sequence[tuple[str, Sequenc
 
 
 def _part(name: str) -> str:
-    return (package_files("orl.benchmark") / name).read_text(encoding="utf-8")
+    return (packaged("orl.benchmark") / name).read_text(encoding="utf-8")

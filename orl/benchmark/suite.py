@@ -43,7 +43,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +227,7 @@ def words_of(command: str) -> list[str]:
 
 def suite_folder() -> Path:
     """Return the folder of the packaged suites."""
-    return Path(str(package_files("orl.benchmark"))) / "suites"
+    return files.packaged("orl.benchmark") / "suites"
 
 
 def packaged_suites() -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from orl import params
 from orl.errors import InputError
+from orl.files import packaged
 from orl.learn import checkpoint
 from orl.process import Observation
 from orl.solver import Task
@@ -86,7 +86,7 @@ def policy_of(task: Task, method: str) -> DecisionRulePolicy:
     problem, folder, instance = task.problem, task.settings.checkpoint, task.instance
     if instance is None:
         raise InputError(f"{method} makes a policy for one instance; none is given.")
-    path = Path(folder or str(package_files("orl.solvers.decision_rules") / "checkpoints" / method / instance.name))
+    path = Path(folder) if folder else packaged("orl.solvers.decision_rules") / "checkpoints" / method / instance.name
     if not folder and not (path / checkpoint.ABOUT).is_file():
         raise InputError(f"no rule of {method} comes with {instance.name}; train one and name it with checkpoint=.")
     weights, about = checkpoint.load(path)

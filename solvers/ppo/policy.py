@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from orl import params
 from orl.errors import InputError
+from orl.files import packaged
 from orl.learn import checkpoint, forward
 from orl.learn.forms import NetworkSettings, deciding
 from orl.learn.readers import Encoder, Reader, make_reader
@@ -117,7 +117,7 @@ def policy_of(task: Task, method: str = "ppo") -> LearnedPolicy:
 def load(problem: Problem, folder: str, instance: Any, method: str = "ppo") -> tuple[LearnedPolicy, dict[str, Any]]:
     """Return a checkpoint's greedy policy, and what else it tells; '' is the one that comes for such an instance."""
     kind = problem.kind(instance) if problem.kind is not None else ""
-    path = Path(folder or str(package_files("orl.solvers.ppo") / "checkpoints" / method / problem.name / kind))
+    path = Path(folder) if folder else packaged("orl.solvers.ppo") / "checkpoints" / method / problem.name / kind
     if not folder and not (path / checkpoint.ABOUT).is_file():
         called = f"{problem.name} ({kind})" if kind else problem.name
         raise InputError(f"no policy of {method} comes with {called} yet; train one and name it with checkpoint=.")

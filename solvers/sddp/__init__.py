@@ -6,14 +6,13 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from orl.errors import InputError, Stopped
-from orl.files import check_writable, read_text, write_atomically
+from orl.files import check_writable, packaged, read_text, write_atomically
 from orl.policy import Memory
 from orl.problem import Problem
 from orl.process import Observation
@@ -246,7 +245,7 @@ def _risk(settings: SddpSettings) -> Risk:
 
 def _shipped(sddp: Sddp, name: str) -> Path:
     """Return the file of cuts that come with an instance as it is set."""
-    path = Path(str(package_files("orl.solvers.sddp") / "cuts" / f"{name}-{sddp.fingerprint()[:8]}.json"))
+    path = packaged("orl.solvers.sddp") / "cuts" / f"{name}-{sddp.fingerprint()[:8]}.json"
     if not path.is_file():
         there = ", ".join(sorted(one.stem.rpartition("-")[0] for one in path.parent.glob("*.json"))) or "none"
         raise InputError(f"no cuts come with {name} as it is set, some do with: {there}; train some, cuts=FILE.json.")

@@ -20,7 +20,7 @@ from fractions import Fraction
 import numpy as np
 
 from orl.errors import InputError, Stopped
-from orl.rational import Column, RationalProgram, Row, floor, implied_bounds
+from orl.rational import Column, RationalProgram, Row, floor
 from orl.stages import Edge, Stage, StageGraph
 
 from .node import Node
@@ -145,34 +145,11 @@ class ProvenNode:
             yield self._proven(number, [Fraction(y) for y in visit.row_duals.tolist()])
 
     def _proven(self, number: int, duals: list[Fraction]) -> Affine | None:
-        stage = self.stage
-        duals = self._shared(duals)
-        rows = [*self._rows(number, has_slopes=False), *self._cuts]
-        weighted = [(row, y, row.lower if y > 0 else row.upper) for row, y in zip(rows, duals, strict=True) if y]
-        weighted = [(row, y, side) for row, y, side in weighted if side is not None]
-        program = RationalProgram(self._columns, tuple(rows), Fraction(0))
-        reduced = program.reduced_costs([(row, y) for row, y, _ in weighted])
-        constant = sum((y * side for _, y, side in weighted if side is not None), Fraction(0))
-        incoming = stage.incoming.tolist()
-        gradient = [reduced[j] for j in incoming]
-        if stage.noise_slopes is not None:
-            told = {row.name: y for row, y, _ in weighted}
-            for row, slopes in zip(self._noise_rows, stage.noise_slopes[number].tolist(), strict=True):
-                gradient = [g + told.get(str(row), 0) * Fraction(x) for g, x in zip(gradient, slopes, strict=True)]
-        held = set(incoming)
-        asked = [(j, d) for j, d in enumerate(reduced) if d and j not in held]
-        sides = {j: self._columns[j].lower if d > 0 else self._columns[j].upper for j, d in asked}
-        lacking = [j for j, side in sides.items() if side is None]
-        if lacking:
-            known = (*self._rows(number, has_slopes=stage.noise_slopes is not None), *self._cuts)
-            lower, upper = implied_bounds(RationalProgram(self._columns, known, Fraction(0)), lacking)
-            sides |= {j: lower[j] if reduced[j] > 0 else upper[j] for j in lacking}
-        for j, d in asked:
-            side = sides[j]
-            if side is None:
-                return None
-            constant += d * side
-        return Affine(constant, gradient)
+        rows = (*self._rows(number), *self._cuts)
+        named = {row.name: y for row, y in zip(rows, self._shared(duals), strict=True) if y}
+        incoming = self.stage.incoming.tolist()
+        proof = RationalProgram(self._columns, rows, Fraction(0)).prove(named, held=incoming)
+        return None if proof.bound is None else Affine(proof.bound, [proof.gradient[j] for j in incoming])
 
     def _shared(self, duals: list[Fraction]) -> list[Fraction]:
         """Return dual values in which those of the cuts are together no more than what the future weighs.
@@ -185,14 +162,19 @@ class ProvenNode:
             return duals
         return [*duals[:first], *(max(y, Fraction(0)) * self._columns[-1].cost / total for y in duals[first:])]
 
-    def _rows(self, number: int, has_slopes: bool) -> list[Row]:
-        """Return the stage's rows, raised by a noise; those that the state raises, too, have no sides then."""
-        lower, upper = list(self._lower), list(self._upper)
-        for row, by in zip(self._noise_rows, self.stage.noises[number].tolist(), strict=True):
-            low, high = lower[row], upper[row]
-            lower[row] = None if low is None or has_slopes else low + Fraction(by)
-            upper[row] = None if high is None or has_slopes else high + Fraction(by)
-        return [Row(str(i), lower[i], upper[i], terms) for i, terms in enumerate(self._terms)]
+    def _rows(self, number: int) -> list[Row]:
+        """Return the stage's rows, raised by a noise, of which what depends on the state is brought to the left."""
+        lower, upper, terms = list(self._lower), list(self._upper), list(self._terms)
+        for place, (row, by) in enumerate(zip(self._noise_rows, self.stage.noises[number].tolist(), strict=True)):
+            lower[row], upper[row] = (
+                None if side is None else side + Fraction(by) for side in (lower[row], upper[row])
+            )
+            if self.stage.noise_slopes is not None:
+                told, slopes = dict(terms[row]), self.stage.noise_slopes[number, place].tolist()
+                for j, slope in zip(self.stage.incoming.tolist(), slopes, strict=True):
+                    told[j] = told.get(j, Fraction(0)) - Fraction(slope)
+                terms[row] = {j: a for j, a in told.items() if a}
+        return [Row(str(i), *of_row) for i, of_row in enumerate(zip(lower, upper, terms, strict=True))]
 
 
 def _mean(proven: dict[int, ProvenNode], edges: Sequence[Edge], state: np.ndarray) -> Affine | None:
