@@ -38,6 +38,7 @@ from orl.solver import Control, Solver, Task
 RAW = record.RESULTS / "family_method"
 LIMIT, PATIENCE = 10.0, 100.0  # processor seconds; of a simulation
 SCENARIOS, SEED = 5, 0  # where anything is random
+OWN = "the family's own"
 BEST, BEST_KNOWING = "best rule", "best rule that knows what is hidden"
 TRAINED = {"ts-ddr": {"encoder": "lstm"}, "ts-ldr": {"encoder": "linear", "learning_rate": 0.003}}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {"rolling": {"replan_time": 0.1}, "ppo": {"samples": 128}}
@@ -237,13 +238,14 @@ def bounds(case: str, found: list[rows.Row]) -> tuple[Bound | None, Bound | None
         if row["case"] != case or row.get("bound") is None or len(row["costs"]) < scenarios_of(case):
             continue
         if row["bound_kind"] in ("proven", "hindsight-mean"):
-            hindsight.append(
-                Bound(row["bound"], "the family's own" if "rule" in row["method"] else f"`{row['method']}`")
-            )
+            hindsight.append(Bound(row["bound"], OWN if "rule" in row["method"] else f"`{row['method']}`"))
         else:
             policies.append(Bound(row["bound"], f"`{row['method']}`"))
-    best = max(hindsight, key=lambda bound: bound.value, default=None)
-    return best, max([*hindsight, *policies], key=lambda bound: bound.value, default=None)
+
+    def rank(bound: Bound) -> tuple[float, bool]:
+        return bound.value, bound.by == OWN  # which every method tells that has no better one
+
+    return max(hindsight, key=rank, default=None), max([*hindsight, *policies], key=rank, default=None)
 
 
 def cell(case: str, row: rows.Row | None, on_plans: Bound | None, on_policies: Bound | None) -> str:
