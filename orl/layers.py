@@ -19,6 +19,7 @@ from orl.result import Status
 from orl.solver import Control
 
 FIRST_WIDTH, GROWTH = 100, 10
+MANY = 1_000_000  # states beside one another, perhaps alike, before those that are alike are looked for
 SLACK, MOST_SLACK = 1e-9, 5e-7  # relative, and in all: differences that count as rounding
 
 
@@ -142,13 +143,19 @@ def search(layered: Layered, width: int, below: float, control: Control) -> Sear
 
 def _followers(layered: Layered, layer: Layer, number: int, below: float, control: Control) -> Layer | None:
     """Return what follows a layer, each state once, less what others dominate; None if there was no time."""
-    parts = [some(layer, slice(0))]
+    parts, pending = [some(layer, slice(0))], 0
     for part in layered.next(layer, number, below):
         if control.should_stop:
             return None
         parts.append(distinct(part))
-    layer = distinct(Layer._make(np.concatenate(column) for column in zip(*parts, strict=True)))
-    return layered.undominated(layer, number + 1)
+        pending += len(parts[-1].states)
+        if pending > max(MANY, len(parts[0].states)):  # each state is followed several ways, most of them alike
+            parts, pending = [_merged(parts)], 0
+    return layered.undominated(_merged(parts), number + 1)
+
+
+def _merged(parts: Sequence[Layer]) -> Layer:
+    return distinct(Layer._make(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _below(best: float) -> float:

@@ -157,6 +157,17 @@ def test_prices_of_layers_change_no_optimum(monkeypatch, seed):
     assert sum(map(len, layered._improved.values())) > 10
 
 
+def test_states_that_are_alike_are_looked_for_as_often_as_one_likes(monkeypatch):
+    rng = np.random.default_rng(7)
+    one = made(np.zeros(5), rng.integers(1, 6, 5), rng.integers(4, 12, 5), 20)
+    monkeypatch.setattr(serving_search, "CHUNK", 3)
+    found = []
+    for many in (0, 10, 10**9):
+        monkeypatch.setattr(orl.layers, "MANY", many)
+        found.append(search(LayeredServing(one, Scenarios.deterministic()), 10_000, np.inf, Control()))
+    assert len({(one.cost, one.bound, one.states) for one in found}) == 1 and found[0].states > 1000
+
+
 def test_prices_of_memory_on_paper():
     """Two requests of prompt 1 and output 1, memory 2 (1 token each): together in a round. Of memory 1: one waits.
 

@@ -21,7 +21,7 @@ class LayersSettings:
         with what follows a state.
     """
 
-    width: int = 1_000_000
+    width: int = 4_000_000
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= 100_000_000:
