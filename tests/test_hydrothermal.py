@@ -309,6 +309,17 @@ def test_without_iterations_cuts_decide_as_they_are(tmp_path):
         ("hydro.json", lambda text: text.replace('"spill_cost": 0', '"spill_cost": -1'), "costs of reservoirs must be"),
         ("PowerModels.json", lambda text: text.replace('"cost_deficit": 1000', '"cost_deficit": -5'), "must be >= 0"),
         ("PowerModels.json", lambda text: text.replace('"load_bus": 3', '"load_bus": 9'), "load 1 is at bus 9"),
+        (
+            "PowerModels.json",
+            lambda text: text.replace('"pmax": 1,', '"pmax": 1e99,'),
+            r"between -1e\+12 and 1e\+12, got 1e\+101",
+        ),
+        (
+            "PowerModels.json",
+            lambda text: re.sub('"pmin": [0-9.]+', '"pmin": 9', text),
+            "expected least power <= largest",
+        ),
+        ("PowerModels.json", lambda text: re.sub('"baseMVA": [0-9.]+', '"baseMVA": 0', text), "zero where one divides"),
     ],
 )
 def test_bad_files_give_one_line(tmp_path, capsys, file, change, message):

@@ -62,9 +62,12 @@ def load(path: Path, settings: Mapping[str, Any] | None = None) -> HydroThermal:
         raise at(path, None, str(error)) from None
     format = next((format for format in FORMATS if format.sniff(folder)), hydropowermodels_format)
     try:
-        instance = format.load(folder, chosen)
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            instance = format.load(folder, chosen)
     except InputError as error:
         raise error if str(folder) in str(error) else at(folder, None, str(error)) from None
+    except FloatingPointError as error:
+        raise at(folder, None, f"numbers are too large, or zero where one divides by them: {error}.") from None
     water, count = instance.reservoirs, len(instance.reservoirs.names)
     for key in ("initial_volumes", "initial_inflows"):
         given = getattr(chosen, key)

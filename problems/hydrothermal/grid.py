@@ -8,6 +8,8 @@ import numpy as np
 
 from orl.errors import InputError
 
+from .limits import check_numbers
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -71,9 +73,7 @@ class Grid:
     def __post_init__(self) -> None:
         if not 0 < self.base_mva < float("inf"):
             raise InputError(f"baseMVA must be > 0, got {self.base_mva:g}.")
-        for of in fields(self):
-            if np.isnan(getattr(self, of.name)).any():
-                raise InputError(f"{of.name} must hold numbers.")
+        check_numbers(self, ("branch_rate", *_ANGLES, *_MVAR))
         for kind in ("branch", "bus", "gen", "hydro"):
             shapes = {of.name: getattr(self, of.name).shape for of in fields(self) if of.name.startswith(f"{kind}_")}
             if len(set(shapes.values())) > 1:
@@ -112,3 +112,4 @@ class Grid:
 
 
 _ANGLES, _VOLTS = ("branch_angle_min", "branch_angle_max"), ("bus_v_min", "bus_v_max")
+_MVAR = ("gen_min_mvar", "gen_max_mvar", "hydro_min_mvar", "hydro_max_mvar")

@@ -12,6 +12,7 @@ import numpy as np
 from orl.errors import InputError
 
 from .grid import Grid
+from .limits import MAX_NUMBER, check_numbers
 
 MAX_STAGES = MAX_SAMPLES = 100_000
 HM3_PER_FLOW_HOUR = 0.0036  # hm3 that 1 m3/s brings in an hour
@@ -175,6 +176,14 @@ class Network:
     grid: Grid | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(self, ("branch_min_mw", "branch_max_mw", "deficit_share"))
+        wrong = self.gen_min_mw > self.gen_max_mw
+        if wrong.any():
+            place = int(wrong.argmax())
+            raise InputError(
+                f"{self.gen_names[place]}: expected least power <= largest, got {self.gen_min_mw[place]:g} and "
+                f"{self.gen_max_mw[place]:g} MW."
+            )
         wrong = (self.branch_cost != 0) & (self.branch_min_mw < 0) | (self.branch_min_mw > self.branch_max_mw)
         if wrong.any():
             place = int(wrong.argmax())
@@ -232,6 +241,7 @@ class Reservoirs:
     spill_into: np.ndarray
 
     def __post_init__(self) -> None:
+        check_numbers(self, ("max_hm3", "max_turn"))
         for low, high, unit in (("min_hm3", "max_hm3", "hm3"), ("min_turn", "max_turn", "m3/s")):
             lows, highs = getattr(self, low), getattr(self, high)
             bad = ~((lows >= 0) & (highs >= lows))
@@ -320,8 +330,8 @@ class HydroThermal:
 
     def __post_init__(self) -> None:
         count = len(self.reservoirs.names)
-        if not 0 < self.stage_hours < float("inf"):
-            raise self._error(f"stage_hours must be > 0, got {self.stage_hours:g}.")
+        if not 0 < self.stage_hours <= MAX_NUMBER:
+            raise self._error(f"stage_hours must be > 0 and at most {MAX_NUMBER:g}, got {self.stage_hours:g}.")
         if self.path is not None and self.settings.initial_inflows is not None:
             raise self._error("initial_inflows and a path of inflows cannot both be given.")
         if self.settings.network == "dc" and self.network.branch_mw_per_rad is None:
@@ -336,15 +346,16 @@ class HydroThermal:
             if len(grid.hydro_min_mvar) != count:
                 raise self._error(f"the grid must be of {count} reservoirs, got {len(grid.hydro_min_mvar)}.")
         if self.first_inflow is not None and (
-            self.first_inflow.shape != (count,) or not (self.first_inflow >= 0).all()
+            self.first_inflow.shape != (count,)
+            or not ((self.first_inflow >= 0) & (self.first_inflow <= MAX_NUMBER)).all()
         ):
             raise self._error(f"initial_inflows must be {count} numbers >= 0.")
         if self.autoregression is not None and self.first_inflow is None:
             raise self._error("an autoregression begins with known inflows; set initial_inflows.")
         if self.inflows.ndim != 3 or self.inflows.shape[2] != len(self.reservoirs.names):
             raise self._error(f"inflows must be of {len(self.reservoirs.names)} reservoirs, got {self.inflows.shape}.")
-        if not np.isfinite(self.inflows).all() or (self.inflows < 0).any():
-            raise self._error("inflows must be numbers >= 0.")
+        if not ((self.inflows >= 0) & (self.inflows <= MAX_NUMBER)).all():
+            raise self._error(f"inflows must be numbers >= 0, at most {MAX_NUMBER:g}.")
         if self.probabilities.shape != self.inflows.shape[:2]:
             raise self._error(
                 f"there must be {self.inflows.shape[0]} x {self.inflows.shape[1]} probabilities, one a row and "

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .state import ServingState
 
 MAX_TOKENS = 2**24  # of one request
+LEAST_RATE = 1e-6  # requests a second: one in eleven days
 MAX_GROUP = 1024  # blocks
 MAX_BLOCKS, MAX_SEQS = 2**24, 2**20  # of a memory, of a batch; a simulator holds some numbers of each
 ADMIT, RECOMPUTE, SWAP_OUT, SWAP_IN, PREFILL, FINISH = range(6)
@@ -295,7 +296,7 @@ class Generator:
         Exponential gaps; gamma gaps with coefficient of variation `burstiness`; conversations that begin as Poisson,
         with a geometric number of turns of mean `turns`, each `think_s` (exponential mean) after the answer's estimate,
         its prompt the conversation so far and a new question.
-    rate : float > 0
+    rate : float >= 1e-6
         Requests a second (conversations: a second, too, counted in requests).
     count : int >= 1
     prompt_mean, output_mean : float >= 1
@@ -304,9 +305,9 @@ class Generator:
         Standard deviation of the logarithm of a length.
     longest : int >= 2
         Lengths are cut here.
-    burstiness : float > 0
+    burstiness : float >= 1e-6
     turns : float >= 1
-    think_s : float > 0
+    think_s : float >= 1e-6
     clients : int >= 1
         Drawn evenly.
     """
@@ -331,8 +332,8 @@ class Generator:
             if not low <= getattr(self, key) < 2**24:
                 raise ValueError(f"{key} must be in {low}..{2**24 - 1}, got {getattr(self, key)}.")
         for key in ("rate", "burstiness", "think_s"):
-            if not 0 < getattr(self, key) < 2**24:
-                raise ValueError(f"{key} must be > 0 and finite, got {getattr(self, key)}.")
+            if not LEAST_RATE <= getattr(self, key) < 2**24:
+                raise ValueError(f"{key} must be in {LEAST_RATE:g}..{2**24 - 1}, got {getattr(self, key)}.")
 
 
 @dataclass(frozen=True, eq=False)
