@@ -265,7 +265,7 @@ def solve(
     scenarios : int or None
         How many; None: 1 if nothing is random, else 100.
     time_limit : float or None
-        Seconds; None: no limit.
+        Seconds, in which kernels are compiled uncounted, once a machine; None: no limit.
     seed : int
         Of scenarios and of the solver.
     verbose : bool
