@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from orl.errors import InputError, Stopped
-from orl.files import check_writable, packaged, read_text, write_atomically
+from orl.files import check_writable, packaged, parse_json, read_text, write_atomically
 from orl.policy import Memory
 from orl.problem import Problem
 from orl.process import Observation
@@ -250,9 +250,10 @@ def _shipped(sddp: Sddp, name: str) -> Path:
 
 
 def _load(sddp: Sddp, path: Path) -> None:
+    written = parse_json(read_text(path), path)
     try:
-        sddp.load_cuts(json.loads(read_text(path)))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        sddp.load_cuts(written)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: expected cuts of this graph: {error}") from None
 
 
