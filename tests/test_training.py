@@ -21,8 +21,9 @@ from orl.problems.jobshop.kernels_candidates import NUM_COLUMNS
 from orl.registry import find_problem
 from orl.scenario import Purpose, generator
 from orl.solver import Control
+from orl.solvers.ppo.play import play
 from orl.solvers.ppo.settings import PpoSettings
-from orl.solvers.ppo.train import PpoLearner, play
+from orl.solvers.ppo.train import PpoLearner
 
 
 def test_policies_of_several_seeds_are_judged_on_the_same_instances():
