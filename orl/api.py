@@ -17,7 +17,7 @@ from orl.rule import Rule, rule_from
 from orl.run import run_method, sample, verify_all
 from orl.scenario import Purpose, Scenarios
 from orl.simulate import rule_policy
-from orl.solver import Control, Solver, Task, check_scheduler
+from orl.solver import Control, NoSettings, Solver, Task, check_scheduler
 
 if TYPE_CHECKING:
     from orl.embed import LivePolicy
@@ -226,12 +226,12 @@ def evaluate(
     family = problem_of(instance)
     made = policy_of(family, instance, policy, seed=seed)
     name = policy if isinstance(policy, str) else getattr(getattr(made, "rule", None), "name", type(made).__name__)
-    method = Solver(name, "", type(None), lambda _: True, policy=lambda *_: made)
+    method = Solver(name, "", NoSettings, lambda _: True, policy=lambda *_: made)
     return run_method(
         family,
         instance,
         method,
-        None,
+        NoSettings(),
         scenarios=scenarios,
         purpose=purpose,
         time_limit=time_limit,

@@ -185,6 +185,11 @@ def check_scheduler(control: Control, processes: Any, name: str) -> None:
 
 
 @dataclass(frozen=True)
+class NoSettings:
+    """Of a method that has none, such as a rule."""
+
+
+@dataclass(frozen=True)
 class Task:
     """What a method is asked to do: a family's record, an instance, its scenarios, settings, a seed, the reins."""
 

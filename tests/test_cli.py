@@ -274,7 +274,7 @@ def test_a_third_ctrl_c_is_fatal(tmp_path):
     (tmp_path / "deaf.py").write_text(
         "import sys, time\n"
         "from orl.solver import Solver\n"
-        "from orl.solvers.rules import NoSettings\n"
+        "from orl.solver import NoSettings\n"
         "class Deaf:\n"
         "    clairvoyant = False\n"
         "    def __init__(self, control): self.control = control\n"

@@ -278,6 +278,7 @@ def test_instances_are_drawn_anew_for_each_episode():
         ({"instance": draw, "settings": {"buffers": "swap"}}, "given by name or path"),
         ({**FT06, "observation": "tree"}, "flat, graph, got 'tree'"),
         ({**FT06, "render_mode": "human"}, "rgb_array, ansi or None"),
+        ({**FT06, "purpose": "test"}, "purpose must be one of train, select, evaluate, got 'test'"),
     ],
 )
 def test_bad_arguments_are_named(kwargs, message):

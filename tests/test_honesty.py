@@ -19,8 +19,7 @@ from orl.problems.jobshop.process import JobShopProcess
 from orl.run import run_method
 from orl.scenario import generator
 from orl.simulate import simulate
-from orl.solver import Control, Outcome, Solver
-from orl.solvers.rules import NoSettings
+from orl.solver import Control, NoSettings, Outcome, Solver
 
 
 def liar(**claims):
