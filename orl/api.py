@@ -261,7 +261,7 @@ def solve(
     solver : str, Solver or None
         A method's or a rule's name, `module:NAME`, or the record itself; None: the family's default.
     settings : name -> value
-        Of the instance or of the solver; a key that is neither, or both, is an error.
+        Of the instance or of the solver; a key that is neither, or both, is an error, see `orl.params.split`.
     scenarios : int or None
         How many; None: 1 if nothing is random, else 100.
     time_limit : float or None

@@ -122,6 +122,13 @@ BAD = [
         "belongs neither to jobshop nor to solver spt",
     ),
     (["check", "jobshop/ft06", "nowhere.csv"], "nowhere.csv"),
+    (
+        ["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "start=none"],
+        "belongs to both lotsizing and solver exact; set lotsizing.start or exact.start.",
+    ),
+    (["solve", "lotsizing/15x5-a", "--set", "lotsizing.strat=none"], "unknown setting 'strat'; did you mean start?"),
+    (["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "exact.gpa=1"], "did you mean gap?"),
+    (["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "exact=1"], "setting 'exact' belongs neither"),
 ]
 
 

@@ -205,8 +205,9 @@ def test_a_scalar_table_is_refused_wherever_it_is_used():
 
 
 def test_a_result_is_checked_by_the_settings_of_its_instance_though_the_method_has_one_of_the_same_name(tmp_path):
-    """Lot sizing and `exact` both know a `start`; the file tells the one from the other."""
-    result = orl.solve("lotsizing/setting_2items_VI", "exact", scenarios=1)
-    assert (result.settings["start"], result.settings["exact.start"]) == ("file", "best-rule")
+    """Lot sizing and `exact` both know a `start`; settings and the file tell the one from the other."""
+    both = {"lotsizing": {"start": "random"}, "exact": {"start": "none"}}
+    result = orl.solve("lotsizing/setting_2items_VI", "exact", scenarios=1, settings=both)
+    assert (result.settings["start"], result.settings["exact.start"]) == ("random", "none")
     orl.save_result(orl.load("lotsizing/setting_2items_VI"), result, tmp_path / "plan.json")
     assert orl.check("lotsizing/setting_2items_VI", tmp_path / "plan.json").cost == pytest.approx(result.value)
