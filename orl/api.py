@@ -17,7 +17,7 @@ from orl.rule import Rule, rule_from
 from orl.run import run_method, sample, verify_all
 from orl.scenario import Purpose, Scenarios
 from orl.simulate import rule_policy
-from orl.solver import Control, Solver, Task, check_scheduler
+from orl.solver import Control, NoSettings, Solver, Task, check_scheduler
 
 if TYPE_CHECKING:
     from orl.embed import LivePolicy
@@ -226,12 +226,12 @@ def evaluate(
     family = problem_of(instance)
     made = policy_of(family, instance, policy, seed=seed)
     name = policy if isinstance(policy, str) else getattr(getattr(made, "rule", None), "name", type(made).__name__)
-    method = Solver(name, "", type(None), lambda _: True, policy=lambda *_: made)
+    method = Solver(name, "", NoSettings, lambda _: True, policy=lambda *_: made)
     return run_method(
         family,
         instance,
         method,
-        None,
+        NoSettings(),
         scenarios=scenarios,
         purpose=purpose,
         time_limit=time_limit,
@@ -261,11 +261,11 @@ def solve(
     solver : str, Solver or None
         A method's or a rule's name, `module:NAME`, or the record itself; None: the family's default.
     settings : name -> value
-        Of the instance or of the solver; a key that is neither, or both, is an error.
+        Of the instance or of the solver; a key that is neither, or both, is an error, see `orl.params.split`.
     scenarios : int or None
         How many; None: 1 if nothing is random, else 100.
     time_limit : float or None
-        Seconds; None: no limit.
+        Seconds, in which kernels are compiled uncounted, once a machine; None: no limit.
     seed : int
         Of scenarios and of the solver.
     verbose : bool

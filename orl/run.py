@@ -124,7 +124,7 @@ def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_cla
         problem=family.name,
         instance=instance.name,
         solver=method.name,
-        settings={**params.to_dict(getattr(instance, "settings", None)), **params.to_dict(task.settings)},
+        settings=_settings(task, method),
         clairvoyant=is_clairvoyant,
         status=status,
         value=value,
@@ -150,6 +150,13 @@ def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_cla
         versions=versions(),
         solutions=outcome.solutions,
     )
+
+
+def _settings(task: Task, method: Solver) -> dict[str, Any]:
+    """Return the settings of instance and method; one of the method's that the instance has, too, as METHOD.KEY."""
+    of_instance = params.to_dict(getattr(task.instance, "settings", None))
+    own = params.to_dict(task.settings)
+    return {**of_instance, **{f"{method.name}.{key}" if key in of_instance else key: own[key] for key in own}}
 
 
 def verify_all(

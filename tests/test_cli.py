@@ -123,6 +123,13 @@ BAD = [
         "belongs neither to jobshop nor to solver spt",
     ),
     (["check", "jobshop/ft06", "nowhere.csv"], "nowhere.csv"),
+    (
+        ["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "start=none"],
+        "belongs to both lotsizing and solver exact; set lotsizing.start or exact.start.",
+    ),
+    (["solve", "lotsizing/15x5-a", "--set", "lotsizing.strat=none"], "unknown setting 'strat'; did you mean start?"),
+    (["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "exact.gpa=1"], "did you mean gap?"),
+    (["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "exact=1"], "setting 'exact' belongs neither"),
 ]
 
 
@@ -275,7 +282,7 @@ def test_a_third_ctrl_c_is_fatal(tmp_path):
     (tmp_path / "deaf.py").write_text(
         "import sys, time\n"
         "from orl.solver import Solver\n"
-        "from orl.solvers.rules import NoSettings\n"
+        "from orl.solver import NoSettings\n"
         "class Deaf:\n"
         "    clairvoyant = False\n"
         "    def __init__(self, control): self.control = control\n"

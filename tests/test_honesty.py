@@ -19,8 +19,7 @@ from orl.problems.jobshop.process import JobShopProcess
 from orl.run import run_method
 from orl.scenario import generator
 from orl.simulate import simulate
-from orl.solver import Control, Outcome, Solver
-from orl.solvers.rules import NoSettings
+from orl.solver import Control, NoSettings, Outcome, Solver
 
 
 def liar(**claims):
@@ -203,3 +202,12 @@ def test_a_scalar_table_is_refused_wherever_it_is_used():
     policy = RulePolicy(orl.Rule("scalar", table=lambda instance: 1.0))
     with pytest.raises(orl.InputError, match="one-dimensional"):
         policy.start([shop], np.random.default_rng(0))
+
+
+def test_a_result_is_checked_by_the_settings_of_its_instance_though_the_method_has_one_of_the_same_name(tmp_path):
+    """Lot sizing and `exact` both know a `start`; settings and the file tell the one from the other."""
+    both = {"lotsizing": {"start": "random"}, "exact": {"start": "none"}}
+    result = orl.solve("lotsizing/setting_2items_VI", "exact", scenarios=1, settings=both)
+    assert (result.settings["start"], result.settings["exact.start"]) == ("random", "none")
+    orl.save_result(orl.load("lotsizing/setting_2items_VI"), result, tmp_path / "plan.json")
+    assert orl.check("lotsizing/setting_2items_VI", tmp_path / "plan.json").cost == pytest.approx(result.value)

@@ -21,8 +21,9 @@ from orl.problems.jobshop.kernels_candidates import NUM_COLUMNS
 from orl.registry import find_problem
 from orl.scenario import Purpose, generator
 from orl.solver import Control
+from orl.solvers.ppo.play import play
 from orl.solvers.ppo.settings import PpoSettings
-from orl.solvers.ppo.train import PpoLearner, play
+from orl.solvers.ppo.train import PpoLearner
 
 
 def test_policies_of_several_seeds_are_judged_on_the_same_instances():
@@ -133,6 +134,16 @@ def test_a_kill_before_the_first_checkpoint_is_resumed_from_the_beginning(tmp_pa
         path.write_bytes(b"half")
     trained(tmp_path, resume=True, stop_at=1)
     assert not any(path.exists() for path in left)
+
+
+def test_a_training_of_a_version_that_did_not_name_the_method_goes_on(tmp_path):
+    """Its recipe is the same but for the method, which nobody said."""
+    trained(tmp_path, stop_at=2)
+    path = tmp_path / "last" / checkpoint.ABOUT
+    about = json.loads(path.read_text())
+    del about["recipe"]["method"]
+    path.write_text(json.dumps(about))
+    assert trained(tmp_path, resume=True, stop_at=3)[1]["iteration"] == 3
 
 
 @pytest.mark.parametrize(
@@ -247,6 +258,8 @@ def test_train_from_the_command_line(tmp_path, capsys):
     assert cli.main(["solve", "jobshop/ft06", "--solver", "ppo", "--set", f"checkpoint={out}/best", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["verified"] and result["value"] >= 55
+    assert checkpoint.load(tmp_path / "run/last")[1]["recipe"]["method"] == "ppo"
+    assert "Method ppo, family jobshop; the checkpoint is of iteration 2." in orl.write_report(out).read_text()
     for text, message in [
         ('problem = "jobshop"\n', "expected method = a name"),
         ('method = "spt"\nproblem = "jobshop"\n', "spt is not trained by recipes"),

@@ -20,7 +20,6 @@ from orl.learn.forms import NetworkSettings, deciding
 from orl.learn.readers import Encoder, Reader, make_reader
 from orl.problem import Problem
 from orl.process import Observation
-from orl.registry import find_problem
 from orl.result import Status
 from orl.simulate import run_episodes
 from orl.solver import Outcome, Task
@@ -64,7 +63,7 @@ class LearnedPolicy:
         return make_reader(self.problem, self.encoder, self.columns)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (self.problem.name, self.encoder, self.weights, self.temperature, self.columns)
+        return LearnedPolicy, (self.problem, self.encoder, self.weights, self.temperature, self.columns)
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> Memory:
         return Memory(rng)
@@ -103,10 +102,6 @@ class LearnedPolicy:
         seen, legal = self.reader.read(observation, envs), np.asarray(observation.legal)[envs]
         embedded = None if memory.embedded is None else memory.embedded[envs]
         return forward.output(self.encoder, self.weights, seen, legal, embedded)
-
-
-def _unpickled(family: str, *told: Any) -> LearnedPolicy:
-    return LearnedPolicy(find_problem(family), *told)
 
 
 def policy_of(task: Task, method: str = "ppo") -> LearnedPolicy:

@@ -108,12 +108,12 @@ class Sddp:
         self._bound = max(self._bound, float(probabilities @ [visit.value for visit in visits]))
         return self._bound
 
-    def forward(self, rng: np.random.Generator, max_steps: int | None = None) -> list[Step]:
+    def forward(self, rng: np.random.Generator) -> list[Step]:
         """Draw a way through the graph and follow the policy; where there is no end, it ends with 1 - discount."""
         steps: list[Step] = []
         edges, state = self.graph.root, self.graph.initial
         is_cyclic, memory = self.graph.is_cyclic, None
-        while edges and (max_steps is None or len(steps) < max_steps):
+        while edges:
             if is_cyclic and steps and rng.random() > self.graph.discount:
                 break
             node = edges[_draw(rng, [edge.probability for edge in edges])].node
