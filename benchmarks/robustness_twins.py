@@ -36,6 +36,7 @@ from lots import capacitated, lots, pigments
 from servers import random_server, servers
 from shops import EVERY_MODE, scenario_of, shops, shops_in_motion
 
+from orl.problems.clsp.simpy_twin import RULES as CAPACITATED_RULES
 from orl.problems.jobshop.simpy_twin import SCORES
 from orl.problems.llmserving.rules import RULES as SERVING_RULES
 from orl.problems.llmserving.scenario import sample
@@ -58,6 +59,8 @@ def _lots(instance: Any, number: int) -> None:
 
 
 def _capacitated(instance: Any, number: int) -> None:
+    twins.capacitated_targets_agree(instance, number)
+    twins.capacitated_rule_agrees(instance, _one_of(CAPACITATED_RULES, number), number)
     twins.targets_verify("clsp", instance, number)
     twins.lots_of_items_are_cheapest(instance)
 
@@ -100,8 +103,8 @@ CASES: dict[str, tuple[str, st.SearchStrategy[Any], Callable[[Any, int], None]]]
         _lots,
     ),
     "clsp": (
-        "random targets in the process against the verifier, the dynamic program of items against plain recursion; "
-        "there is no twin",
+        "a rule and random targets in the process against the SimPy twin, period by period, and against the verifier; "
+        "the dynamic program of items against plain recursion",
         _OVERTIME.flatmap(lambda chosen: capacitated(**chosen)),
         _capacitated,
     ),

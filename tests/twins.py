@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 
 from orl import registry
+from orl.problems.clsp import rules as capacitated_rules
+from orl.problems.clsp import simpy_twin as capacitated_twin
+from orl.problems.clsp.process import CapacitatedProcess
+from orl.problems.clsp.scenario import sample as sample_capacitated
 from orl.problems.clsp.wagner_whitin import wagner_whitin
 from orl.problems.jobshop import rules as shop_rules
 from orl.problems.jobshop import simpy_twin as shop_twin
@@ -150,6 +154,52 @@ def lots_decisions_agree(instance, seed):
     assert paid == pytest.approx(cost, rel=1e-9, abs=1e-9)
 
 
+# Capacitated lot sizing ----------------------------------------------------------------------------------------------
+
+
+def capacitated_rule_agrees(instance, rule, seed):
+    """A rule makes what it makes in the twin, and that costs the same in every period."""
+    scenario = sample_capacitated(instance, seed, Purpose.EVALUATE, 1)[0]
+    process = CapacitatedProcess([instance], [scenario])
+    steer, paid = capacitated_rules.RULES[rule].steer(instance), []
+    for _ in range(instance.num_periods):
+        paid.append(process.decide(steer(process.observe(), 0)[None])[0])
+        process.reveal()
+    costs, plan = capacitated_twin.simulate(instance, scenario, capacitated_twin.RULES[rule])
+    assert process.solution(0).production == pytest.approx(plan.production, rel=1e-9, abs=1e-9)
+    assert paid == pytest.approx(costs, rel=1e-9, abs=1e-9)
+
+
+def capacitated_targets_agree(instance, seed):
+    """The twin leads with random stocks; the process sees the same, and makes the same at the same cost."""
+    scenario, rng = sample_capacitated(instance, seed, Purpose.EVALUATE, 1)[0], np.random.default_rng(seed)
+    process, paid = CapacitatedProcess([instance], [scenario]), []
+
+    def follow(plant):
+        seen = process.observe()
+        assert seen.arrays["period"][0] == plant.period == len(paid)
+        assert seen.arrays["stock"][0] == pytest.approx(plant.stock, rel=1e-9, abs=1e-9)
+        assert seen.arrays["demand"][0] == pytest.approx(plant.wanted, rel=1e-9)
+        for item, limits in enumerate(plant.legal()):
+            assert tuple(seen.legal[0, :, item]) == pytest.approx(limits, rel=1e-9, abs=1e-9)
+        stock = _targets(seen, rng)
+        paid.append(process.decide(stock[None])[0])
+        assert process.reveal().terminated[0] == (len(paid) == instance.num_periods)
+        return stock
+
+    costs, plan = capacitated_twin.simulate(instance, scenario, follow)
+    assert process.solution(0).production == pytest.approx(plan.production, rel=1e-9, abs=1e-9)
+    assert paid == pytest.approx(costs, rel=1e-9, abs=1e-9)
+
+
+def _targets(seen, rng):
+    """Return targets at random, often a limit."""
+    low, high = seen.legal[0]
+    high = np.where(np.isinf(high), low + 20.0, high)
+    share = np.clip(rng.uniform(-0.5, 1.5, len(low)), 0.0, 1.0)
+    return low + share * (high - low)
+
+
 # Capacitated lot sizing and hydrothermal dispatch --------------------------------------------------------------------
 
 
@@ -160,10 +210,7 @@ def targets_verify(family, instance, seed):
     process = problem.process([instance], [scenario])
     paid, weight, is_over = 0.0, 1.0, False
     while not is_over:
-        low, high = process.observe().legal[0]
-        high = np.where(np.isinf(high), low + 20.0, high)
-        share = np.clip(rng.uniform(-0.5, 1.5, len(low)), 0.0, 1.0)  # limits, too
-        paid += weight * process.decide((low + share * (high - low))[None])[0]
+        paid += weight * process.decide(_targets(process.observe(), rng)[None])[0]
         revealed = process.reveal()
         paid += weight * revealed.cost[0]
         weight *= revealed.discount[0]
