@@ -470,17 +470,11 @@ def train(
 def read_recipe(recipe: str | Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what a recipe says, with `settings` on top; see `train`."""
     path = Path(recipe)
-    data = _merged(files.parse_toml(files.read_text(path), path), settings or {})
+    data = params.merged(files.parse_toml(files.read_text(path), path), settings or {})
     for key in ("method", "problem"):
         if not isinstance(data.get(key), str):
             raise InputError(f"{path}: expected {key} = a name.")
     return data
-
-
-def _merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings with changes on top."""
-    both = {key: value for key, value in changes.items() if isinstance(value, Mapping) and key in data}
-    return {**data, **changes, **{key: _merged(data[key], value) for key, value in both.items()}}
 
 
 def save_result(instance: Any, result: Result, path: str | Path) -> None:

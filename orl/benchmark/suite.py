@@ -195,7 +195,7 @@ class _Entry:
         if (self.solver is None) == (self.command is None):
             raise ValueError("expected either solver or command.")
         name = self.solver or Path(words_of(str(self.command))[0]).name
-        settings = [f"{key}={value}" for key, value in dotted(self.settings).items()]
+        settings = [f"{key}={value}" for key, value in params.dotted(self.settings).items()]
         object.__setattr__(self, "label", self.label or " ".join([name, *settings]))
 
 
@@ -366,18 +366,18 @@ class _BlockReader:
 
     def _variants(self) -> list[dict[str, Any]]:
         """Return all combinations of the swept settings."""
-        sweep = dotted(self.block.sweep)
+        sweep = params.dotted(self.block.sweep)
         for key, values in sweep.items():
             if not isinstance(values, list) or not values:
                 raise InputError(f"{self.place}.sweep.{key}: expected a list of values, got {values!r}.")
-            if key in dotted(self.block.settings):
+            if key in params.dotted(self.block.settings):
                 raise InputError(f"{self.place}.sweep.{key}: is both set and swept.")
         return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
 
     def _of_instance(self, family: Problem, instance: str, path: str, file: Path, swept: dict[str, Any]) -> list[Run]:
         settings = dict(self.block.settings)
         for key, value in swept.items():
-            settings = merged(settings, _nested(key, value))
+            settings = params.merged(settings, params.nested(key, value))
         methods = [self._method(index, entry, family) for index, entry in enumerate(self.entries)]
         with _at(self.place):
             knows = {method.name: method.settings for method in methods}
@@ -388,9 +388,9 @@ class _BlockReader:
         for index, (entry, method) in enumerate(zip(self.entries, methods, strict=True)):
             with _at(self._solver_at(index)):
                 own = params.split(entry.settings, family.name, family.settings(), {method.name: method.settings})
-                options = merged(of_method[method.name], own[1][method.name])
+                options = params.merged(of_method[method.name], own[1][method.name])
                 params.make(method.settings, options, method.name)
-                of_instance = merged(of_all, own[0])
+                of_instance = params.merged(of_all, own[0])
             if repr(of_instance) not in randomness:
                 with _at(f"{self.place}, {instance}"):
                     loaded = family.load(file, of_instance)
@@ -457,33 +457,3 @@ def _with_key(run: Run, content: str | None) -> Run:
 
 def _relative(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
-
-
-def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings, the second's on top of the first's.
-
-    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
-    {'a': {'b': 3, 'c': 2}}
-    """
-    result = dict(first)
-    for key, value in second.items():
-        below = result.get(key)
-        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return result
-
-
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    first, dot, rest = key.partition(".")
-    return {first: _nested(rest, value) if dot else value}
-
-
-def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted names.
-
-    >>> dotted({"a": {"b": [1, 2]}, "c": 3})
-    {'a.b': [1, 2], 'c': 3}
-    """
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found.update(dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return found
