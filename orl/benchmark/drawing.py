@@ -13,7 +13,7 @@ from typing import Any
 from orl import api, files, params
 from orl.benchmark.page import Html, element
 from orl.benchmark.results import Batch, Row
-from orl.benchmark.suite import modules_of
+from orl.benchmark.runs import modules_of
 from orl.errors import InputError
 from orl.scenario import Purpose
 

@@ -35,11 +35,9 @@ import itertools
 import json
 import math
 import re
-import shlex
 import shutil
-import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -48,6 +46,7 @@ from typing import Any
 
 from orl import api, files, params, registry
 from orl.benchmark.command import PLACEHOLDERS, command_solver
+from orl.benchmark.runs import Run, Suite, modules_of, words_of
 from orl.errors import InputError
 from orl.problem import Problem
 from orl.run import DEFAULT_SCENARIOS
@@ -55,83 +54,6 @@ from orl.scenario import Purpose
 from orl.solver import Solver
 
 MAX_RUNS = 10**6
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run, in plain values that travel as JSON: what `measure` needs to know.
-
-    Parameters
-    ----------
-    key : str
-        A hash of all that the result depends on, the instance file's bytes among it.
-    table, label : str
-        Where the row belongs in the summary, and the method's name there.
-    problem, instance : str
-    path : str
-        Where the instance is: an absolute path, or the name of a packaged one.
-    settings : name -> value
-        Of the instance.
-    swept : dotted name -> value
-        Those of the settings that the suite sweeps.
-    solver, command : str or None
-        One of the two.
-    options : name -> value
-        Of the solver.
-    seed, scenarios : int
-    is_random : bool
-        Whether anything in the instance is.
-    purpose : str
-    time_limit, kill_after : float, seconds
-    memory_limit_gb : float or None
-    folder : str
-        The suite's, in which commands run and modules are found.
-    keep_solutions : int
-        Of the first scenarios.
-    """
-
-    key: str
-    table: str
-    label: str
-    problem: str
-    instance: str
-    path: str
-    settings: Mapping[str, Any]
-    swept: Mapping[str, Any]
-    solver: str | None
-    command: str | None
-    options: Mapping[str, Any]
-    seed: int
-    scenarios: int
-    is_random: bool
-    purpose: str
-    time_limit: float
-    kill_after: float
-    memory_limit_gb: float | None
-    folder: str
-    keep_solutions: int
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A checked suite.
-
-    Parameters
-    ----------
-    name, description : str
-    reference : str or None
-        Label of the method that differences are taken to; None: the best of each table.
-    runs : tuple of Run
-        In the order in which they run: instance by instance.
-    text : str
-        The file's.
-    """
-
-    name: str
-    description: str
-    reference: str | None
-    runs: tuple[Run, ...]
-    text: str
 
 
 # The file's tables, field by field ---------------------------------------------------------------------------------
@@ -211,17 +133,6 @@ def _check_positive(key: str, value: float | None) -> None:
         raise ValueError(f"{key} must be > 0, got {value:g}.")
 
 
-def words_of(command: str) -> list[str]:
-    """Return a command's words, split as a shell splits them."""
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise ValueError(f"command {command!r}: {error}.") from None
-    if not words:
-        raise ValueError("command must not be empty.")
-    return words
-
-
 # Reading -----------------------------------------------------------------------------------------------------------
 
 
@@ -284,16 +195,6 @@ def read_suite(name: str | Path) -> Suite:
     if head.reference is not None and head.reference not in labels:
         raise InputError(f"{path}: unknown reference {head.reference!r}; {params.nearest(head.reference, labels)}")
     return Suite(head.name or path.stem, head.description, head.reference, tuple(runs), text)
-
-
-@contextmanager
-def modules_of(folder: Path | str) -> Iterator[None]:
-    """Find `module:NAME` beside the suite as well."""
-    sys.path.append(str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
 
 
 @contextmanager
