@@ -179,9 +179,9 @@ def policy_of(family: Problem, instance: Any, policy: Any, options: Any = None, 
         return solver.policy(Task(family, instance, None, options, seed, Control()))
     if isinstance(policy, Rule):
         return rule_policy(family, policy)
-    policy = getattr(policy, "policy", policy)  # what a LivePolicy asks
-    if hasattr(policy, "decide") and hasattr(policy, "start"):
-        return policy
+    for one in (policy, getattr(policy, "policy", None)):  # a LivePolicy is none itself, but asks one
+        if hasattr(one, "decide") and hasattr(one, "start"):
+            return one
     if callable(policy):
         return rule_policy(family, rule_from(policy))
     raise InputError(f"expected a policy, a rule or a name, got a {type(policy).__name__}.")
