@@ -69,17 +69,23 @@ def plot(
 
     Parameters
     ----------
-    solutions : solution, or list of solutions
+    solutions : Result, solution, or list of solutions
         Of paired scenarios, as in `Result.solutions`; families that cannot draw several draw the first.
     bound : float or None
-        A lower bound on their mean cost, to tell beside it.
+        A lower bound on their mean cost, to tell beside it; None: that of a result.
     scenario : Scenarios or None
-        What the first solution went through, one row; None: the first of `evaluate`, seed 0.
+        What the first solution went through, one row; None: that of a result, else the first of `evaluate`, seed 0.
     """
-    solutions = list(solutions) if isinstance(solutions, list | tuple) else [solutions]
     family = problem_of(instance)
     if family.plot is None:
         raise InputError(f"{family.name} has no pictures yet.")
+    if isinstance(solutions, Result):
+        result, solutions = solutions, solutions.solutions
+        # What bounds an expectation or a mean says nothing of a single scenario.
+        if bound is None and (result.bound_kind == "proven" or len(solutions) > 1):
+            bound = result.bound
+        scenario = sample(family, instance, result.seed, result.purpose, 1) if scenario is None else scenario
+    solutions = list(solutions) if isinstance(solutions, list | tuple) else [solutions]
     if not solutions:
         raise InputError("there is no solution to draw.")
     path = files.check_writable(path, PICTURES)

@@ -175,7 +175,8 @@ def split(
             if of_family is None and key in unloaded:
                 raise InputError(f"setting {key!r} of {family} cannot be changed once the instance is loaded.")
             hint = nearest(key, dict.fromkeys([*of_instance, *known]))
-            raise InputError(f"setting {key!r} belongs neither to {family} nor to {solvers}; {hint}")
+            where = f"neither to {family} nor to {solvers}" if of_method else f"not to {family}"
+            raise InputError(f"setting {key!r} belongs {where}; {hint}")
 
     def told(name: str, own: Iterable[str]) -> dict[str, Any]:
         return {**{key: value for key, value in values.items() if key in own}, **apart.get(name, {})}
