@@ -231,3 +231,11 @@ def test_a_policy_that_holds_another_is_asked_itself():
     assert orl.evaluate("jobshop/ft06", counting).value == 88 and counting.asked == 36
     live = orl.make_policy("jobshop/ft06", "spt")
     assert orl.evaluate("jobshop/ft06", live).value == 88, "a live policy is asked for the one that it holds"
+
+
+def test_a_result_keeps_its_trace_when_its_reins_are_used_again():
+    control = Control()
+    first = orl.solve("jobshop/ft06", "best-of", settings={"runs": 20, "rule": "spt"}, control=control)
+    before = list(first.trace)
+    orl.solve("jobshop/ft06", "tabu", settings={"iterations": 2000}, control=control)
+    assert first.trace == before != control.trace
