@@ -55,6 +55,41 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return result
 
 
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings, the second's on top of the first's.
+
+    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+    {'a': {'b': 3, 'c': 2}}
+    """
+    result = dict(first)
+    for key, value in second.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """Return a setting by its dotted name as nested settings.
+
+    >>> nested("a.b", 1)
+    {'a': {'b': 1}}
+    """
+    first, dot, rest = key.partition(".")
+    return {first: nested(rest, value) if dot else value}
+
+
+def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted names.
+
+    >>> dotted({"a": {"b": [1, 2]}, "c": 3})
+    {'a.b': [1, 2], 'c': 3}
+    """
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found.update(dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+    return found
+
+
 def make(cls: type[T], values: object, where: str) -> T:
     """Make a settings dataclass, text converted to the fields' types.
 
@@ -140,7 +175,8 @@ def split(
             if of_family is None and key in unloaded:
                 raise InputError(f"setting {key!r} of {family} cannot be changed once the instance is loaded.")
             hint = nearest(key, dict.fromkeys([*of_instance, *known]))
-            raise InputError(f"setting {key!r} belongs neither to {family} nor to {solvers}; {hint}")
+            where = f"neither to {family} nor to {solvers}" if of_method else f"not to {family}"
+            raise InputError(f"setting {key!r} belongs {where}; {hint}")
 
     def told(name: str, own: Iterable[str]) -> dict[str, Any]:
         return {**{key: value for key, value in values.items() if key in own}, **apart.get(name, {})}

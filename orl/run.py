@@ -146,7 +146,7 @@ def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_cla
             **_spread(costs),
             **outcome.metrics,
         },
-        trace=control.trace,
+        trace=list(control.trace),
         versions=versions(),
         solutions=outcome.solutions,
     )

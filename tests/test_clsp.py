@@ -1,5 +1,7 @@
 """Capacitated lot sizing: an example for paper, published values, models against one another, files, bad input."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from twins import capacitated_rule_agrees, capacitated_targets_agree, lots_of_it
 
 import orl
 from orl import testing
+from orl.api import policy_of
 from orl.errors import IllegalAction, InputError
 from orl.exact import CompiledModel
 from orl.problems.clsp.exact import build
@@ -20,7 +23,9 @@ from orl.problems.clsp.verify import Books, verify
 from orl.problems.clsp.wagner_whitin import bound, wagner_whitin
 from orl.registry import find_problem
 from orl.scenario import Purpose, Scenarios
+from orl.simulate import simulate
 from orl.solver import Control
+from orl.solvers.lagrangian import LagrangianSettings
 
 FAMILY = find_problem("clsp")
 NOTHING = Scenarios.deterministic()
@@ -332,6 +337,13 @@ def test_what_is_wrong_with_a_file_is_said(text, message, tmp_path):
     with pytest.raises(InputError, match=r"bad.txt") as error:
         orl.load(path, problem="clsp")
     assert message in str(error.value)
+
+
+def test_a_policy_of_prices_decides_the_same_when_it_is_pickled():
+    instance = orl.load("lotsizing/X11117A", settings={"overtime": 50.0})
+    policy = policy_of(FAMILY, instance, "lagrangian", LagrangianSettings(iterations=5, trials=0))
+    costs = [simulate(FAMILY, instance, one, NOTHING).costs[0] for one in (policy, pickle.loads(pickle.dumps(policy)))]
+    assert costs[0] == costs[1] > 0
 
 
 def test_policies_ask_for_a_price_of_overtime():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from shops import shops
 
 import orl
-from orl import testing
+from orl import api, registry, testing
 from orl.compare import compare
 from orl.hindsight import is_met
 from orl.policy import RulePolicy
@@ -211,3 +211,31 @@ def test_a_result_is_checked_by_the_settings_of_its_instance_though_the_method_h
     assert (result.settings["start"], result.settings["exact.start"]) == ("random", "none")
     orl.save_result(orl.load("lotsizing/setting_2items_VI"), result, tmp_path / "plan.json")
     assert orl.check("lotsizing/setting_2items_VI", tmp_path / "plan.json").cost == pytest.approx(result.value)
+
+
+def test_a_policy_that_holds_another_is_asked_itself():
+    """A wrapper of somebody's own is not unwrapped, whatever it calls what it holds."""
+
+    class Counting:
+        clairvoyant, asked = False, 0
+
+        def __init__(self, policy):
+            self.policy = policy
+            self.start = policy.start
+
+        def decide(self, observation, memory):
+            self.asked += 1
+            return self.policy.decide(observation, memory)
+
+    counting = Counting(api.policy_of(registry.find_problem("jobshop"), None, "spt"))
+    assert orl.evaluate("jobshop/ft06", counting).value == 88 and counting.asked == 36
+    live = orl.make_policy("jobshop/ft06", "spt")
+    assert orl.evaluate("jobshop/ft06", live).value == 88, "a live policy is asked for the one that it holds"
+
+
+def test_a_result_keeps_its_trace_when_its_reins_are_used_again():
+    control = Control()
+    first = orl.solve("jobshop/ft06", "best-of", settings={"runs": 20, "rule": "spt"}, control=control)
+    before = list(first.trace)
+    orl.solve("jobshop/ft06", "tabu", settings={"iterations": 2000}, control=control)
+    assert first.trace == before != control.trace

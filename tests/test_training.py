@@ -270,6 +270,7 @@ def test_train_from_the_command_line(tmp_path, capsys):
             '[training]\nencoder = "plane"\n',
             "encoder",
         ),
+        (SHORT + "training = 5\n", "training: expected"),
         (SHORT + "seed = -1\n", "seed must be in 0.."),
         (SHORT + "curriculum = -1\n", "curriculum must be in 0.."),
         (SHORT + "validation_instances = 9223372036854775807\n", "validation_instances must be in 1..100000"),
@@ -284,6 +285,14 @@ def test_train_from_the_command_line(tmp_path, capsys):
         recipe.write_text(text)
         assert cli.main(["train", str(recipe), "--out", str(tmp_path / "no")]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_recipe_is_changed_where_it_says_nothing_of_the_kind(tmp_path, capsys):
+    """`--set training.width=8` on a recipe whose training is a number: what is set counts."""
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(SHORT + "training = 5\n")
+    assert cli.main(["train", str(recipe), "--set", "training.width=0", "--out", str(tmp_path / "no")]) == 2
+    assert "width must be in 1..16384, got 0" in capsys.readouterr().err
 
 
 def test_pdppo_is_ppo_with_two_critics_unless_the_recipe_says_otherwise(tmp_path):

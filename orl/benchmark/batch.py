@@ -14,7 +14,8 @@ from orl.benchmark import kept
 from orl.benchmark.measure import failure
 from orl.benchmark.places import Place, place_of
 from orl.benchmark.run_log import RunLog, write_plan
-from orl.benchmark.suite import Run, Suite, read_suite
+from orl.benchmark.runs import Run, Suite
+from orl.benchmark.suite import read_suite
 from orl.benchmark.tables import write_tables
 from orl.errors import InputError
 from orl.files import write_atomically

@@ -113,7 +113,7 @@ def load(problem: Problem, folder: str, instance: Any, method: str = "ppo") -> t
     """Return a checkpoint's greedy policy, and what else it tells; '' is the one that comes for such an instance."""
     kind = problem.kind(instance) if problem.kind is not None else ""
     path = Path(folder) if folder else packaged("orl.solvers.ppo") / "checkpoints" / method / problem.name / kind
-    if not folder and not (path / checkpoint.ABOUT).is_file():
+    if not folder and not checkpoint.is_there(path):
         called = f"{problem.name} ({kind})" if kind else problem.name
         raise InputError(f"no policy of {method} comes with {called} yet; train one and name it with checkpoint=.")
     weights, about = checkpoint.load(path)

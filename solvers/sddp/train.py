@@ -201,7 +201,9 @@ class Sddp:
 
     def fingerprint(self) -> str:
         """Return a hash of all that cuts depend on: not of the beginning, nor of noises that only come there."""
-        digest = sha256(repr((type(self.risk).__name__, self.risk, self.multi_cut, self.graph.discount)).encode())
+        least = (self.graph.least_cost,) if self.graph.least_cost else ()
+        told = (type(self.risk).__name__, self.risk, self.multi_cut, self.graph.discount, *least)
+        digest = sha256(repr(told).encode())
         followers = {edge.node for edges in self.graph.children for edge in edges}
         for number, (stage, edges) in enumerate(zip(self.graph.stages, self.graph.children, strict=True)):
             arrays = [stage.cost, stage.lower, stage.upper, stage.matrix.toarray(), stage.row_lower, stage.row_upper]
