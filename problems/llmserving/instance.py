@@ -58,7 +58,8 @@ class ServingSettings:
         The next batch is decided while one is computed.
     reserve_output : bool
         Requests declare their output tokens as a limit, and rules admit only what memory holds to the end of all, as
-        S-LoRA and LightLLM do; nobody is preempted for memory then, as long as prompts are computed in one iteration.
+        S-LoRA and LightLLM do; nobody is preempted for memory then, as long as prompts are computed in one iteration
+        and no turns are copied beside the computing (overlap=on with kv_reuse=turns).
     preemption : 'recompute', 'swap' or 'cheaper'
         How rules preempt.
     victim : 'last', 'latest', 'largest' or 'smallest'
