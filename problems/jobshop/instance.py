@@ -377,16 +377,19 @@ class JobShop:
     def _whole(self, key: str, values: Sequence[Any], low: int, high: int | None) -> np.ndarray:
         """Return whole numbers between two limits as an array, or name the first that is not."""
         for op, value in enumerate(values):
+            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+                rule, found = "whole numbers", repr(value)
+            elif value < low:
+                rule, found = f">= {low}", str(value)
+            elif high is not None and value > high:
+                rule, found = f"<= {high}", str(value)
+            elif value >= MAX_HORIZON:
+                rule, found = "below 2**40", str(value)
+            else:
+                continue
             job = int(np.searchsorted(self.job_first, op, side="right")) - 1
             place = f"at operation {op - self.job_first[job]} of job {job}"
-            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-                raise self._error(f"{key} must be whole numbers, got {value!r} {place}.")
-            if value < low:
-                raise self._error(f"{key} must be >= {low}, got {value} {place}.")
-            if high is not None and value > high:
-                raise self._error(f"{key} must be <= {high}, got {value} {place}.")
-            if value >= MAX_HORIZON:
-                raise self._error(f"{key} must be below 2**40, got {value} {place}.")
+            raise self._error(f"{key} must be {rule}, got {found} {place}.")
         return np.array(values, dtype=np.int64)
 
     def _job_field(

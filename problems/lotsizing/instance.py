@@ -412,7 +412,7 @@ class LotSizing:
             table[:, :, 1:] = of_item[:, None, :]
         table = table.astype(dtype)
         same = np.arange(choices)
-        table[:, same, same] = 0 if dtype == np.float64 else table[:, same, same] * 0
+        table[:, same, same] = 0
         return table
 
 
