@@ -466,6 +466,17 @@ def test_packaged_instances(name, tmp_path):
     check_files(instance, tmp_path)
 
 
+@pytest.mark.parametrize(("last", "rate"), [("2000", "1 a second"), ("1e-310", "all at once"), ("0", "all at once")])
+def test_a_rate_is_told_where_there_is_one(tmp_path, last, rate):
+    file = tmp_path / "two.jsonl"
+    file.write_text(
+        '{"timestamp": 0, "input_length": 3, "output_length": 2}\n'
+        f'{{"timestamp": {last}, "input_length": 3, "output_length": 2}}\n'
+    )
+    with np.errstate(over="raise"):
+        assert rate in describe(load(file))
+
+
 def test_packaged_names():
     """The folder of profiles is no instance, and tables of requests do not stand in the way of the TOML."""
     assert sorted(packaged_instances("llmserving")) == [f"llmserving/{name}" for name in PACKAGED]

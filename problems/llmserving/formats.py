@@ -16,6 +16,8 @@ from .server import server
 from .toml_format import load_toml, to_toml
 from .workloads import has_columns, read_requests
 
+AT_ONCE = 1e-6  # seconds or rounds within which all arrive: no rate is told
+
 
 def sniff(path: Path, head: bytes) -> bool:
     """Return whether a file looks like LLM serving, from its beginning."""
@@ -93,5 +95,5 @@ def _workload(source: Requests | Generator, unit: str) -> str:
     words = [f"{len(source)} requests", f"{source.prompt.sum()} prompt and {source.output.sum()} output tokens"]
     if source.num_clients > 1:
         words.append(f"{source.num_clients} clients")
-    words.append(f"{len(source) / last:.3g} a {unit}" if last > 0 else "all at once")
+    words.append(f"{len(source) / last:.3g} a {unit}" if last > AT_ONCE else "all at once")
     return ", ".join(words)
