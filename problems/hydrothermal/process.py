@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy.sparse import csr_array, hstack
 
+from orl.arrays import read_only
 from orl.convex import build_program
 from orl.process import Decision, Observation, Revealed, checked_targets
 from orl.rule import Rule
@@ -172,11 +173,8 @@ class HydroThermalProcess:
             "inflow": self._inflow,
             **self._figures,
         }
-        views = {name: array.view() for name, array in {**arrays, "legal": self._legal, "sizes": self._sizes}.items()}
-        for view in views.values():
-            view.setflags(write=False)
-        legal, sizes = views.pop("legal"), views.pop("sizes")
-        return Observation(views, sizes, legal, self._post)
+        views = {name: read_only(array) for name, array in arrays.items()}
+        return Observation(views, read_only(self._sizes), read_only(self._legal), self._post)
 
     def decide(self, actions: np.ndarray) -> np.ndarray:
         """Dispatch one stage in every environment; see the class.

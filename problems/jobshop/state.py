@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orl.arrays import whole_numbers
 from orl.errors import InputError
 from orl.files import parse_json, read_text
 from orl.params import nearest
@@ -58,9 +59,7 @@ class ShopState:
 
     def __post_init__(self) -> None:
         for key in _ARRAYS:
-            array = np.array(getattr(self, key), dtype=np.int64)
-            array.setflags(write=False)
-            object.__setattr__(self, key, array)
+            object.__setattr__(self, key, whole_numbers(f"state: {key}", getattr(self, key)))
 
 
 _ARRAYS = ("ops_done", "work_left", "started", "ready_at", "down_since")
