@@ -25,12 +25,10 @@ from .instance import HydroThermal
 from .plans import Dispatch, reader
 from .scenario import realise
 from .soc import FINE
-from .stages import Columns, Loads, columns, most_worth, stage_of
+from .stages import PRICE, Columns, Loads, columns, most_worth, stage_of
 
 if TYPE_CHECKING:
     from .ac_dispatcher import AcDispatcher
-
-PRICE = 10.0  # of a unit's distance from the target, in units of the most that any water can be worth
 
 
 class Executed(NamedTuple):
