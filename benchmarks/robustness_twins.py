@@ -37,7 +37,7 @@ from servers import random_server, servers
 from shops import EVERY_MODE, scenario_of, shops, shops_in_motion
 
 from orl.problems.clsp.simpy_twin import RULES as CAPACITATED_RULES
-from orl.problems.jobshop.simpy_twin import SCORES
+from orl.problems.jobshop.simpy_twin_rules import SCORES
 from orl.problems.llmserving.rules import RULES as SERVING_RULES
 from orl.problems.llmserving.scenario import sample
 from orl.problems.lotsizing.rules import RULES as LOT_RULES

@@ -346,6 +346,15 @@ def test_a_policy_of_prices_decides_the_same_when_it_is_pickled():
     assert costs[0] == costs[1] > 0
 
 
+def test_a_file_is_named_once_whatever_the_instance_is_called(tmp_path):
+    path = tmp_path / "bad.toml"
+    rest = "unit_times = [1]\nsetup_times = [1]\nsetup_costs = [1]\nholding_costs = [1]\n"
+    path.write_text(f"problem = 'clsp'\nname = 'mine'\ndemand = [[-1]]\ncapacity = 9\n{rest}")
+    with pytest.raises(InputError) as error:
+        orl.load(path)
+    assert str(error.value) == f"{path}: demand must be >= 0 and at most 1e+12, got -1 at [0, 0]."
+
+
 def test_policies_ask_for_a_price_of_overtime():
     with pytest.raises(InputError, match="set overtime=PRICE"):
         orl.solve("lotsizing/X11117A", "silver-meal")

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from orl import api
 from orl.errors import InputError
 from orl.files import find_instance, instance_folder, packaged_instances
 from orl.problems.llmserving import scenario as drawing
@@ -477,6 +478,12 @@ def test_a_rate_is_told_where_there_is_one(tmp_path, last, rate):
     )
     with np.errstate(over="raise"):
         assert rate in describe(load(file))
+
+
+@pytest.mark.parametrize(("clock", "unit"), [("seconds", "second"), ("rounds", "round")])
+def test_the_rate_of_a_law_is_told_in_the_unit_of_the_clock(clock, unit):
+    server = api.load("llmserving/crowded", settings={"clock": clock})
+    assert f"(poisson, 10 a {unit}, mean prompt 200" in describe(server)
 
 
 def test_packaged_names():

@@ -23,6 +23,7 @@ from orl.problems.jobshop import rules as shop_rules
 from orl.problems.jobshop import simpy_twin as shop_twin
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.schedules import columns
+from orl.problems.jobshop.simpy_twin_rules import SCORES, rule_choice
 from orl.problems.jobshop.verify import verify as verify_schedule
 from orl.problems.llmserving import rules as serving_rules
 from orl.problems.llmserving.process import ServingProcess
@@ -46,13 +47,13 @@ def twin_schedule(shop, choose, scenario):
     return shop_twin.simulate(shop, choose, scenario)
 
 
-def shop_rules_agree(shop, scenario, names=tuple(shop_twin.SCORES)):
+def shop_rules_agree(shop, scenario, names=tuple(SCORES)):
     """Rules give the twin's schedule and cost, and that is feasible."""
     process = JobShopProcess([shop], [scenario])
     for name in names:
         process.reset()
         cost = process.run(shop_rules.RULES[name], np.zeros(1, dtype=np.uint64))[0]
-        twin = twin_schedule(shop, shop_twin.rule_choice(shop, shop_twin.SCORES[name]), scenario)
+        twin = twin_schedule(shop, rule_choice(shop, SCORES[name]), scenario)
         assert columns(shop, process.solution(0)) == columns(shop, twin), name
         report = verify_schedule(shop, scenario, twin)
         assert cost == pytest.approx(report.cost)

@@ -88,8 +88,8 @@ def describe(instance: Serving) -> str:
 def _workload(source: Requests | Generator, unit: str) -> str:
     if isinstance(source, Generator):
         return (
-            f"{source.count} requests drawn ({source.arrivals}, {source.rate:g}/s, mean prompt {source.prompt_mean:g}, "
-            f"output {source.output_mean:g})"
+            f"{source.count} requests drawn ({source.arrivals}, {source.rate:g} a {unit}, mean prompt "
+            f"{source.prompt_mean:g}, output {source.output_mean:g})"
         )
     last = source.arrival[-1]
     words = [f"{len(source)} requests", f"{source.prompt.sum()} prompt and {source.output.sum()} output tokens"]
