@@ -15,9 +15,10 @@ from orl import testing
 from orl.api import policy_of
 from orl.errors import IllegalAction, InputError
 from orl.exact import CompiledModel
+from orl.problems.clsp import simpy_twin
 from orl.problems.clsp.exact import build
 from orl.problems.clsp.instance import CapacitatedLotSizing, CapacitatedPlan, CapacitatedSettings
-from orl.problems.clsp.simpy_twin import RULES, simulate
+from orl.problems.clsp.simpy_twin import RULES
 from orl.problems.clsp.stages import staged
 from orl.problems.clsp.verify import Books, verify
 from orl.problems.clsp.wagner_whitin import bound, wagner_whitin
@@ -122,14 +123,14 @@ def test_what_rounding_leaves_asks_for_no_lot():
 def test_the_twin_plays_as_on_paper():
     """Item 1 a period early, where 2 + 1 + 6 + 2 fit the 13; lot for lot the last period takes 11 of its 7."""
     stocks = iter([[0, 0], [0, 6], [0, 0]])
-    costs, plan = simulate(two(overtime=3.0), NOTHING, lambda plant: next(stocks))
+    costs, plan = simpy_twin.simulate(two(overtime=3.0), NOTHING, lambda plant: next(stocks))
     assert costs == [5, 5 + 8 + 6 * 0.5, 5] and plan.production.tolist() == [[2, 0], [2, 6], [2, 0]]
-    costs, _ = simulate(two(overtime=3.0), NOTHING, RULES["lot-for-lot"])
+    costs, _ = simpy_twin.simulate(two(overtime=3.0), NOTHING, RULES["lot-for-lot"])
     assert costs == [5, 5, 5 + 8 + 4 * 3.0]
     with pytest.raises(IllegalAction, match="a stock of 7 of item 1 is illegal in period 0"):
-        simulate(two(overtime=3.0), NOTHING, lambda plant: [0, 7])
+        simpy_twin.simulate(two(overtime=3.0), NOTHING, lambda plant: [0, 7])
     with pytest.raises(InputError, match="set overtime=PRICE"):
-        simulate(two(), NOTHING, RULES["lot-for-lot"])
+        simpy_twin.simulate(two(), NOTHING, RULES["lot-for-lot"])
 
 
 def test_zeros_at_first_ask_for_no_lot():
