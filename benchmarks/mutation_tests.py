@@ -14,7 +14,8 @@ def _tests(files: str, words: str = "") -> Tests:
 
 _SHOP = (
     _tests(
-        "test_embed.py test_kernels.py test_motion.py", "agree_with or cannot or classic or decisions or held or twins"
+        "test_embed.py test_kernels.py test_motion.py",
+        "agree_with or cannot or classic or decisions or held or twins or paid_once or looked_at",
     ),
     _tests(
         "test_embed.py test_motion.py test_contracts.py test_kernels.py",
@@ -32,13 +33,19 @@ _SERVER = (
         "drawn_servers or step_by_step or conserved or goes_on or switch or side_by_side or smallest or reserved",
     ),
 )
-_ROUNDS = _tests("test_layers.py", "best or preemption or bound or paper or dominate"), _tests("test_layers.py")
+_ROUNDS = (
+    _tests("test_layers.py", "best or without_preemption or any_prices or better or paper or rounded or dominate"),
+    _tests("test_layers.py", "best or preemption or any_prices or better or small_parts or no_optimum"),
+)
 _LOTS = (
     _tests("test_lotsizing_rules.py test_lotsizing.py", "stated or twin or laws or paper or contract"),
     _tests("test_lotsizing.py test_lotsizing_live.py test_dp.py", "contract or twin or rules_decide or agrees or rows"),
 )
 _ITEMS = _tests("test_lagrangian.py", "any_prices or optimal or setting or choice"), _tests("test_lagrangian.py")
-_PIGMENTS = _tests("test_pigments.py", "layers or prices"), _tests("test_pigments.py", "dp or strong or known")
+_PIGMENTS = (
+    _tests("test_pigments.py", "layers_find or any_prices or alone"),
+    _tests("test_pigments.py", "paper or models_find or strong"),
+)
 
 TESTS: dict[str, tuple[Tests, Tests]] = {
     "problems/clsp/verify.py": (

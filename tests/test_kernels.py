@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from shops import EVERY_MODE, rows_of, scenario_of, shops
+from shops import EVERY_MODE, OBJECTIVES, rows_of, scenario_of, shops
 from twins import shop_decisions_agree, shop_rules_agree
 
 from orl import registry
@@ -70,6 +70,28 @@ def test_wait_holds_all_machines_until_the_next_event_and_needs_one():
     process.decide(np.array([1]))
     assert process.reveal().cost.tolist() == [5]
     assert process.solution(0).start.tolist() == [0, 3]
+
+
+# Tardy by 1 each; what is paid after each completion does not add up to the whole, but for rounding.
+ROUNDED = JobShop(
+    "rounded",
+    machines=[[0], [1], [2]],
+    durations=[[2], [3], [1]],
+    due_dates=[1, 2, 0],
+    weights=[28.7, 34.3, 0.1],
+    settings=JobShopSettings(dispatch="active", objective="weighted-tardiness"),
+)
+
+
+@example(ROUNDED, 0)
+@given(shops(dispatch=("active",), objectives=OBJECTIVES, due_dates=True), st.integers(0, 2**32))
+@settings(max_examples=100)
+def test_active_dispatch_has_paid_once_it_has_decided(shop, seed):
+    """There is no clock: what an operation adds is known when it is placed, and nothing comes after."""
+    process, rng = JobShopProcess([shop], NOTHING_RANDOM), np.random.default_rng(seed)
+    while (legal := process.observe().legal[0]).any():
+        process.decide(np.array([rng.choice(np.flatnonzero(legal))]))
+        assert process.reveal().cost.tolist() == [0]
 
 
 @given(shops())
