@@ -15,7 +15,7 @@ def _tests(files: str, words: str = "") -> Tests:
 _SHOP = (
     _tests(
         "test_embed.py test_kernels.py test_motion.py",
-        "agree_with or cannot or classic or decisions or held or twins or paid_once or looked_at",
+        "agree_with or cannot or classic or decisions or held or twins or paid_once or looked_at or paper or bound",
     ),
     _tests(
         "test_embed.py test_motion.py test_contracts.py test_kernels.py",
@@ -25,8 +25,9 @@ _SHOP = (
 _CANDIDATES = _tests("test_features.py"), _tests("test_advantage.py test_ppo.py", "candidate or row")
 _SERVER = (
     _tests(
-        "test_llmserving.py test_llmserving_blocks.py test_llmserving_twin.py test_llmserving_verify.py",
-        "paper or conserved or (kernels and 7) or step_by_step or verifier_agree",
+        "test_llmserving.py test_llmserving_blocks.py test_llmserving_motion.py test_llmserving_twin.py "
+        "test_llmserving_verify.py",
+        "paper or conserved or (kernels and 7) or step_by_step or verifier_agree or copies_on_their_way",
     ),
     _tests(
         "test_contracts.py test_llmserving.py test_llmserving_blocks.py test_llmserving_motion.py",
@@ -34,17 +35,25 @@ _SERVER = (
     ),
 )
 _ROUNDS = (
-    _tests("test_layers.py", "best or without_preemption or any_prices or better or paper or rounded or dominate"),
+    _tests(
+        "test_layers.py", "best or without_preemption or any_prices or better or paper or rounded or dominate or fill"
+    ),
     _tests("test_layers.py", "best or preemption or any_prices or better or small_parts or no_optimum"),
 )
 _LOTS = (
-    _tests("test_lotsizing_rules.py test_lotsizing.py", "stated or twin or laws or paper or contract"),
+    _tests(
+        "test_lotsizing_rules.py test_lotsizing.py",
+        "stated or twin or laws or paper or contract or ahead or new_process or asked_for",
+    ),
     _tests("test_lotsizing.py test_lotsizing_live.py test_dp.py", "contract or twin or rules_decide or agrees or rows"),
 )
-_ITEMS = _tests("test_lagrangian.py", "any_prices or optimal or setting or choice"), _tests("test_lagrangian.py")
+_ITEMS = (
+    _tests("test_lagrangian.py", "any_prices or optimal or setting or choice or known or paper or told or exchange"),
+    _tests("test_lagrangian.py"),
+)
 _PIGMENTS = (
     _tests("test_pigments.py", "layers_find or any_prices or alone"),
-    _tests("test_pigments.py", "paper or models_find or strong"),
+    _tests("test_pigments.py", "paper or layers_find or any_prices or alone"),
 )
 
 TESTS: dict[str, tuple[Tests, Tests]] = {
@@ -88,7 +97,7 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
          for name in ("", "_active", "_downtime", "_layout", "_moves", "_queues", "_rules")],
         _SHOP,
     ),
-    "problems/jobshop/kernels_certificate.py": (_tests("test_certificate.py"), _SHOP[0]),
+    "problems/jobshop/kernels_certificate.py": (_tests("test_certificate.py", "way_out or large"), _SHOP[0]),
     **dict.fromkeys(
         [f"problems/jobshop/kernels{name}.py" for name in ("_candidates", "_features", "_floor")], _CANDIDATES
     ),
@@ -97,7 +106,7 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
         _SERVER,
     ),
     "problems/llmserving/kernels_candidates.py": (
-        _tests("test_llmserving.py", "rows or reads or expected"),
+        _tests("test_llmserving.py", "rows or reads or expected or iterations"),
         _tests("test_advantage.py", "servers or rows or llm"),
     ),
     "problems/llmserving/kernels_prices.py": _ROUNDS,
@@ -151,5 +160,9 @@ EQUIVALENT: dict[tuple[str, str], str] = {  # by file and change: why
         "a short cut: in groups of one no block goes on, so the loop counts them all",
     ("problems/llmserving/kernels_rules.py", "in_all <= w.sizes[codes.NUM_BLOCKS] -> Lt"):
         "a short cut: the loop behind it says yes, too, where all just fit",
+    ("problems/jobshop/kernels_certificate.py", "2 * state[at.version] -> Div"):
+        "what was found is never taken for what is asked, and looked for again: " + _SPEED,
+    ("problems/lotsizing/kernels_items.py", "2 in range(2) -> 3"):
+        "the second is done once more, and comes out the same",
     ("problems/lotsizing/kernels.py", "0 in after < 0 -> 1"): "where nothing is short nothing is paid, either way",
 }  # fmt: skip

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from shops import EVERY_MODE, OBJECTIVES, rows_of, scenario_of, shops
 from twins import shop_decisions_agree, shop_rules_agree
 
+import orl
 from orl import registry
 from orl.policy import RulePolicy
 from orl.problems.jobshop import simpy_twin
@@ -54,6 +55,19 @@ def test_a_shop_small_enough_for_paper():
     process = JobShopProcess([shop], NOTHING_RANDOM)
     assert process.run(RULES["spt"], np.zeros(1, dtype=np.uint64)).tolist() == [8]
     assert process.solution(0).start.tolist() == [2, 6, 0, 2]
+
+
+def test_atc_looks_ahead_by_durations_on_paper():
+    """The mean duration is 2, so slacks count by exp(-slack / 4): 40 / 2 exp(-6 / 4) = 4.5 is less than 10 / 2."""
+    options = JobShopSettings(objective="weighted-tardiness")
+    shop = JobShop("atc", [[0], [0]], [[2], [2]], due_dates=[8, 2], weights=[40, 10], settings=options)
+    process = JobShopProcess([shop], NOTHING_RANDOM)
+    process.run(RULES["atc"], np.zeros(1, dtype=np.uint64))
+    assert process.solution(0).start.tolist() == [2, 0]
+
+
+def test_work_in_the_next_queue_is_the_twins_in_an_active_schedule_of_many_jobs():
+    shop_rules_agree(orl.load("jobshop/la11", settings={"dispatch": "active"}), NOTHING_RANDOM[0], ["winq"])
 
 
 def test_wait_holds_all_machines_until_the_next_event_and_needs_one():
