@@ -1,8 +1,9 @@
 """Which tests belong to a verifier or a kernel file, and which of its mutants no test can tell from the original.
 
 First the tests that are asked first, a few seconds of them; then those that only survivors are shown. Files of nothing
-but names (`kernels_codes.py`) are left out: another numbering is no error. So is `kernels_tabu.py`, which asks for
-random numbers of negative integers: numba wraps them, Python refuses.
+but names (`kernels_codes.py`) are left out: another numbering is no error. So are the arrays of LLM serving
+(`kernels_layout.py`), where there is nothing to change, and `kernels_tabu.py`, which asks for random numbers of
+negative integers: numba wraps them, Python refuses.
 """
 
 Tests = tuple[str, ...]  # what pytest is told: files of tests/, and `-k`
@@ -97,12 +98,15 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
          for name in ("", "_active", "_downtime", "_layout", "_moves", "_queues", "_rules")],
         _SHOP,
     ),
-    "problems/jobshop/kernels_certificate.py": (_tests("test_certificate.py", "way_out or large"), _SHOP[0]),
+    "problems/jobshop/kernels_certificate.py": (
+        _tests("test_certificate.py", "way_out or large or paper or equal"),
+        _SHOP[0],
+    ),
     **dict.fromkeys(
         [f"problems/jobshop/kernels{name}.py" for name in ("_candidates", "_features", "_floor")], _CANDIDATES
     ),
     **dict.fromkeys(
-        [f"problems/llmserving/kernels{name}.py" for name in ("", "_blocks", "_layout", "_moves", "_rules", "_time")],
+        [f"problems/llmserving/kernels{name}.py" for name in ("", "_blocks", "_moves", "_rules", "_time")],
         _SERVER,
     ),
     "problems/llmserving/kernels_candidates.py": (
@@ -162,6 +166,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {  # by file and change: why
         "a short cut: the loop behind it says yes, too, where all just fit",
     ("problems/jobshop/kernels_certificate.py", "2 * state[at.version] -> Div"):
         "what was found is never taken for what is asked, and looked for again: " + _SPEED,
+    ("problems/jobshop/kernels_layout.py", "1 in dict.fromkeys(Layout._fields, 1) -> 2"):
+        "a spare place behind every number takes memory and nothing else",
     ("problems/lotsizing/kernels_items.py", "2 in range(2) -> 3"):
         "the second is done once more, and comes out the same",
     ("problems/lotsizing/kernels.py", "0 in after < 0 -> 1"): "where nothing is short nothing is paid, either way",

@@ -57,6 +57,11 @@ def test_a_shop_small_enough_for_paper():
     assert process.solution(0).start.tolist() == [2, 6, 0, 2]
 
 
+def test_one_job_of_many_operations_on_paper():
+    process = JobShopProcess([JobShop("long", [[0, 1] * 40], [[1, 2] * 40])], NOTHING_RANDOM)
+    assert process.run(RULES["mwr"], np.zeros(1, dtype=np.uint64)).tolist() == [120]
+
+
 def test_atc_looks_ahead_by_durations_on_paper():
     """The mean duration is 2, so slacks count by exp(-slack / 4): 40 / 2 exp(-6 / 4) = 4.5 is less than 10 / 2."""
     options = JobShopSettings(objective="weighted-tardiness")

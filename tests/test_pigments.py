@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from lots import pigments
@@ -189,20 +189,24 @@ def test_layers_find_the_least_of_all_plans(instance):
         assert result.value == pytest.approx(least, abs=1e-6) and result.bound == pytest.approx(least, abs=1e-5)
 
 
-@pytest.mark.parametrize("idle", ["loses-setup", "keeps-setup"])
-@pytest.mark.parametrize("seed", range(3))
-def test_layers_find_the_least_of_all_plans_of_a_busy_machine(seed, idle):
+def busy(seed, idle):
     """Three items over five periods, four units of which are needed; some detours are cheaper than the direct way."""
     rng = np.random.default_rng(seed)
     demand, costs = np.zeros((5, 3), dtype=int), rng.integers(1, 20, (1, 4, 4))
     for unit in range(4):
         demand[rng.integers(unit, 5), rng.integers(3)] += 1
     costs[:, :, 0], costs[:, range(4), range(4)] = 0, 0
-    one = LotSizing(
+    return LotSizing(
         "busy", [[1, 1, 1]], rng.integers(1, 4, 3), [9] * 3, [9] * 3, PathDemand(demand), 5, changeover_costs=costs,
         initial_setup=rng.integers(0, 4, 1),
         settings=LotSizingSettings(unmet="forbid", idle=idle, discount=0.9, horizon="file"),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("idle", ["loses-setup", "keeps-setup"])
+@pytest.mark.parametrize("seed", range(3))
+def test_layers_find_the_least_of_all_plans_of_a_busy_machine(seed, idle):
+    one = busy(seed, idle)
     result = orl.solve(one, "layers", time_limit=None, scenarios=1)
     assert result.status.value == "optimal" and result.verified
     assert result.value == pytest.approx(least_cost(one)) == pytest.approx(result.bound, abs=1e-5)
@@ -221,6 +225,10 @@ def test_any_prices_bound_all_plans(instance, seed):
     assert kernels_prices.total(data, machine, values, start) <= least_cost(instance) + 1e-6
 
 
+@example(replace(busy(1, "keeps-setup"), initial_setup=[0]), 0)
+@example(replace(busy(2, "keeps-setup"), initial_setup=[0]), 3)
+@example(busy(3, "keeps-setup"), 1)
+@example(busy(4, "loses-setup"), 2)
 @given(pigments(most_periods=3).map(roomy), st.integers(0, 2**32))
 @profile(max_examples=100)
 def test_machine_and_items_alone_cost_the_least_of_all_their_ways(instance, seed):
