@@ -12,6 +12,7 @@ from orl import registry
 from orl.policy import RulePolicy
 from orl.problems.jobshop import simpy_twin
 from orl.problems.jobshop.instance import JobShop, JobShopSettings
+from orl.problems.jobshop.kernels_codes import WAITING
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import RULES, choices
 from orl.problems.jobshop.schedules import columns
@@ -55,6 +56,18 @@ def test_a_shop_small_enough_for_paper():
     process = JobShopProcess([shop], NOTHING_RANDOM)
     assert process.run(RULES["spt"], np.zeros(1, dtype=np.uint64)).tolist() == [8]
     assert process.solution(0).start.tolist() == [2, 6, 0, 2]
+
+
+def test_an_active_schedule_grows_on_paper():
+    """Of two that could be complete at 2 the one on the lower machine is placed; it waits then, on no machine."""
+    active = JobShopSettings(dispatch="active")
+    process = JobShopProcess([JobShop("tie", [[0, 1], [1]], [[2, 1], [2]], settings=active)], NOTHING_RANDOM)
+    assert process.observe().legal.tolist() == [[True, False, False]]
+    process.decide(np.array([0]))
+    process.reveal()
+    seen = process.observe()
+    assert seen.legal.tolist() == [[False, True, False]]
+    assert seen.arrays["status"][0, 0] == WAITING and seen.arrays["place"][0, 0] == -1
 
 
 def test_one_job_of_many_operations_on_paper():
