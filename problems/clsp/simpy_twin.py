@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import simpy
 
 from orl.errors import IllegalAction, InputError
@@ -66,14 +67,18 @@ class Plant:
 
     def setups(self, item: int, lot: float) -> float:
         """Return how many set-ups a lot in this period takes: one, or if relaxed its share of the largest lot."""
-        if self.instance.settings.setups == "binary":
-            return 1.0
+        return 1.0 if self.instance.settings.setups == "binary" else lot / self.largest(item)
+
+    def largest(self, item: int) -> float:
+        """Return the most of an item that this period can make: what is still wanted, and fits its capacity alone.
+
+        No less than the period can want; where nothing is wanted any more, the most that any period can.
+        """
         one, most = self.instance, self._most(item)
         still, takes = sum(most[self.period :]), float(one.unit_times[item])
         left = max(float(one.capacity[self.period] - one.setup_times[item]), 0.0)
         fits = left / takes if takes > 0 else math.inf
-        largest = max(min(still, fits), most[self.period])
-        return lot / (largest or max(*most, 1.0))
+        return max(min(still, fits), most[self.period]) or max(*most, 1.0)
 
     def _most(self, item: int) -> list[float]:
         return [max(found[item] for found in can_be) for can_be in self.instance.outcomes.tolist()]
@@ -126,7 +131,7 @@ def simulate(
         environment.process(_item(plant, item, order, workshop))
     environment.process(_planner(plant, announced, orders, choose))
     environment.run(until=environment.process(_market(environment, plant, announced, workshop, scenario)))
-    return plant.costs, CapacitatedPlan(plant.log)
+    return plant.costs, CapacitatedPlan(np.array(plant.log))
 
 
 class _Workshop:
