@@ -19,6 +19,7 @@ from orl.solver import Certificate, Control, Outcome, Solver, Task, check_schedu
 from orl.versions import versions
 
 DEFAULT_SCENARIOS = 100  # of an instance in which something is random
+MAX_SCENARIOS = 1_000_000
 MIN_FOR_SPREAD = 20  # scenarios, below which a 95 % quantile is the worst one
 
 
@@ -26,8 +27,8 @@ def sample(family: Problem, instance: Any, seed: int, purpose: Purpose | str, co
     """Draw scenarios of an instance; None: one if nothing is random, else `DEFAULT_SCENARIOS`."""
     if not 0 <= seed < 2**63:
         raise InputError(f"the seed must be >= 0 and below 2**63, got {seed}.")
-    if count is not None and count < 1:
-        raise InputError(f"there must be 1 scenario or more, got {count}.")
+    if count is not None and not 1 <= count <= MAX_SCENARIOS:
+        raise InputError(f"there must be 1 to {MAX_SCENARIOS} scenarios, got {count}.")
     if count is None:
         count = DEFAULT_SCENARIOS if family.sample(instance, seed, Purpose(purpose), 1).is_random else 1
     return family.sample(instance, seed, Purpose(purpose), count)

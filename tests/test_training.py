@@ -277,6 +277,7 @@ def test_train_from_the_command_line(tmp_path, capsys):
         (SHORT + "[training]\nwidth = 1000000000\n", "width must be in 1..16384"),
         (SHORT + "[training]\ninstances = 1000000000\n", "environments at most"),
         (SHORT + "[training]\ntaught = -1\n", "taught must be >= 0"),
+        (SHORT + "[training]\nepochs = 2147483648\n", "epochs must be at most 1000"),
         (SHORT + "[training]\nentropy = nan\n", "training.entropy: expected a number"),
         (SHORT.replace("jobs = 4", "jobs = 1000000000"), "their product at most"),
         (SHORT.replace("jobs = 4", "jobs = -4"), "sizes must be >= 0"),

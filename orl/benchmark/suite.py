@@ -49,7 +49,7 @@ from orl.benchmark.command import PLACEHOLDERS, command_solver
 from orl.benchmark.runs import Run, Suite, modules_of, words_of
 from orl.errors import InputError
 from orl.problem import Problem
-from orl.run import DEFAULT_SCENARIOS
+from orl.run import DEFAULT_SCENARIOS, MAX_SCENARIOS
 from orl.scenario import Purpose
 from orl.solver import Solver
 
@@ -123,7 +123,8 @@ class _Entry:
 
 def _check_limits(time_limit: float | None, seeds: Sequence[int] | None, scenarios: int | None) -> None:
     _check_positive("time_limit", time_limit)
-    _check_positive("scenarios", scenarios)
+    if scenarios is not None and not 1 <= scenarios <= MAX_SCENARIOS:
+        raise ValueError(f"scenarios must be in 1..{MAX_SCENARIOS}, got {scenarios}.")
     if seeds is not None and (not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**63):
         raise ValueError(f"seeds must be one or more different numbers >= 0, got {seeds}.")
 
