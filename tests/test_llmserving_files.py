@@ -324,6 +324,8 @@ def test_unsorted_requests_are_sorted_and_a_note_says_so(tmp_path, capsys):
     assert requests.parent.tolist() == [-1, 0, 1]
     assert requests.shared.tolist() == [0, 11, 21]
     assert "were not sorted" in capsys.readouterr().err
+    assert "must be an integer" in message_of(lambda: requests_of(tmp_path, text.replace("10,1", "10,0")))
+    assert "were not sorted" not in capsys.readouterr().err  # one line says what is wrong
 
 
 def test_azures_own_form_and_the_renamed_one(tmp_path):

@@ -87,8 +87,6 @@ def read_requests(path: Path | str, settings: ServingSettings | None = None) -> 
         raise at(path, None, "expected requests below the header, found none.")
     arrival = _arrivals(table)
     order = np.argsort(arrival, kind="stable")
-    if (np.diff(arrival) < 0).any():
-        print(f"orl: {path}: requests were not sorted by arrival; they are now.", file=sys.stderr)
     prompt, output = (_integers(table, field, 1, MAX_TOKENS)[order] for field in ("prompt", "output"))
     if hashes:
         parent, shared = _by_hashes([hashes[row] for row in order], prompt)
@@ -106,7 +104,10 @@ def read_requests(path: Path | str, settings: ServingSettings | None = None) -> 
         parent=parent,
         shared=shared,
     )
-    return adapted(requests, settings, str(path))
+    requests = adapted(requests, settings, str(path))
+    if (np.diff(arrival) < 0).any():
+        print(f"orl: {path}: requests were not sorted by arrival; they are now.", file=sys.stderr)
+    return requests
 
 
 def adapted(requests: Requests, settings: ServingSettings, where: str) -> Requests:
