@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import simpy
 
 from orl.errors import IllegalAction, InputError
@@ -130,7 +131,7 @@ def simulate(
         environment.process(_item(plant, item, order, workshop))
     environment.process(_planner(plant, announced, orders, choose))
     environment.run(until=environment.process(_market(environment, plant, announced, workshop, scenario)))
-    return plant.costs, CapacitatedPlan(plant.log)
+    return plant.costs, CapacitatedPlan(np.array(plant.log))
 
 
 class _Workshop:

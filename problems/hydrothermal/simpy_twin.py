@@ -58,7 +58,7 @@ class Activity(NamedTuple):
     does: dict[Row, float]
 
 
-class Dispatch(NamedTuple):
+class Operation(NamedTuple):
     """The cheapest way to end a stage as near the targets as can be.
 
     Parameters
@@ -123,8 +123,8 @@ class System:
         """Return the volumes with the inflow and without any release, hm3."""
         return [volume + self.hm3_per_flow * flow for volume, flow in zip(self.volume, self.inflow, strict=True)]
 
-    def dispatch(self, targets: list[float]) -> Dispatch:
-        """Return the cheapest of the dispatches that end as near the targets as can be.
+    def dispatch(self, targets: list[float]) -> Operation:
+        """Return the cheapest of the operations that end as near the targets as can be.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class System:
         costs = [activity.cost for activity in activities]
         done = self._cheapest(costs, activities, limits | {DISTANCE: (-np.inf, distance + ACCURACY)})
         turn, spill = done[:count].tolist(), done[count : 2 * count].tolist()
-        return Dispatch(self.instance.network.fixed_cost + float(np.dot(costs, done)), distance, turn, spill)
+        return Operation(self.instance.network.fixed_cost + float(np.dot(costs, done)), distance, turn, spill)
 
     def _limits(self, targets: list[float]) -> dict[Row, Limits]:
         """Return what activities together may add to reservoirs, buses and branches."""
@@ -173,9 +173,9 @@ class System:
             found.append(Activity(cost, 0.0, np.inf, runs(r, 1.0, water.spill_into)))
         for r in range(len(self.volume)):
             found.append(Activity(0.0, 0.0, np.inf, {("above", r): -1.0, ("below", r): 1.0, DISTANCE: 1.0}))
-        plants = network.gen_cost, network.gen_min_mw, network.gen_max_mw
-        for place, *numbers in zip(network.gen_bus, *plants, strict=True):
-            found.append(Activity(*map(float, numbers), {bus(place): 1.0}))
+        plants = (of.tolist() for of in (network.gen_bus, network.gen_cost, network.gen_min_mw, network.gen_max_mw))
+        for place, cost, low, high in zip(*plants, strict=True):
+            found.append(Activity(cost, low, high, {bus(place): 1.0}))
         for place, load in enumerate(self.load):
             for cost, share in zip(network.deficit_cost.tolist(), network.deficit_share.tolist(), strict=True):
                 found.append(Activity(cost, 0.0, np.inf if share == np.inf else share * load, {bus(place): 1.0}))
