@@ -18,6 +18,7 @@ from orl.problems.clsp import simpy_twin as capacitated_twin
 from orl.problems.clsp.process import CapacitatedProcess
 from orl.problems.clsp.scenario import sample as sample_capacitated
 from orl.problems.clsp.wagner_whitin import wagner_whitin
+from orl.problems.hydrothermal.simpy_twin import NO_FARTHER
 from orl.problems.hydrothermal.simpy_twin import simulate as simulate_dispatch
 from orl.problems.jobshop import rules as shop_rules
 from orl.problems.jobshop import simpy_twin as shop_twin
@@ -220,6 +221,9 @@ def dispatches_agree(instance, seed):
     process, paid, has_dispatch = problem.process([instance], [scenario]), [], True
     limits = np.array([instance.reservoirs.min_hm3, instance.reservoirs.max_hm3])
     is_ring = instance.settings.horizon == "periodic"
+    # What the twin saves by ending that little farther from the targets: the energy of the water, at the dearest.
+    power = instance.network.deficit_cost.max() * instance.reservoirs.mw_per_flow.sum() / instance.hm3_per_flow
+    slack = 1e-6 + NO_FARTHER * power
 
     def follow(system):
         nonlocal has_dispatch
@@ -239,7 +243,7 @@ def dispatches_agree(instance, seed):
                 process.decide(targets[None])
             raise
         paid.append(process.decide(targets[None])[0])
-        assert paid[-1] == pytest.approx(asked.cost, rel=1e-6, abs=1e-6)
+        assert paid[-1] == pytest.approx(asked.cost, rel=1e-6, abs=slack)
         ends = process.observe().arrays["volume"][0].copy()
         assert abs(ends - targets).sum() == pytest.approx(asked.distance, rel=1e-6, abs=1e-6)
         revealed, is_over = process.reveal(), len(paid) == instance.num_stages
@@ -252,7 +256,7 @@ def dispatches_agree(instance, seed):
     except NotSolved:
         assert not has_dispatch
         return
-    assert paid == pytest.approx(costs, rel=1e-6, abs=1e-6)
+    assert paid == pytest.approx(costs, rel=1e-6, abs=slack)
     assert process.solution(0).volume == pytest.approx(np.array(volumes), rel=1e-6, abs=1e-6)
     report = problem.verify(instance, scenario, process.solution(0))
     assert report.is_feasible, report.violations[:3]

@@ -33,7 +33,8 @@ from orl.scenario import Purpose, Scenarios
 from .instance import HydroThermal
 
 CLOSED = 0.5  # the time within a stage at which its water has run
-ACCURACY = 1e-9  # of the programs
+ACCURACY = 1e-10  # of the programs
+NO_FARTHER = 1e-8  # hm3 farther from the targets than the least distance, which is known as well as programs are
 Row = tuple[str, int]  # what is added to: a kind, and the number of a reservoir, bus or branch
 Limits = tuple[float, float]
 DISTANCE: Row = "distance", 0
@@ -135,7 +136,7 @@ class System:
         apart = [activity.does.get(DISTANCE, 0.0) for activity in activities]
         distance = float(np.dot(apart, self._cheapest(apart, activities, limits)))
         costs = [activity.cost for activity in activities]
-        done = self._cheapest(costs, activities, limits | {DISTANCE: (-np.inf, distance + ACCURACY)})
+        done = self._cheapest(costs, activities, limits | {DISTANCE: (-np.inf, distance + NO_FARTHER)})
         turn, spill = done[:count].tolist(), done[count : 2 * count].tolist()
         return Operation(self.instance.network.fixed_cost + float(np.dot(costs, done)), distance, turn, spill)
 
