@@ -44,7 +44,7 @@ _ROUNDS = (
 _LOTS = (
     _tests(
         "test_lotsizing_rules.py test_lotsizing.py",
-        "stated or twin or laws or paper or contract or ahead or new_process or asked_for",
+        "stated or twin or laws or paper or contract or ahead or new_process or asked_for or law_says",
     ),
     _tests("test_lotsizing.py test_lotsizing_live.py test_dp.py", "contract or twin or rules_decide or agrees or rows"),
 )
