@@ -157,10 +157,15 @@ def measure(file: str, count: int, seed: int, survivors: bool, wider: bool) -> N
 
 
 def latest(file: str) -> list[rows.Row]:
-    """Return the last row of each mutant that a file has, of those at the lines where they were drawn."""
+    """Return the last row of each mutant that a file has, of those at the lines where they were drawn; `at_first` is
+    what tests said when it was drawn.
+    """
     there = {one[:2] for one in mutants(ast.parse((ROOT / file).read_text()))}
-    last = {(row["line"], row["change"]): row for row in rows.read(RAW) if row["file"] == file}
-    return [row for one, row in last.items() if one in there]
+    found: dict[tuple[int, str], rows.Row] = {}
+    for row in rows.read(RAW):
+        if row["file"] == file and (one := (row["line"], row["change"])) in there:
+            found[one] = {**row, "at_first": found[one]["at_first"] if one in found else row["outcome"]}
+    return list(found.values())
 
 
 def write_table() -> None:
@@ -173,22 +178,37 @@ def write_table() -> None:
         left = [row for row in mine if row["outcome"] == "survived"]
         same = sum((file, row["change"]) in EQUIVALENT for row in left)
         total, killed = len(list(mutants(ast.parse((ROOT / file).read_text())))), len(mine) - len(left)
-        lines.append([file, total, len(mine), killed, same, len(left) - same, 100 * killed / (len(mine) - same)])
+        at_first = sum(row["at_first"] != "survived" for row in mine)
+        shares = [100 * count / (len(mine) - same) for count in (at_first, killed)]
+        lines.append([file, total, len(mine), at_first, killed, same, len(left) - same, *shares])
         for row in left:
             change = f"`{row['change']}`".replace("|", "\\|")
             told.append([file, row["line"], change, EQUIVALENT.get((file, row["change"]), "")])
     for group, is_mine in (("verifiers", lambda file: "verify" in file), ("kernels", lambda file: "kernels" in file)):
         mine = [line for line in lines if is_mine(line[0])]
-        sums = [sum(line[place] for line in mine) for place in range(1, 6)]
-        lines.append([f"all {group}", *sums, 100 * sums[2] / max(1, sums[1] - sums[3])])
+        sums = [sum(line[place] for line in mine) for place in range(1, 7)]
+        different = max(1, sums[1] - sums[4])
+        lines.append([f"all {group}", *sums, 100 * sums[2] / different, 100 * sums[3] / different])
     text = (
         f"Rows were measured at {', '.join(dict.fromkeys(row['commit'] for row in rows.read(RAW)))}.\n\n"
-        "Mutants of a file, how many were drawn, killed (a test failed or took too long), equivalent (read, and no "
-        "test can tell them), survived; and the share that was killed of those that are not equivalent."
+        "Mutants of a file, how many were drawn, killed when they were drawn (one of the tests that are asked first "
+        "failed or took too long), killed by now, equivalent (read, and no test can tell them), survived; and the "
+        "shares that were killed of those that are not equivalent. Survivors were read and got tests or were needless "
+        "code, so what the tests do with mutants that were not drawn the first share tells, not the second."
     )
     if missing := [file for file in TESTS if not latest(file)]:
         text += f" Not drawn from yet: {', '.join(missing)}."
-    header = ["file", "mutants", "drawn", "killed", "equivalent", "survived", "killed, %"]
+    header = [
+        "file",
+        "mutants",
+        "drawn",
+        "killed at first",
+        "killed",
+        "equivalent",
+        "survived",
+        "at first, %",
+        "killed, %",
+    ]
     record.write(
         "mutation", "Mutants of verifiers and kernels",
         [(text, header, lines), ("Survivors.", ["file", "line", "change", "why"], told)], digits=4,

@@ -44,7 +44,7 @@ _ROUNDS = (
 _LOTS = (
     _tests(
         "test_lotsizing_rules.py test_lotsizing.py",
-        "stated or twin or laws or paper or contract or ahead or new_process or asked_for",
+        "stated or twin or laws or paper or contract or ahead or new_process or asked_for or law_says",
     ),
     _tests("test_lotsizing.py test_lotsizing_live.py test_dp.py", "contract or twin or rules_decide or agrees or rows"),
 )
@@ -53,8 +53,8 @@ _ITEMS = (
     _tests("test_lagrangian.py"),
 )
 _PIGMENTS = (
-    _tests("test_pigments.py", "layers_find or any_prices or alone"),
-    _tests("test_pigments.py", "paper or layers_find or any_prices or alone"),
+    _tests("test_pigments.py", "layers_find or any_prices or alone or alike"),
+    _tests("test_pigments.py", "paper or layers_find or any_prices or alone or alike"),
 )
 
 TESTS: dict[str, tuple[Tests, Tests]] = {
@@ -171,5 +171,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {  # by file and change: why
         "a spare place behind every number takes memory and nothing else",
     ("problems/lotsizing/kernels_items.py", "2 in range(2) -> 3"):
         "the second is done once more, and comes out the same",
+    ("problems/lotsizing/kernels_search.py", "break -> Continue"):
+        "who does not stay is compared with the rest, too: " + _SPEED,
     ("problems/lotsizing/kernels.py", "0 in after < 0 -> 1"): "where nothing is short nothing is paid, either way",
 }  # fmt: skip

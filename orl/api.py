@@ -185,7 +185,8 @@ def policy_of(family: Problem, instance: Any, policy: Any, options: Any = None, 
         return solver.policy(Task(family, instance, None, options, seed, Control()))
     if isinstance(policy, Rule):
         return rule_policy(family, policy)
-    for one in (policy, getattr(policy, "policy", None)):  # a LivePolicy is none itself, but asks one
+    held: Any = getattr(policy, "policy", None)  # a LivePolicy is none itself, but asks one
+    for one in (policy, held):
         if hasattr(one, "decide") and hasattr(one, "start"):
             return one
     if callable(policy):

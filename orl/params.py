@@ -16,6 +16,7 @@ from orl.errors import InputError
 T = TypeVar("T")
 
 MAX_THREADS = 512
+_SWITCH = {"on": True, "off": False}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -91,7 +92,7 @@ def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def make(cls: type[T], values: object, where: str) -> T:
-    """Make a settings dataclass, text converted to the fields' types.
+    """Make a settings dataclass, text converted to the fields' types; what is on or off is as good as true or false.
 
     Raises
     ------
@@ -103,19 +104,26 @@ def make(cls: type[T], values: object, where: str) -> T:
     >>> @dataclasses.dataclass(frozen=True)
     ... class Speed:
     ...     threads: int = 2
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Switch:
+    ...     overlap: bool = False
     >>> make(Speed, {"threads": "4"}, "cp-sat")
     Speed(threads=4)
+    >>> make(Switch, {"overlap": "on"}, "serving")
+    Switch(overlap=True)
     """
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: expected settings, got {values!r}.")
     _check_keys(cls, values, where, "")
+    fields = _fields(cls)
+    told = {key: _SWITCH.get(x, x) if fields[key] is bool and isinstance(x, str) else x for key, x in values.items()}
     try:
-        made = msgspec.convert(dict(values), cls, strict=False)
+        made = msgspec.convert(told, cls, strict=False)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
         key = place.strip("`").removeprefix("$.").removeprefix("$")
         message = f"{message[0].lower()}{message[1:]}"
-        if typing.get_origin(kind := _fields(cls).get(key)) is typing.Literal:
+        if typing.get_origin(kind := fields.get(key)) is typing.Literal:
             message = f"expected {' or '.join(map(str, typing.get_args(kind)))}, got {values[key]!r}"
         raise InputError(f"{where}: {f'setting {key}: ' if key else ''}{message.rstrip('.')}.") from None
     _check_numbers(made, where, "")

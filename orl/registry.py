@@ -122,7 +122,7 @@ def find_solver(name: str | Solver, problem: Problem) -> Solver:
     elif name in (rules := rules_of(problem)):
         solver = rule_solver(rules[name], problem)
     else:
-        raise InputError(f"unknown solver {name!r}; {nearest(name, [*SOLVERS, *rules])}")
+        raise InputError(f"unknown solver {name!r}; {nearest(name, [*solver_names(problem), *rules])}")
     if not solver.fits(problem):
         raise InputError(
             f"solver {name!r} does not fit {problem.name}; these do: "

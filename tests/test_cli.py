@@ -98,6 +98,7 @@ def test_plot_draws_from_python_and_from_the_command_line(tmp_path, capsys):
 BAD = [
     (["solve", "jobshop/ft99"], "no file and no instance 'jobshop/ft99'"),
     (["solve", "jobshop/ft06", "--solver", "spx"], "did you mean spt?"),
+    (["solve", "hydrothermal/case3", "--solver", "zzz"], "sddp, ppo, pdppo, ts-ddr, ts-ldr, rolling, myopic"),
     (["solve", "jobshop/ft06", "--solver", "nowhere:rule"], "no module 'nowhere'"),
     (["solve", "jobshop/ft06", "--solver", "math:pi"], "is not a rule but a float"),
     (["solve", "jobshop/ft06", "--problem", "jobshpo"], "did you mean jobshop?"),

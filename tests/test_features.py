@@ -59,6 +59,15 @@ def test_features_of_a_shop_on_paper():
     assert sorted(edge for edge in post["edges"][0].T.tolist() if edge[0] >= 0) == sorted(edges)
 
 
+def test_features_tell_how_many_jobs_are_done_on_paper():
+    """At 1, which was waited for, one of two."""
+    process = JobShopProcess([JobShop("two", machines=[[0], [1]], durations=[[1], [5]])], [Scenarios.deterministic()])
+    for action in (0, 2):
+        process.decide(np.array([action]))
+        process.reveal()
+    assert parts(flat(process.observe()), 2, 2)[1][0, :3].tolist() == [0, 1 / 2, 1 / 2]
+
+
 @given(st.lists(shops(**EVERY_MODE, max_jobs=4), min_size=2, max_size=3), st.integers(0, 50))
 @profile(max_examples=80)
 def test_both_forms_tell_the_same_and_padding_tells_nothing(drawn, seed):

@@ -24,6 +24,8 @@ from orl.problems.llmserving.instance import (
     Serving,
     ServingSettings,
 )
+from orl.problems.llmserving.kernels_layout import at_env
+from orl.problems.llmserving.kernels_rules import comes_before
 from orl.problems.llmserving.plans import follow
 from orl.problems.llmserving.process import ServingProcess
 from orl.problems.llmserving.rules import RULES
@@ -158,6 +160,23 @@ def test_time_is_told_in_iterations_on_paper():
     assert rows[1, 19] == rows[3, 19] == pytest.approx(squash(2, 100 * 2.4)), "waited"
     assert rows[1, 26] == rows[3, 26] == pytest.approx(squash(2, 10 * 2.4)), "to compute its keys again"
     assert rows[1, 27] == rows[3, 27] == pytest.approx(squash(2 * 4, 10 * 2.4)), "to copy them there and back"
+
+
+@pytest.mark.parametrize(
+    ("order", "column"), [(codes.BY_COUNTER, codes.COUNTER), (codes.BY_SERVED, codes.SERVED), (codes.BY_KNOWN, None)]
+)
+def test_clients_are_served_in_turn_by_more_than_a_little_on_paper(order, column):
+    """Who runs gives way to another client if its service is ahead by more than 1000; in tokens, by any."""
+    server = one_server([4, 5], [9, 9])
+    server = replace(server, source=replace(server.source, client=[0, 1]))
+    process = ServingProcess([server], [NOTHING])
+    s, w = at_env(process._work, process._states, 0)
+    found = []
+    for ahead in (1000, 1001):
+        if column is not None:
+            s.clients[1, column] = ahead
+        found.append(bool(comes_before(s, w, 0, 1, order)))
+    assert found == [column is None, True]
 
 
 @given(servers(), st.integers(0, 1000))

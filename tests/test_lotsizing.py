@@ -1,6 +1,7 @@
 """Lot sizing: kernels equal to the SimPy twin, honest verifier, blind masks, laws as stated, files refused."""
 
 from dataclasses import replace
+from math import exp, factorial
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from twins import can_meet_demand, lots_decisions_agree, lots_rule_agrees, lots_
 import orl
 from orl import registry, testing
 from orl.errors import InputError
-from orl.problems.lotsizing.demand import IndependentDemand, PathDemand, binomial
+from orl.problems.lotsizing import kernels_demand
+from orl.problems.lotsizing.demand import IndependentDemand, PathDemand, SeasonalDemand, binomial
 from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings, LotState
 from orl.problems.lotsizing.metrics import metrics
 from orl.problems.lotsizing.process import LotSizingProcess
@@ -165,6 +167,27 @@ def test_demand_and_start_follow_their_laws():
     assert np.abs(stock.mean() - 50) < 5 * np.sqrt(101**2 / 12 / stock.size)
     for machine in range(2):
         assert {int(one.setup[machine]) for one in seen} == set(np.flatnonzero(instance.possible[machine]).tolist())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_demand_is_what_its_law_says_of_the_numbers_that_are_drawn(seed):
+    """The least whose cumulative probability exceeds the number; with a season, surprises and a period before."""
+
+    def least(number, mean):
+        return next(d for d in range(99) if sum(exp(-mean) * mean**k / factorial(k) for k in range(d + 1)) > number)
+
+    law = SeasonalDemand([4.0, 0.5], [1.0, 0.0, 2.0], 0.8)
+    state = LotState(1, [0], [0, 0], [], [1, 3])
+    one = LotSizing("drawn", [[1, 1]], [1, 1], [1, 1], [9, 9], law, 20, [[1, 1]], state=state)
+    scenario = sample(one, seed, Purpose.EVALUATE, 1)[0]
+    numbers, last = scenario.values(0, 19)[:, 0], np.array([1, 3])
+    for period, demand in enumerate(realise(one, scenario).demand, 1):
+        before, now = (law.means * law.season[t % 3] for t in (period - 1, period))
+        means = np.maximum(now + 0.8 * (last - before), 0)
+        assert demand.tolist() == [least(*pair) for pair in zip(numbers[period - 1], means, strict=True)]
+        last = demand
+    kernels_demand.demand_of_independent(np.array([[0.5]]), np.array([[0.5, 1.0]]), met := np.zeros((1, 1), dtype=int))
+    assert met == 1, "half does not exceed a half"
 
 
 GOOD = """problem = "lotsizing"

@@ -17,7 +17,7 @@ from orl.cp_sat import solve_program
 from orl.errors import InputError
 from orl.exact import solve_model
 from orl.files import bounds_table, instance_folder
-from orl.problems.lotsizing import cp_sat, exact, kernels_prices, layers, prices
+from orl.problems.lotsizing import cp_sat, exact, kernels_prices, kernels_search, layers, prices
 from orl.problems.lotsizing.demand import PathDemand, binomial
 from orl.problems.lotsizing.formats import sniff
 from orl.problems.lotsizing.instance import LotPlan, LotSizing, LotSizingSettings
@@ -281,6 +281,37 @@ def test_machine_and_items_alone_cost_the_least_of_all_their_ways(instance, seed
         found = np.zeros_like(excess)
         kernels_prices.add_excess(data, drawn, machine, values, start, found)
         assert (found == excess).all()
+
+
+@pytest.mark.parametrize(("seed", "idle"), [(0, "keeps-setup"), (1, "loses-setup"), (2, "keeps-setup")])
+def test_a_bound_is_the_cost_so_far_and_what_machine_and_items_cost_alone(seed, idle):
+    """Of every state that follows another, up to the end."""
+    one = busy(seed, idle)
+    layered = layers.LayeredLots(one, sample(one, 0, Purpose.EVALUATE, 1)[0])
+    layer, first, priced = layered.first(), layered._given.first[:-1], layered.priced
+    for period in range(1, one.num_periods + 1):
+        (layer,) = layered.next(layer, period - 1, np.inf)
+        for state, cost, bound in zip(layer.states, layer.costs, layer.bounds, strict=True):
+            units = (state[layered._packing.word] >> layered._packing.shift) & layered._packing.mask
+            alone = priced.values[period, first + units, (state[0] == [1, 2, 3]).astype(int)].sum()
+            assert bound == pytest.approx(cost + priced.machine[period, state[0]] + alone)
+        assert len(layer.costs)
+
+
+@given(st.integers(0, 2**32))
+@profile(max_examples=100)
+def test_of_states_that_are_alike_those_stay_that_no_other_makes_needless(seed):
+    """Not who is dearer than another by more than going on from that may cost; of those by just as much the first."""
+    rng = np.random.default_rng(seed)
+    states = np.array([(setup, made) for made in range(3) for setup in range(4) if rng.random() < 0.8]).reshape(-1, 2)
+    costs, dearer = (rng.integers(0, most, shape) * 1.0 for most, shape in ((9, len(states)), (4, (4, 4))))
+    stays = np.zeros(len(states), dtype=bool)
+    kernels_search.undominated(dearer, states, costs, stays)
+    for row, (setup, made) in enumerate(states):
+        others = [other for other in np.flatnonzero(states[:, 1] == made) if other != row]
+        spare = [costs[row] - costs[other] - dearer[states[other, 0], setup] for other in others]
+        is_needless = any(more > 0 or (more == 0 and other < row) for more, other in zip(spare, others, strict=True))
+        assert stays[row] != is_needless
 
 
 def test_who_must_stop_has_the_best_prices_so_far():

@@ -40,7 +40,8 @@ class CapacitatedSettings:
     demand_seed : int >= 0
         Of the factors.
     stock_limit : float > 0
-        The most stock of an item at the end of a period, in periods of its mean demand; inf: no limit.
+        The most stock of an item at the end of a period, in periods of its mean demand; inf: all
+        that may be demanded in the horizon, or the initial stock if that is more.
     """
 
     setups: Literal["binary", "relaxed"] = "binary"
@@ -159,7 +160,7 @@ class CapacitatedLotSizing:
 
     @cached_property
     def stock_limits(self) -> np.ndarray:
-        """The most stock of each item at the end of a period, (num_items,): never more than all demand can be."""
+        """The most stock of each item at the end of a period, (num_items,), all that may be demanded if none is set."""
         most = self.outcomes.max(axis=1).sum(axis=0)
         if self.settings.stock_limit == float("inf"):
             return frozen(np.maximum(most, self.initial_stock))
