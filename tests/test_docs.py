@@ -78,9 +78,13 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in headings(target), link
 
 
-def test_every_page_of_results_is_led_to():
-    links = {page.parent / link for page in [*OTHERS, *TUTORIALS] for link in pages.LINK.findall(page.read_text())}
-    assert set(RESULTS) <= {link.resolve() for link in links}
+def test_every_page_and_picture_of_results_is_led_to():
+    links = {
+        (page.parent / link).resolve()
+        for page in [*OTHERS, *TUTORIALS, *RESULTS]
+        for link in pages.LINK.findall(page.read_text())
+    }
+    assert {*RESULTS, *ROOT.glob("benchmarks/results/*.png")} <= links
 
 
 @pytest.mark.parametrize("page", OTHERS, ids=named)
