@@ -13,13 +13,13 @@ import time
 
 import numpy as np
 import record
+from jobshop_rules import GROUPS
 
 import orl
 from orl.problems.jobshop.local_search import TabuSearch
 from orl.problems.jobshop.scenario import draw
 from orl.scenario import generator
 
-GROUPS = ("15x15", "20x15", "20x20", "30x15", "30x20", "50x15", "50x20", "100x20")
 TUNED_ON = ((20, 15),) * 2 + ((20, 20),) * 3 + ((25, 20),) * 3
 CHOICES = (("N5", 8), ("N6", 8), ("N7", 8), ("N6", 4), ("N6", 16))  # neighbourhood and elite
 SIZES = ((10, 10), (15, 15), (30, 15), (30, 20), (50, 20), (100, 20), (200, 20), (200, 50))

@@ -82,7 +82,6 @@ FORMS = {
     "two-critics": {**CRITIC, "critic": "dual"},
 }
 LAST = "groups-now"
-STOPPED = {"groups": 70, "groups-now": 56, "critic": 60, "two-critics": 60}  # after so many iterations
 WORKLOADS = {**TRAINED, **OTHERS}
 ROLLED = ("8 a second", "8 a second, declared")  # workloads for `rollout`
 ROLLED_SCENARIOS = 3
