@@ -82,6 +82,7 @@ FORMS = {
     "two-critics": {**CRITIC, "critic": "dual"},
 }
 LAST = "groups-now"
+STOPPED = {"groups": 70, "groups-now": 56, "critic": 60, "two-critics": 60}  # after so many iterations
 WORKLOADS = {**TRAINED, **OTHERS}
 ROLLED = ("8 a second", "8 a second, declared")  # workloads for `rollout`
 ROLLED_SCENARIOS = 3
@@ -286,6 +287,7 @@ def training_table(found: list[rows.Row]) -> list[list[object]]:
             row["iteration"],
             f"{row['trained_s'] / 60:.1f}",
             f"{row['validation']:.4f}",
+            STOPPED[form],
         ]
         for form, row in done.items()
     ]
