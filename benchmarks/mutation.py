@@ -157,8 +157,10 @@ def measure(file: str, count: int, seed: int, survivors: bool, wider: bool) -> N
 
 
 def latest(file: str) -> list[rows.Row]:
-    """Return the last row of each mutant of a file."""
-    return list({(row["line"], row["change"]): row for row in rows.read(RAW) if row["file"] == file}.values())
+    """Return the last row of each mutant that a file has, of those at the lines where they were drawn."""
+    there = {one[:2] for one in mutants(ast.parse((ROOT / file).read_text()))}
+    last = {(row["line"], row["change"]): row for row in rows.read(RAW) if row["file"] == file}
+    return [row for one, row in last.items() if one in there]
 
 
 def write_table() -> None:

@@ -1,8 +1,9 @@
 """Which tests belong to a verifier or a kernel file, and which of its mutants no test can tell from the original.
 
 First the tests that are asked first, a few seconds of them; then those that only survivors are shown. Files of nothing
-but names (`kernels_codes.py`) are left out: another numbering is no error. So is `kernels_tabu.py`, which asks for
-random numbers of negative integers: numba wraps them, Python refuses.
+but names (`kernels_codes.py`) are left out: another numbering is no error. So are the arrays of LLM serving
+(`kernels_layout.py`), where there is nothing to change, and `kernels_tabu.py`, which asks for random numbers of
+negative integers: numba wraps them, Python refuses.
 """
 
 Tests = tuple[str, ...]  # what pytest is told: files of tests/, and `-k`
@@ -14,7 +15,8 @@ def _tests(files: str, words: str = "") -> Tests:
 
 _SHOP = (
     _tests(
-        "test_embed.py test_kernels.py test_motion.py", "agree_with or cannot or classic or decisions or held or twins"
+        "test_embed.py test_kernels.py test_motion.py",
+        "agree_with or cannot or classic or decisions or held or twins or paid_once or looked_at or paper or bound",
     ),
     _tests(
         "test_embed.py test_motion.py test_contracts.py test_kernels.py",
@@ -24,21 +26,36 @@ _SHOP = (
 _CANDIDATES = _tests("test_features.py"), _tests("test_advantage.py test_ppo.py", "candidate or row")
 _SERVER = (
     _tests(
-        "test_llmserving.py test_llmserving_blocks.py test_llmserving_twin.py test_llmserving_verify.py",
-        "paper or conserved or (kernels and 7) or step_by_step or verifier_agree",
+        "test_llmserving.py test_llmserving_blocks.py test_llmserving_motion.py test_llmserving_twin.py "
+        "test_llmserving_verify.py",
+        "paper or conserved or (kernels and 7) or step_by_step or verifier_agree or copies_on_their_way",
     ),
     _tests(
         "test_contracts.py test_llmserving.py test_llmserving_blocks.py test_llmserving_motion.py",
         "drawn_servers or step_by_step or conserved or goes_on or switch or side_by_side or smallest or reserved",
     ),
 )
-_ROUNDS = _tests("test_layers.py", "best or preemption or bound or paper or dominate"), _tests("test_layers.py")
+_ROUNDS = (
+    _tests(
+        "test_layers.py", "best or without_preemption or any_prices or better or paper or rounded or dominate or fill"
+    ),
+    _tests("test_layers.py", "best or preemption or any_prices or better or small_parts or no_optimum"),
+)
 _LOTS = (
-    _tests("test_lotsizing_rules.py test_lotsizing.py", "stated or twin or laws or paper or contract"),
+    _tests(
+        "test_lotsizing_rules.py test_lotsizing.py",
+        "stated or twin or laws or paper or contract or ahead or new_process or asked_for",
+    ),
     _tests("test_lotsizing.py test_lotsizing_live.py test_dp.py", "contract or twin or rules_decide or agrees or rows"),
 )
-_ITEMS = _tests("test_lagrangian.py", "any_prices or optimal or setting or choice"), _tests("test_lagrangian.py")
-_PIGMENTS = _tests("test_pigments.py", "layers or prices"), _tests("test_pigments.py", "dp or strong or known")
+_ITEMS = (
+    _tests("test_lagrangian.py", "any_prices or optimal or setting or choice or known or paper or told or exchange"),
+    _tests("test_lagrangian.py"),
+)
+_PIGMENTS = (
+    _tests("test_pigments.py", "layers_find or any_prices or alone"),
+    _tests("test_pigments.py", "paper or layers_find or any_prices or alone"),
+)
 
 TESTS: dict[str, tuple[Tests, Tests]] = {
     "problems/clsp/verify.py": (
@@ -51,8 +68,9 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
             "verify and not path or verifier or starts_are or segments",
         ),
         _tests(
-            "test_hydrothermal.py test_hydrothermal_ac.py test_hydrothermal_ac_verify.py test_hydrothermal_soc.py",
-            "verifier or losses or deterministic or ones_own or lacks or changed_dispatch",
+            "test_hydrothermal.py test_hydrothermal_ac.py test_hydrothermal_ac_verify.py test_hydrothermal_soc.py "
+            "test_hydrothermal_twin.py",
+            "verifier or losses or of_the_twin or deterministic or ones_own or lacks or changed_dispatch",
         ),
     ),
     "problems/hydrothermal/verify_ac.py": (
@@ -84,16 +102,19 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
          for name in ("", "_active", "_downtime", "_layout", "_moves", "_queues", "_rules")],
         _SHOP,
     ),
-    "problems/jobshop/kernels_certificate.py": (_tests("test_certificate.py"), _SHOP[0]),
+    "problems/jobshop/kernels_certificate.py": (
+        _tests("test_certificate.py", "way_out or large or paper or equal"),
+        _SHOP[0],
+    ),
     **dict.fromkeys(
         [f"problems/jobshop/kernels{name}.py" for name in ("_candidates", "_features", "_floor")], _CANDIDATES
     ),
     **dict.fromkeys(
-        [f"problems/llmserving/kernels{name}.py" for name in ("", "_blocks", "_layout", "_moves", "_rules", "_time")],
+        [f"problems/llmserving/kernels{name}.py" for name in ("", "_blocks", "_moves", "_rules", "_time")],
         _SERVER,
     ),
     "problems/llmserving/kernels_candidates.py": (
-        _tests("test_llmserving.py", "rows or reads or expected"),
+        _tests("test_llmserving.py", "rows or reads or expected or iterations"),
         _tests("test_advantage.py", "servers or rows or llm"),
     ),
     "problems/llmserving/kernels_prices.py": _ROUNDS,
@@ -147,5 +168,11 @@ EQUIVALENT: dict[tuple[str, str], str] = {  # by file and change: why
         "a short cut: in groups of one no block goes on, so the loop counts them all",
     ("problems/llmserving/kernels_rules.py", "in_all <= w.sizes[codes.NUM_BLOCKS] -> Lt"):
         "a short cut: the loop behind it says yes, too, where all just fit",
+    ("problems/jobshop/kernels_certificate.py", "2 * state[at.version] -> Div"):
+        "what was found is never taken for what is asked, and looked for again: " + _SPEED,
+    ("problems/jobshop/kernels_layout.py", "1 in dict.fromkeys(Layout._fields, 1) -> 2"):
+        "a spare place behind every number takes memory and nothing else",
+    ("problems/lotsizing/kernels_items.py", "2 in range(2) -> 3"):
+        "the second is done once more, and comes out the same",
     ("problems/lotsizing/kernels.py", "0 in after < 0 -> 1"): "where nothing is short nothing is paid, either way",
 }  # fmt: skip

@@ -9,7 +9,10 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 import orl
-from orl.problems.jobshop.kernels_certificate import can_all_leave, search_room
+from orl.problems.jobshop.instance import JobShop, JobShopSettings
+from orl.problems.jobshop.kernels_certificate import _is_known, can_all_leave, search_room
+from orl.problems.jobshop.process import JobShopProcess
+from orl.scenario import Scenarios
 
 
 def found(routes, done):
@@ -60,6 +63,29 @@ def positions(draw):
 @profile(max_examples=500)
 def test_the_search_finds_a_way_out_if_there_is_one(case):
     assert found(*case) == exhaustive(*case)
+
+
+@pytest.mark.parametrize(
+    ("machines", "legal"),
+    [
+        (
+            [[0, 1], [1, 0], [2]],
+            [False, False, True, True],
+        ),  # the second would hold what the first needs, and wait for it
+        ([[0], [1, 2], [1, 0]], [False, True, True, True]),  # who has not begun is in nobody's way
+    ],
+)
+def test_who_may_begin_when_the_first_has_on_paper(machines, legal):
+    shop = JobShop("few", machines, [[1] * len(route) for route in machines], settings=JobShopSettings(buffers="none"))
+    process = JobShopProcess([shop], [Scenarios.deterministic()])
+    process.decide(np.array([0]))
+    process.reveal()
+    assert process.observe().legal[0].tolist() == legal
+
+
+def test_positions_of_equal_keys_are_compared():
+    keys = np.array([7, 7])
+    assert _is_known(np.array([1, 2, 1, 2]), keys, 1, 2) and not _is_known(np.array([1, 2, 2, 1]), keys, 1, 2)
 
 
 @pytest.mark.parametrize("size", [(8, 6), (6, 9)])

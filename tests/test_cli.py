@@ -112,7 +112,8 @@ BAD = [
     (["solve", "jobshop/ft06", "--solver", "spt", "--time-limit", "nan"], "must be > 0 seconds"),
     (["solve", "jobshop/ft06", "--solver", "spt", "--seed", "-1"], "the seed must be >= 0"),
     (["solve", "jobshop/ft06", "--solver", "spt", "--scenarios", "5"], "it has 1 scenario, not 5"),
-    (["solve", "jobshop/ft06", "--solver", "spt", "--scenarios", "0"], "1 scenario or more"),
+    (["solve", "jobshop/ft06", "--solver", "spt", "--scenarios", "0"], "1 to 1000000 scenarios"),
+    (["solve", "llmserving/poisson", "--solver", "fcfs", "--scenarios", str(2**63)], "1 to 1000000 scenarios"),
     (["solve", "."], "no family recognises"),
     (["compare", "jobshop/ft06", "--solvers", "spt,spt"], "expects different names"),
     (["compare", "jobshop/ft06", "--solvers", ","], "expects different names"),
@@ -122,6 +123,13 @@ BAD = [
         "belongs neither to jobshop nor to solver spt",
     ),
     (["check", "jobshop/ft06", "nowhere.csv"], "nowhere.csv"),
+    (
+        ["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "start=none"],
+        "belongs to both lotsizing and solver exact; set lotsizing.start or exact.start.",
+    ),
+    (["solve", "lotsizing/15x5-a", "--set", "lotsizing.strat=none"], "unknown setting 'strat'; did you mean start?"),
+    (["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "exact.gpa=1"], "did you mean gap?"),
+    (["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "exact=1"], "setting 'exact' belongs neither"),
 ]
 
 
@@ -274,7 +282,7 @@ def test_a_third_ctrl_c_is_fatal(tmp_path):
     (tmp_path / "deaf.py").write_text(
         "import sys, time\n"
         "from orl.solver import Solver\n"
-        "from orl.solvers.rules import NoSettings\n"
+        "from orl.solver import NoSettings\n"
         "class Deaf:\n"
         "    clairvoyant = False\n"
         "    def __init__(self, control): self.control = control\n"

@@ -21,6 +21,7 @@ from shops import EVERY_MODE, scenario_of, shops
 import orl
 from orl import registry
 from orl.errors import InputError
+from orl.problems.jobshop.instance import JobShop, JobShopSettings
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import RULES, choices
 from orl.problems.jobshop.state import ShopState, observed_state
@@ -81,6 +82,7 @@ def test_decisions_agree_with_those_in_the_simulator(shop, seed, decisions):
             among = np.flatnonzero(choices(observation)[0]).tolist()
             assert sorted(answer.scores) == among and answer.scores[action] == max(answer.scores.values())
         assert policy._step(arrays, True).decision == expected
+        assert policy._choose(arrays).decision == expected, "in one call of the kernel"
         jsonschema.validate(answer.decision, {**schema, "$ref": "#/$defs/decision"})
 
 
@@ -109,6 +111,7 @@ def test_policies_that_look_ahead_answer_live_states_too():
     assert orl.make_policy("jobshop/ft06", user_rule).decide({"clock": 0}).answered_by == "user_rule"
 
 
+AT_1 = {"clock": 1, "ops_done": np.zeros(6, dtype=int)}
 BAD = [
     ({"jobs": []}, "clock is missing"),
     ({"clock": -1}, "clock must be >= 0"),
@@ -118,6 +121,13 @@ BAD = [
     ({"clock": 1, "ops_done": np.array([0, 0])}, "ops_done must have 6 entries"),
     ({"clock": 1, "ops_done": np.full(6, 7)}, r"ops_done must be in 0..6"),
     ({"clock": 1, "ops_done": np.full(6, 6)}, "all jobs are complete"),
+    ({"clock": 1, "ops_done": np.array([7, 0, 0, 0, 0, 0])}, "ops_done must be in 0..6, got 7 at job 0"),
+    ({"clock": 1, "ops_done": np.array([0, -1, 0, 0, 0, 0])}, "ops_done must be in 0..6, got -1 at job 1"),
+    ({**AT_1, "work_left": np.array([0, 0, 0, 0, 0, -1])}, "work_left must be in 0..3.*, got -1 at job 5"),
+    (
+        {**AT_1, "ops_done": np.array([6, 0, 0, 0, 0, 0]), "work_left": np.eye(6, dtype=int)[0]},
+        "work_left must be in 0..0",
+    ),
     ({"clock": 1, "ops_done": np.full(6, 0.5)}, "whole numbers"),
     ({"clock": 1, "ops_done": np.zeros(6, dtype=int), "work_left": np.array([1, 1, 1, 1, 1, 1])}, "both on machine"),
     ({"clock": 1, "ops_done": np.zeros(6, dtype=int), "down": 3}, "unknown array 'down'; known are: clock"),
@@ -131,6 +141,33 @@ def test_a_state_that_cannot_be_is_refused_with_one_line(state, message):
     with pytest.raises(InputError, match=message):
         policy.decide(state)
     assert policy.decide({"clock": 0}).decision  # and nothing is broken by it
+
+
+# Jobs 0 and 1 may swap machines; job 2 is released at 9.
+SWAPPING = JobShop(
+    "swapping",
+    machines=[[0, 1, 2], [1, 0, 2], [2, 0, 1]],
+    durations=[[3, 2, 1]] * 3,
+    releases=[0, 0, 9],
+    settings=JobShopSettings(buffers="swap"),
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ops_done": [1, 2, 0]}, "job 0 and job 1 are both on machine 0"),
+        ({"ops_done": [1, 1, 1]}, "job 2 has begun before its release"),
+        ({"ready_at": [5, -1, -1]}, "ready_at must be <= clock = 4, got 5 at job 0"),
+        ({"ops_done": [0, 1, 0], "work_left": [4, 0, 0]}, "work_left must be in 0..3"),
+    ],
+)
+def test_who_holds_a_machine_or_is_to_come_is_looked_at(change, message):
+    policy = orl.make_policy(SWAPPING, "mwr")
+    good = {"clock": 4, "ops_done": np.array([1, 1, 0])}
+    assert policy._choose(good) == (None, None), "both swap at once and nobody else is there"
+    with pytest.raises(InputError, match=message):
+        policy.decide({**good, **{key: np.array(values) for key, values in change.items()}})
 
 
 class Slow:

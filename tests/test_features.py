@@ -199,6 +199,7 @@ def test_rows_of_candidates_tell_of_blocked_jobs_and_machines_that_are_down():
     family = find_problem("jobshop")
     process = family.process([moving], [family.sample(moving, 0, "evaluate", 1)[0]])
     first, second, third, _ = family.features().candidates(process.observe())[0]
+    assert first[6] == pytest.approx(1 / (1 + mean)), "it can go on when the unit of work that is left is done"
     assert first[41] == pytest.approx(1 / (1 + mean)) and third[42:44] == pytest.approx([1, 2 / (2 + mean)])
     assert first[42] == 0 and second[49] == 0
 

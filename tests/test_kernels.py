@@ -2,18 +2,21 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from shops import EVERY_MODE, rows_of, scenario_of, shops
+from shops import EVERY_MODE, OBJECTIVES, rows_of, scenario_of, shops
 from twins import shop_decisions_agree, shop_rules_agree
 
+import orl
 from orl import registry
 from orl.policy import RulePolicy
 from orl.problems.jobshop import simpy_twin
 from orl.problems.jobshop.instance import JobShop, JobShopSettings
+from orl.problems.jobshop.kernels_codes import WAITING
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import RULES, choices
 from orl.problems.jobshop.schedules import columns
+from orl.problems.jobshop.simpy_twin_rules import SCORES, rule_choice
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
@@ -56,6 +59,36 @@ def test_a_shop_small_enough_for_paper():
     assert process.solution(0).start.tolist() == [2, 6, 0, 2]
 
 
+def test_an_active_schedule_grows_on_paper():
+    """Of two that could be complete at 2 the one on the lower machine is placed; it waits then, on no machine."""
+    active = JobShopSettings(dispatch="active")
+    process = JobShopProcess([JobShop("tie", [[0, 1], [1]], [[2, 1], [2]], settings=active)], NOTHING_RANDOM)
+    assert process.observe().legal.tolist() == [[True, False, False]]
+    process.decide(np.array([0]))
+    process.reveal()
+    seen = process.observe()
+    assert seen.legal.tolist() == [[False, True, False]]
+    assert seen.arrays["status"][0, 0] == WAITING and seen.arrays["place"][0, 0] == -1
+
+
+def test_one_job_of_many_operations_on_paper():
+    process = JobShopProcess([JobShop("long", [[0, 1] * 40], [[1, 2] * 40])], NOTHING_RANDOM)
+    assert process.run(RULES["mwr"], np.zeros(1, dtype=np.uint64)).tolist() == [120]
+
+
+def test_atc_looks_ahead_by_durations_on_paper():
+    """The mean duration is 2, so slacks count by exp(-slack / 4): 40 / 2 exp(-6 / 4) = 4.5 is less than 10 / 2."""
+    options = JobShopSettings(objective="weighted-tardiness")
+    shop = JobShop("atc", [[0], [0]], [[2], [2]], due_dates=[8, 2], weights=[40, 10], settings=options)
+    process = JobShopProcess([shop], NOTHING_RANDOM)
+    process.run(RULES["atc"], np.zeros(1, dtype=np.uint64))
+    assert process.solution(0).start.tolist() == [2, 0]
+
+
+def test_work_in_the_next_queue_is_the_twins_in_an_active_schedule_of_many_jobs():
+    shop_rules_agree(orl.load("jobshop/la11", settings={"dispatch": "active"}), NOTHING_RANDOM[0], ["winq"])
+
+
 def test_wait_holds_all_machines_until_the_next_event_and_needs_one():
     """With one machine busy the other may wait for its completion; with nothing pending waiting is illegal."""
     shop = JobShop("wait", machines=[[0], [1]], durations=[[3], [5]])
@@ -70,6 +103,28 @@ def test_wait_holds_all_machines_until_the_next_event_and_needs_one():
     process.decide(np.array([1]))
     assert process.reveal().cost.tolist() == [5]
     assert process.solution(0).start.tolist() == [0, 3]
+
+
+# Tardy by 1 each; what is paid after each completion does not add up to the whole, but for rounding.
+ROUNDED = JobShop(
+    "rounded",
+    machines=[[0], [1], [2]],
+    durations=[[2], [3], [1]],
+    due_dates=[1, 2, 0],
+    weights=[28.7, 34.3, 0.1],
+    settings=JobShopSettings(dispatch="active", objective="weighted-tardiness"),
+)
+
+
+@example(ROUNDED, 0)
+@given(shops(dispatch=("active",), objectives=OBJECTIVES, due_dates=True), st.integers(0, 2**32))
+@settings(max_examples=100)
+def test_active_dispatch_has_paid_once_it_has_decided(shop, seed):
+    """There is no clock: what an operation adds is known when it is placed, and nothing comes after."""
+    process, rng = JobShopProcess([shop], NOTHING_RANDOM), np.random.default_rng(seed)
+    while (legal := process.observe().legal[0]).any():
+        process.decide(np.array([rng.choice(np.flatnonzero(legal))]))
+        assert process.reveal().cost.tolist() == [0]
 
 
 @given(shops())
@@ -98,7 +153,7 @@ def test_a_finished_part_waits_for_its_next_machine_also_while_its_own_is_down()
     process = JobShopProcess([shop], NOTHING_RANDOM)
     process.run(RULES["winq"], np.zeros(1, dtype=np.uint64))
     assert process.solution(0).start.tolist() == [0, 20, 20, 11, 19, 0, 19]
-    twin = simpy_twin.simulate(shop, simpy_twin.rule_choice(shop, simpy_twin.SCORES["winq"]), NOTHING_RANDOM[0])
+    twin = simpy_twin.simulate(shop, rule_choice(shop, SCORES["winq"]), NOTHING_RANDOM[0])
     assert columns(shop, process.solution(0)) == columns(shop, twin)
 
 

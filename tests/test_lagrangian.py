@@ -1,6 +1,7 @@
 """Lagrangian relaxation of lot sizing, against every plan there is and against dynamic programming."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,13 +14,16 @@ from test_lotsizing_models import least_cost
 import orl
 from orl import registry
 from orl.errors import InputError
-from orl.problems.lotsizing.decomposition import ItemDecomposition
+from orl.problems.lotsizing import kernels_assign, kernels_items
+from orl.problems.lotsizing.decomposition import AssignRoom, ItemDecomposition
 from orl.problems.lotsizing.demand import PathDemand, SeasonalDemand, binomial
-from orl.problems.lotsizing.instance import LotSizing, LotSizingSettings
+from orl.problems.lotsizing.instance import LotSizing, LotSizingSettings, LotState
 from orl.problems.lotsizing.scenario import draw, sample
 from orl.problems.lotsizing.verify import verify
 from orl.scenario import Purpose
+from orl.solver import Control, Task
 from orl.solvers.dp.values import backward_induction
+from orl.solvers.lagrangian import LagrangianSettings, tuning
 from orl.solvers.lagrangian.ascent import ascend
 
 LOTSIZING = registry.find_problem("lotsizing")
@@ -111,6 +115,38 @@ def test_who_pays_for_what_is_known_gains_nothing_by_it(instance, seed):
     if instance.settings.start == "file" or instance.state is not None:
         expected = decomposition.expected().relax(prices).value
         assert paying.relax(prices).value == pytest.approx(expected, abs=1e-8)
+
+
+@given(lots(), st.integers(0, 99))
+@profile(max_examples=100)
+def test_what_is_known_is_done_as_it_is_planned(instance, seed):
+    """How likely an item of one scenario takes a machine is 1 where its plan does, 0 elsewhere, at the same cost."""
+    instance = with_plain_setups(instance)
+    relaxation = ItemDecomposition(instance).known(sample(instance, seed, Purpose.EVALUATE, 1)[0])
+    prices = drawn_prices(relaxation, seed)
+    for number, part in enumerate(relaxation.parts):
+        does, taken = np.zeros((len(prices), len(part.item.machine)), int), np.zeros(prices.shape)
+        cost = relaxation._plan_item(number, prices, does)
+        taken[:, part.item.machine] = does != kernels_items.OFF
+        value, use = relaxation._relax_part(number, prices)
+        assert value == cost and (use == taken).all()
+
+
+def test_a_full_item_keeps_its_machine_on_paper():
+    """Two in stock, which is the limit, are held once and asked for next; two more are made then without a set-up."""
+    one = LotSizing(
+        "full", [[2]], [0.1], [10.0], [2], PathDemand([[0], [2], [2]]), 3, [[5.0]],
+        initial_setup=[1], initial_stock=[2], settings=LotSizingSettings(overflow="forbid", idle="keeps-setup"),
+    )  # fmt: skip
+    at = ItemDecomposition(one).expected().relax(np.full((3, 1), 0.5))
+    assert at.value == pytest.approx(2 * 0.1) and not at.excess.any()
+
+
+def test_a_machine_that_has_been_told_may_be_used_in_the_next_period_on_paper():
+    """The first of two, which alone can make the item, is idle now; a set-up for 1 in the next period is in time."""
+    state, demand = LotState(0, [0, 0], [0], [0]), PathDemand([[0], [3]])
+    one = LotSizing("told", [[3], [0]], [0.5], [6.0], [6], demand, 2, [[1.0], [1.0]], state=state)
+    assert ItemDecomposition(one).expected().relax(np.zeros((2, 2))).value == 1
 
 
 def one_item(machines=2):
@@ -257,3 +293,55 @@ def test_every_choice_is_tried():
         stock = int(process.observe().arrays["stock"][0, 0])
         costs.append(cost + values.posts[choice * values.levels[0] + stock])
     assert action == int(np.argmin(costs))
+
+
+def test_whoever_is_interrupted_tries_no_other_prices(monkeypatch):
+    """A Ctrl-C in the search for prices is not followed by fifty scenarios of tuning."""
+    instance, control = one_item(), Control()
+    task = Task(LOTSIZING, instance, None, LagrangianSettings(), 0, control)
+    monkeypatch.setattr(tuning, "simulate", lambda *_: pytest.fail("simulated"))
+    control.interrupt()
+    decomposition = ItemDecomposition(instance)
+    prices = np.zeros(decomposition.expected().shape)
+    assert tuning.best_values(task, decomposition, prices, lambda values: values, trials=50)[1:] == (1.0, 1)
+
+
+def two_items(machines, **others):
+    demand = PathDemand([[1, 2], [2, 0], [1, 1], [2, 2]])
+    rates, setup_costs = [[3, 3]] * machines, [[4.0, 6.0]] * machines
+    return LotSizing("two", rates, [0.5, 0.4], [5.0, 6.0], [5, 5], demand, 4, setup_costs, **others)
+
+
+@pytest.mark.parametrize("idle", ["loses-setup", "keeps-setup"])
+def test_a_machine_is_told_what_leaves_both_items_best(idle):
+    """Whatever it is set up for and whatever there is: set-up, and what the state after it is worth to each item."""
+    settings = LotSizingSettings(idle=idle)
+    values = ItemDecomposition(two_items(1, settings=settings)).values(np.full((4, 1), 1.0))
+    for setup, *stock in product(range(3), range(3), range(3)):
+        one = two_items(1, settings=settings, state=LotState(0, [setup], stock, []))
+        process, costs = LOTSIZING.process([one], [sample(one, 0, Purpose.EVALUATE, 1)[0]]), []
+        action = ItemDecomposition(one).decide(values, process.observe())[0]
+        for choice in range(3):
+            process.reset()
+            cost = process.decide(np.array([choice]))[0]
+            after = process.observe().arrays
+            for item, level in enumerate(after["stock"][0] + values.empty):
+                place = int(after["setup"][0, 0] == item + 1) * values.levels[item] + level
+                cost += values.posts[values.first[item] + place]
+            costs.append(cost)
+        assert costs[action] == pytest.approx(min(costs), abs=1e-5)
+
+
+def test_machines_exchange_only_what_both_may_do():
+    """Each is told what the other is set up for: to exchange that saves two set-ups."""
+    one = two_items(2)
+    values = ItemDecomposition(one).values(np.zeros((4, 2)))
+    setup, zeros = np.array([1, 2]), np.zeros((3, 2), dtype=np.int64)
+    for other_may, told in ((True, [1, 2]), (False, [2, 1])):
+        room = AssignRoom(*zeros.copy(), *np.zeros((2, 2)), np.zeros(2, dtype=np.int64))
+        kernels_assign.begin(values, 0, 0, setup, np.zeros(2, dtype=np.int64), np.full(2, -1), room)
+        for machine, option in enumerate((2, 1)):
+            kernels_assign.tell(values, 0, machine, setup[machine], option, room)
+        options = np.ones((2, 3), dtype=bool)
+        options[1, 2] = other_may
+        assert kernels_assign.exchange(values, options, 0, 0, setup, room) == other_may and room.told.tolist() == told

@@ -16,7 +16,8 @@ from orl.layers import Layer, search, some
 from orl.problems.llmserving import search as serving_search
 from orl.problems.llmserving.exact import build
 from orl.problems.llmserving.instance import Requests, Serving, ServingSettings
-from orl.problems.llmserving.kernels_prices import fill_values, priced_bound
+from orl.problems.llmserving.kernels_prices import fill_values, memory_taken, priced_bound
+from orl.problems.llmserving.kernels_search import first_bound, shortest_first, sort
 from orl.problems.llmserving.prices import find_prices, improved
 from orl.problems.llmserving.search import LayeredServing
 from orl.problems.llmserving.server import server
@@ -177,6 +178,45 @@ def test_prices_of_memory_on_paper():
     given = np.stack([asked.arrival, asked.prompt, asked.output, asked.weight]).astype(np.float64)
     assert bound_of(asked, [find_prices(given, 2, True)]) == pytest.approx(2)
     assert bound_of(asked, [find_prices(given, 1, True)]) == pytest.approx(3, abs=0.01)
+
+
+def test_who_has_begun_takes_memory_until_the_end_on_paper():
+    """Begun at 0, at prices 0 and 2 x 1.5, it ends at 2: 5 in all. Later would be dearer; a pause may not be."""
+    given, prices = np.array([[0.0], [1.0], [2.0], [1.0]]), np.array([0, 1.5, 0.5, 9, 9])
+    taken = np.zeros(5)
+    for preempts, right in ((False, [1, 2, 0, 0, 0]), (True, [1, 0, 2, 0, 0])):
+        fill_values(given, preempts, prices, values := np.zeros((1, 6, 3)), 0)
+        memory_taken(given, preempts, prices, values, np.array([0]), 0, taken)
+        assert taken.tolist() == right and values[0, 0, 0] == (prices * right).sum() + (3 if preempts else 2)
+
+
+def test_a_first_bound_on_paper():
+    """One has ended. The memory is through with the others at 2 and 7 at best, but none ends before 4: 4 + 7."""
+    given, work = np.array([[0, 0, 0], [1, 1, 1], [1, 3, 3], [2, 1, 1.0]]), np.array([[1.0] * 4, [1.0] * 4, [5.0] * 4])
+    assert first_bound(given, work, np.array([1, 0, 0]), 1, np.zeros((4, 3))) == 4 + 7
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_fill_the_memory_that_can(seed):
+    """What follows the first state is who runs together, of all sets that nobody fits into any more."""
+    rng = np.random.default_rng(seed)
+    prompt, memory = rng.integers(1, 6, 5), 9
+    layered = LayeredServing(made(np.zeros(5), prompt, rng.integers(2, 4, 5), memory), Scenarios.deterministic())
+    full = [
+        runs
+        for runs in product(range(2), repeat=5)
+        if 0 <= memory - prompt @ runs < min(prompt[~np.array(runs, bool)], default=99)
+    ]
+    found = [state for layer in layered.next(layered.first(), 0, np.inf) for state in layer.states.tolist()]
+    assert sorted(map(tuple, found)) == sorted(full)
+
+
+def test_one_machine_works_at_what_is_shortest_on_paper():
+    """Of 5, 3 are left when 1 arrives at 2 and goes first; and what is to be sorted, is, as far as it is told."""
+    ends, values = np.zeros(2), np.array([3.0, 2, 1, 0])
+    shortest_first(2, np.array([5.0, 1]), np.array([0.0, 2]), ends, 0.0)
+    sort(values, 3)
+    assert ends.tolist() == [3, 6] and values.tolist() == [1, 2, 3, 0]
 
 
 def test_where_prices_would_take_long_there_are_none():

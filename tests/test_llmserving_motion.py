@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from servers import engines, servers
+from test_llmserving import one_server
 
 import orl
 from orl.errors import InputError
@@ -105,6 +106,20 @@ def test_a_server_in_motion_goes_on_as_the_one_that_it_was(server, steps, name, 
     assert (whole.decided[len(before.decided) :] == rest.decided).all()
     assert (whole.end[len(before.decided) :] == rest.end).all()
     assert (whole.events[len(before.events) :, 1:] == rest.events[:, 1:]).all()
+
+
+def test_copies_on_their_way_out_end_in_the_order_in_which_they_began():
+    """The second request is preempted first, then the third, then the first; whose copy ends when goes on."""
+    server = one_server([4, 3, 5], [9, 9, 9], overlap=True, copy_us=1e6, pcie_gbs=1e6)
+    process = ServingProcess([server], [Scenarios.deterministic()])
+    for action in (1, 3, 5, 0, 4, 6, 2):
+        assert process.observe().legal[0, action]
+        process.decide(np.array([action]))
+        process.reveal()
+    moving = replace(server, state=observed_state(server, process.observe(), 0))
+    again = ServingProcess([moving], [Scenarios.deterministic()])
+    for one in (process, again):
+        assert one._states.leaving[0, :3].tolist() == [1, 2, 0] and one._states.num[0, codes.LEAVING] == 3
 
 
 @given(generators(), st.integers(0, 120), st.integers(0, 2**20))

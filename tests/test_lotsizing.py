@@ -115,6 +115,27 @@ def test_the_verifier_holds_a_plan_to_what_is_booked():
     assert len(verify(long, lots_scenario(long), LotPlan([[1]] * 25)).violations) == 20
 
 
+def test_what_cannot_be_made_at_all_is_not_asked_for():
+    """The unit of b that is due now cannot be: with it all demand cannot be met, so nothing is forced."""
+    one = LotSizing(
+        "lost", [[1, 0]], [1, 1], [9, 9], [3, 3], PathDemand([[0, 1], [1, 0]]), 2, [[1, 1]],
+        settings=LotSizingSettings(unmet="forbid"),
+    )  # fmt: skip
+    process = LotSizingProcess([one], [lots_scenario(one)])
+    assert process.observe().legal.tolist() == [[True, True, False]]
+
+
+@pytest.mark.parametrize("decision", ["machine", "joint"])
+def test_another_instance_is_shown_as_in_a_new_process(decision):
+    """A smaller one than before: nothing is left of what was legal then."""
+    settings = LotSizingSettings(decision=decision)
+    large, small = (draw(np.random.default_rng(0), size, size, settings=settings) for size in (3, 1))
+    process = LotSizingProcess([large], [lots_scenario(large)])
+    process.reset([0], [small], [lots_scenario(small)])
+    new = LotSizingProcess([small], [lots_scenario(small)], fit=[large])
+    assert (process.observe().legal == new.observe().legal).all()
+
+
 def test_masks_do_not_see_the_future():
     instance = draw(np.random.default_rng(1), 4, 2, settings=LotSizingSettings(overflow="forbid"))
     rows = sample(instance, 5, Purpose.EVALUATE, 2)
@@ -242,6 +263,8 @@ def test_rows_of_candidates_on_paper():
         [0, squash(6, 2)]
     )
     assert second[24:28] == pytest.approx([0, 0, squash(3 * 6, setup), squash(3 * 4, setup)])
+    for place, short in ((28, 16 - 2), (30, 32 - 2)):  # within four and eight periods
+        assert second[place : place + 2] == pytest.approx([squash(3 * short, setup), squash(3 * 4, setup)])
     saved = (14 - 10) * 3 - 0 * 0.2 - 0.5 * 0  # four periods' demand of 16, short by 14 without the 4 made
     assert [idle[34], first[34]] == [0, 0] and second[34] == pytest.approx(squash(saved, setup))
     process.decide(np.array([2]))
@@ -249,6 +272,9 @@ def test_rows_of_candidates_on_paper():
     assert [row[3] for row in (idle, first, second)] == [1, 1, 1] and second[4] == 1
     assert not any(row[place] for row in (idle, first, second) for place in (1, 7, 8, 11, 12, 13, 27, 34))
     assert second[14] == pytest.approx(squash(6, 12)) and second[[9, 10]].tolist() == [0.5, 0.5]
+    process.reveal()
+    first = LOTSIZING.features().candidates(process.observe())[0, 1]
+    assert first[20:23].tolist() == [0, 0, 0], "the other machine cannot make it"
 
 
 @given(lots(), st.integers(0, 20), st.integers(0, 2**32))

@@ -1,18 +1,20 @@
 """The rules of lot sizing, as the README states them, in plain Python at drawn states of drawn instances."""
 
 from dataclasses import replace
+from itertools import product
 from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from lots import lots
 from twins import lots_scenario
 
-from orl.problems.lotsizing import rules
-from orl.problems.lotsizing.demand import IndependentDemand, PathDemand
+from orl.problems.lotsizing import kernels_rules, rules
+from orl.problems.lotsizing.demand import IndependentDemand, PathDemand, SeasonalDemand
+from orl.problems.lotsizing.instance import LotSizing
 from orl.problems.lotsizing.process import LotSizingProcess
 
 
@@ -120,3 +122,17 @@ def test_rules_choose_as_they_are_stated(instance, seed):
         assert saved[greedy] == pytest.approx(max(saved.values()), abs=1e-6)
         process.decide(np.array([rng.choice(legal)]))
         process.reveal()
+
+
+@example(LotSizing("fades", [[1]], [1], [1], [9], SeasonalDemand([2.0], [1.0, 0.5], 0.5), 6), 1, 3)
+@given(lots(), st.integers(0, 5), st.integers(-1, 5))
+@profile(max_examples=150)
+def test_demand_ahead_is_that_of_the_periods_one_after_the_other(instance, stock, last):
+    """Its mean, surprises that fade included, and by how much it exceeds stock, for every item and window."""
+    lots, last = LotSizingProcess([instance], [lots_scenario(instance)])._lots, np.full(instance.num_items, last)
+    for item, window in product(range(instance.num_items), range(1, instance.periods_left + 1)):
+        mean = mean_of(instance, instance.first_period, last, item, window)
+        assert kernels_rules.mean_over(lots, 0, 0, last, item, window) == pytest.approx(mean)
+        spread = kernels_rules.spread_over(lots, 0, item, window, mean)
+        short = short_of(instance, stock, item, window, mean)
+        assert kernels_rules.expected_shortage(stock, mean, spread) == pytest.approx(short, abs=1e-6)

@@ -106,6 +106,19 @@ def test_a_stopped_shop_goes_on_as_it_would_have(shop, decisions, seed, rule):
     assert not before & set(rows[1])
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0]])
+def test_a_shop_goes_on_on_paper(order):
+    """In whatever order its jobs are written: A goes on, B holds the saw, for which D waits, until A leaves at 7."""
+    routes = [list(zip(*(AT_6.op_machine[a:b].tolist(), AT_6.op_duration[a:b].tolist()), strict=True))
+              for a, b in zip(AT_6.job_first, AT_6.job_first[1:], strict=False)]  # fmt: skip
+    shop = JobShop("at 6", *([[op[i] for op in routes[job]] for job in order] for i in (0, 1)), settings=AT_6.settings)
+    by_job = ("ops_done", "work_left", "started", "ready_at")
+    shop = shop.in_motion(replace(STATE_AT_6, **{key: getattr(STATE_AT_6, key)[order] for key in by_job}))
+    process = JobShopProcess([shop], [Scenarios.deterministic()])
+    process.run(RULES["fifo"], np.zeros(1, dtype=np.uint64))
+    assert sorted((order[job], *rest) for job, *rest in rows_of(process.solution(0))) == FROM_6
+
+
 @given(shops_in_motion())
 def test_what_a_shop_in_motion_does_verifies_at_its_cost(drawn):
     """The verifier accepts what a rule and what a random policy do, at the process's cost, no less than the bound."""

@@ -1,12 +1,13 @@
 """Pigment sequencing: lot sizing without shortage; its files and the bounds that come with them."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from lots import pigments
@@ -185,6 +186,29 @@ def test_layers_find_the_least_of_all_plans(instance):
         assert result.value == pytest.approx(least, abs=1e-6) and result.bound == pytest.approx(least, abs=1e-5)
 
 
+def busy(seed, idle):
+    """Three items over five periods, four units of which are needed; some detours are cheaper than the direct way."""
+    rng = np.random.default_rng(seed)
+    demand, costs = np.zeros((5, 3), dtype=int), rng.integers(1, 20, (1, 4, 4))
+    for unit in range(4):
+        demand[rng.integers(unit, 5), rng.integers(3)] += 1
+    costs[:, :, 0], costs[:, range(4), range(4)] = 0, 0
+    return LotSizing(
+        "busy", [[1, 1, 1]], rng.integers(1, 4, 3), [9] * 3, [9] * 3, PathDemand(demand), 5, changeover_costs=costs,
+        initial_setup=rng.integers(0, 4, 1),
+        settings=LotSizingSettings(unmet="forbid", idle=idle, discount=0.9, horizon="file"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("idle", ["loses-setup", "keeps-setup"])
+@pytest.mark.parametrize("seed", range(3))
+def test_layers_find_the_least_of_all_plans_of_a_busy_machine(seed, idle):
+    one = busy(seed, idle)
+    result = orl.solve(one, "layers", time_limit=None, scenarios=1)
+    assert result.status.value == "optimal" and result.verified
+    assert result.value == pytest.approx(least_cost(one)) == pytest.approx(result.bound, abs=1e-5)
+
+
 @given(pigments(most_periods=5).map(roomy), st.integers(0, 2**32))
 @profile(max_examples=100)
 def test_any_prices_bound_all_plans(instance, seed):
@@ -196,6 +220,64 @@ def test_any_prices_bound_all_plans(instance, seed):
     kernels_prices.value_machine(data, drawn, machine)
     kernels_prices.value_items(data, drawn, values)
     assert kernels_prices.total(data, machine, values, start) <= least_of(instance) + 1e-6
+
+
+@example(replace(busy(1, "keeps-setup"), initial_setup=[0]), 0)
+@example(replace(busy(2, "keeps-setup"), initial_setup=[0]), 3)
+@example(busy(3, "keeps-setup"), 1)
+@example(busy(4, "loses-setup"), 2)
+@given(pigments(most_periods=3).map(roomy), st.integers(0, 2**32))
+@profile(max_examples=100)
+def test_machine_and_items_alone_cost_the_least_of_all_their_ways(instance, seed):
+    """At drawn prices; and the excess is what the items do there, less what the machine does."""
+    data, start = given_of(instance, sample(instance, 0, Purpose.EVALUATE, 1)[0])
+    periods, items = data.weight.shape
+    make, begin, hold = drawn = np.random.default_rng(seed).normal(0, 5, (3, periods, items))
+
+    def of_machine(told):
+        cost, setup, did = 0.0, start[items], np.zeros((3, periods, items))
+        for t, choice in enumerate(told):
+            if choice > 0:
+                did[0, t, choice - 1] = 1
+                if choice != setup:
+                    did[1, t, choice - 1] = 1
+                    cost += data.changeover[setup, choice] * data.weight[t, choice - 1]
+            elif data.keeps and setup > 0:
+                did[2, t, setup - 1] = 1
+            setup = choice if choice > 0 or not data.keeps else setup
+            cost += np.inf if choice > 0 and not data.possible[choice - 1] else 0.0
+        return cost - (did * drawn).sum(), did
+
+    def of_item(item, does):
+        """0: nothing, 1: the machine makes it, 2: it is idle and stays set up for it."""
+        cost, units, on = 0.0, 0, start[items] == item + 1
+        most = data.first[item + 1] - data.first[item] - 1
+        for t, what in enumerate(does):
+            if what == 1:
+                cost += make[t, item] + (0.0 if on else begin[t, item])
+                cost += np.inf if not data.possible[item] else data.surplus[t, item] if units == most else 0.0
+            elif what == 2:
+                cost += hold[t, item] if on and data.keeps else np.inf
+            units, on = min(units + (what == 1), most), what > 0
+            cost += data.holding[t, data.first[item] + units]
+        return cost, does
+
+    machine, values = np.zeros((periods + 1, items + 1)), np.zeros((periods + 1, data.first[-1], 2))
+    kernels_prices.value_machine(data, drawn, machine)
+    kernels_prices.value_items(data, drawn, values)
+    least, did = min((of_machine(told) for told in product(range(items + 1), repeat=periods)), key=lambda way: way[0])
+    excess = -did
+    for item in range(items):
+        cost, does = min((of_item(item, does) for does in product(range(3), repeat=periods)), key=lambda way: way[0])
+        least, on = least + cost, start[items] == item + 1
+        for t, what in enumerate(does):
+            excess[:, t, item] += [what == 1, what == 1 and not on, what == 2]
+            on = what > 0
+    assert kernels_prices.total(data, machine, values, start) == pytest.approx(least)
+    if least < np.inf:
+        found = np.zeros_like(excess)
+        kernels_prices.add_excess(data, drawn, machine, values, start, found)
+        assert (found == excess).all()
 
 
 def test_who_must_stop_has_the_best_prices_so_far():

@@ -28,7 +28,8 @@ from test_verify import BROKEN, kinds, with_settings
 from orl.problems.jobshop.instance import JobShop, Schedule
 from orl.problems.jobshop.metrics import metrics
 from orl.problems.jobshop.scenario import down_intervals
-from orl.problems.jobshop.simpy_twin import SCORES, giffler_thompson, rule_choice, simulate
+from orl.problems.jobshop.simpy_twin import giffler_thompson, simulate
+from orl.problems.jobshop.simpy_twin_rules import SCORES, rule_choice
 from orl.problems.jobshop.verify import verify
 from orl.scenario import Scenarios
 

@@ -98,7 +98,6 @@ def _put(shop, state, at, job, now):
         state[at.status + job] = BLOCKED
         state[at.place + job] = machine
         state[at.occupant + machine] = job
-        state[at.version] += 1
         close(state, at, machine)
         enqueue(shop, state, at, job)
         touch(state, at, machine)
@@ -109,7 +108,6 @@ def _put(shop, state, at, job, now):
         enqueue(shop, state, at, job)
     else:
         state[at.num_to_come] += 1
-        state[at.has_event + job] = True
         push_event(state, at, shop[at.ready_at + job], COMPLETION, job)
 
 
@@ -128,7 +126,6 @@ def _advance(shop, state, down, at):
             fail(shop, state, down, at, number - jobs)
             has_happened = True
         elif state[at.status + number] == TO_COME:
-            state[at.has_event + number] = False
             state[at.status + number] = WAITING
             state[at.num_to_come] -= 1
             enqueue(shop, state, at, number)

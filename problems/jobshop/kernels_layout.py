@@ -53,7 +53,7 @@ class Layout(NamedTuple):
     place: int  # jobs: the machine that the job holds, -1: none
     available: int  # jobs: when the job is or will be ready for its next operation; -1: interrupted, nobody knows
     remaining: int  # jobs: work left of an interrupted operation, else 0
-    has_event: int  # jobs: whether an event of the job is in the heap
+    has_event: int  # jobs: whether a completion of the job is in the heap
     is_move_safe: int  # jobs: twice the version for which this is known, and one if so (no buffers)
     queue_next: int  # jobs: the next waiting job in the same queue, -1: none
     events: int  # jobs + machines: heap of what is to come

@@ -102,7 +102,7 @@ def finish(s, w, request):
     else:
         out_of_queue(s, w, request)
         s.num[codes.CPU_FREE] += s.request[request, codes.ON_CPU]
-        if s.request[request, codes.ON_CPU] > 0 and s.ready[request] <= s.clock[NOW]:
+        if s.ready[request] <= s.clock[NOW]:
             keep_copies(s, w, request, full)
         s.request[request, codes.ON_CPU] = 0
         if s.request[request, codes.HELD] > 0:  # its copy goes on, of what is nobody's any more
