@@ -1,6 +1,6 @@
 """SDDP on the published Bolivian system (DC, K = 0.6048, 126 stages): how its bound rises, and what its policy costs.
 
-python benchmarks/hydrothermal_bolivia.py [--seconds 240] [--scenarios 500]
+python benchmarks/hydrothermal_bolivia.py [--seconds 300] [--scenarios 500]
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import record
+from jobshop_rules import GROUPS
 
 import orl
 from orl.learn.training import Recipe, Training
@@ -29,7 +30,6 @@ from orl.solvers.ppo.policy import load, policy_of
 from orl.solvers.ppo.settings import PpoSettings
 from orl.solvers.ppo.train import PpoLearner
 
-GROUPS = ("15x15", "20x15", "20x20", "30x15", "30x20", "50x15", "50x20", "100x20")
 RACE = ("ta21", "ta41", "ta51", "ta71")
 SECONDS = (10, 60)
 EPOCHS, MINIBATCH = 4, 256

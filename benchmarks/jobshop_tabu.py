@@ -13,14 +13,13 @@ import time
 
 import numpy as np
 import record
+from jobshop_rules import GROUPS
 
 import orl
 from orl.problems.jobshop.local_search import TabuSearch
 from orl.problems.jobshop.scenario import draw
 from orl.scenario import generator
 
-GROUPS = ("15x15", "20x15", "20x20", "30x15", "30x20", "50x15", "50x20", "100x20")
-WHOLE = "All 80 (`--each 10 --seconds 1 10 60`, 80 minutes a neighbourhood) are yet to be measured."
 TUNED_ON = ((20, 15),) * 2 + ((20, 20),) * 3 + ((25, 20),) * 3
 CHOICES = (("N5", 8), ("N6", 8), ("N7", 8), ("N6", 4), ("N6", 16))  # neighbourhood and elite
 SIZES = ((10, 10), (15, 15), (30, 15), (30, 20), (50, 20), (100, 20), (200, 20), (200, 50))
@@ -108,8 +107,7 @@ def main():
              "(20x15 to 25x20, stream `select`), for two seeds of the search.",
              ["neighbourhood", "elite", "seed 0", "seed 1", "mean"], tuning(5)),
             (f"Taillard's instances, {which}: mean gap to the best known makespan, %, by size, after so many seconds "
-             "on one core, from the best rule's schedule; `met`: how many best known makespans are reached. "
-             f"{'' if given.each == 10 else WHOLE}",
+             "on one core, from the best rule's schedule; `met`: how many best known makespans are reached.",
              ["neighbourhood", "seconds", *GROUPS, "mean", "met"],
              gaps(given.each, given.neighbourhoods, given.seconds)),
             ("How the cost of an iteration grows: median nanoseconds, drawn shops.",

@@ -287,6 +287,7 @@ def training_table(found: list[rows.Row]) -> list[list[object]]:
             row["iteration"],
             f"{row['trained_s'] / 60:.1f}",
             f"{row['validation']:.4f}",
+            STOPPED[form],
         ]
         for form, row in done.items()
     ]

@@ -8,7 +8,6 @@ Rows that are there are not measured again, so a long measurement goes on where 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import record
 import rows
@@ -19,7 +18,7 @@ from orl.files import bounds_table
 METHODS = ("greedy", "dp", "exact", "cp-sat")
 SETTINGS = {"dp": {"width": 2_000_000}, "exact": {"threads": 1}, "cp-sat": {"threads": 1}, "greedy": {}}
 SECONDS = {15: 60, 20: 60, 30: 60, 100: 600, 150: 600, 200: 600}  # by number of periods
-FOLDER = Path(__file__).parent / "results" / "lotsizing_psp"
+RAW = record.RESULTS / "lotsizing_psp"
 FILE_VALUES = {  # of the files' last lines, where `bounds.csv` has others
     "pigment15c": "1141",
     "pigment30c": "1471",
@@ -89,8 +88,8 @@ def main() -> None:
     names = [name for name, row in bounds_table("lotsizing").items() if int(row["periods"]) <= options.periods]
     orl.solve("lotsizing/pigment15a", "dp")  # kernels are compiled before the clock runs
     for method in options.methods.split(","):
-        rows.measure(FOLDER, method, cells(names, [method], options.seconds))
-    found = rows.read(FOLDER)
+        rows.measure(RAW, method, cells(names, [method], options.seconds))
+    found = rows.read(RAW)
     text = (
         "Every plan was verified. `dp` goes through states in layers, wider and wider, with bounds from prices "
         "(2,000,000 states of a layer at most); `exact` is the network form in HiGHS, on the smaller ones only, "

@@ -82,11 +82,14 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
         _tests("test_hydrothermal_soc.py", "hindsight or tree"),
     ),
     "problems/jobshop/verify.py": (
-        _tests("test_verify.py", "not caught and not stored and not range and not key"),
-        _tests("test_verify.py test_twin.py"),
+        _tests("test_verify.py test_verify_drawn.py", "not caught and not stored and not range and not key"),
+        _tests("test_verify.py test_verify_drawn.py test_twin.py"),
     ),
     "problems/llmserving/verify.py": (
-        _tests("test_llmserving_verify.py", "right or tolerances or broken or cost or under_way or nonsense"),
+        _tests(
+            "test_llmserving_verify.py test_llmserving_metrics.py",
+            "right or tolerances or broken or cost or under_way or nonsense",
+        ),
         _tests("test_llmserving_verify.py test_llmserving_twin.py", "agree or (kernels and 7)"),
     ),
     "problems/lotsizing/verify.py": (

@@ -28,8 +28,13 @@ def write(
 ) -> None:
     """Write `results/<name>.md`: for each section a text, the headers and the rows of a table; then a fenced block.
 
-    Numbers are shown with so many significant digits, also those that are given as text.
+    Numbers are shown with so many significant digits, also those that are given as text. A row that has not as many
+    entries as there are headers is an error: the headers would be shifted, or left out.
     """
+    sections = [(text, headers, [list(row) for row in rows]) for text, headers, rows in sections]
+    for text, headers, rows in sections:
+        if any(len(row) != len(headers) for row in rows):
+            raise ValueError(f"{name}: a row has not as many entries as the table {text[:60]!r} has headers.")
     about = ", ".join(f"{key} {value}" for key, value in VERSIONS.items())
     lines = [
         f"# {title}",

@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 
 from tqdm import tqdm
 
-from orl import cli
+from orl import cli, registry
 
 RUN = Path(__file__).resolve().parent.parent / "run.py"
 tqdm.monitor_interval = 0  # no thread of this process may hold a lock when it forks
@@ -40,6 +40,12 @@ class Case(NamedTuple):
     may_pass: bool = True
     holds: Callable[[], str] = str  # '' or what is wrong
     before: Callable[[], Any] = str
+
+
+def methods(family: str) -> list[str]:
+    """Return all that a family may be solved by, rules included."""
+    problem = registry.find_problem(family)
+    return [*registry.solver_names(problem), *registry.rules_of(problem)]
 
 
 def limited() -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import resource
 import shutil
 import tempfile
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import record
 import rows
+from robustness_commands import SLOW, limited
 
 import orl
 from orl import files
@@ -32,8 +32,6 @@ from orl.registry import find_problem
 from orl.scenario import Purpose
 
 RAW = record.RESULTS / "robustness_files"
-SLOW = 1.0  # seconds
-MEMORY = 6 << 30  # bytes of address space
 HURTS = (
     *(b"nan", b"inf", b"-inf", b"1e999", b"-1", b"0", b"1e308", b"-0.0", b"9" * 30, b"2147483648", b"1e-320"),
     *(b"9223372036854775808", b"true", b"null", b'""', b"[]", b"{}", b"[[]]", b"0x10", b"1_000", b"\xff\xfe", b"\x00"),
@@ -165,7 +163,7 @@ def outcome(family: str, path: Path) -> str:
 def measured(name: str, count: int, seed: int, out: Path) -> rows.Row:
     """Return how often each outcome was; what should not be is kept."""
     np.seterr(over="raise", divide="raise", invalid="raise")  # what would be a warning
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    limited()
     rng, counts, kept = np.random.default_rng([seed, *name.encode()]), Counter[str](), 0
     with tempfile.TemporaryDirectory(prefix="orl-mangled-", dir=_memory()) as scratch:
         place, file = prepared(name, Path(scratch))

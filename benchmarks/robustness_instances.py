@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from robustness_commands import Case, counted, limited
+from robustness_commands import Case, counted, limited, methods
 from robustness_files import BASES, NEEDED, prepared
 
 from orl import registry
@@ -34,11 +34,6 @@ NOTHING = {"txt": ("", "\n", " ", "0 0\n", "0 1\n", "1 0\n", "0\n", "\x00"),
            "toml": ("", "\n", "problem = ''\n", "jobs = []\n", "items = []\n", "machines = []\n[options]\n"),
            "json": ("", "{}", "[]", "null", '{"n_items": 0}'), "csv": ("", "\n", ",\n", "a,b\n"),
            "jsonl": ("", "\n", "{}\n", "[]\n")}  # fmt: skip
-
-
-def methods(family: str) -> list[str]:
-    problem = registry.find_problem(family)
-    return [*registry.solver_names(problem), *registry.rules_of(problem)]
 
 
 def single(family: str, folder: Path) -> Iterator[tuple[str, list[str]]]:

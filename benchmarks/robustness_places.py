@@ -255,27 +255,23 @@ def full_disk(_: str, count: int, seed: int) -> Mapping[str, Any]:
         with disk(mount, 1024):
             for spare in (0, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)[:count]:
 
-                def fill(spare: int = spare, has_batch: bool = False, has_run: bool = False) -> None:
+                def fill(spare: int = spare, has_batch: bool = False) -> None:
                     for path in mount.iterdir():
                         shutil.rmtree(path) if path.is_dir() else path.unlink()
                     if has_batch:
                         shutil.copytree(folder / "batch", mount / "batch")
-                    if has_run:
-                        shutil.copytree(folder / "run", mount / "run")
                     (mount / "ballast").write_bytes(bytes(spare << 10))
                     with suppress(OSError), (mount / "filler").open("wb", buffering=0) as file:
                         while True:
                             file.write(bytes(4096))
                     (mount / "ballast").unlink()
 
-                kept = {f"batch/{name}": (folder / "batch" / name).read_bytes() for name in ("runs.jsonl",)}
+                kept = {"batch/runs.jsonl": (folder / "batch" / "runs.jsonl").read_bytes()}
                 holds = partial(whole, mount, {})
                 for command, _made in writers(folder, str(mount / "one")):
                     cases.append(Case(command, holds=holds, before=fill))
                 again = folder / "more.toml"
                 again.write_text(SUITE.replace('"mwr"', '"mwr", "lpt", "lwr"'))
-                longer = folder / "longer.toml"
-                longer.write_text(RECIPE)
                 cases += [
                     Case(["report", str(mount / "batch")], holds=partial(whole, mount, kept),
                          before=partial(fill, has_batch=True)),

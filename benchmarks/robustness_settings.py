@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from robustness_commands import Case
+from robustness_commands import Case, methods
 
 import orl
 from orl import params, registry
@@ -65,11 +65,6 @@ def _wrong(cls: type, rng: np.random.Generator) -> tuple[str, str]:
     return name, values[rng.integers(len(values))]
 
 
-def _methods(family: str) -> list[str]:
-    problem = registry.find_problem(family)
-    return [*registry.solver_names(problem), *registry.rules_of(problem)]
-
-
 def _told(settings: Mapping[str, Any]) -> list[str]:
     return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
 
@@ -77,9 +72,9 @@ def _told(settings: Mapping[str, Any]) -> list[str]:
 def by_set(family: str, count: int, rng: np.random.Generator) -> Iterator[Case]:
     """Yield commands that set one or two settings of a family and a method, some of them more than once."""
     name, needed = BASES[family]
-    problem, methods = registry.find_problem(family), _methods(family)
+    problem, known = registry.find_problem(family), methods(family)
     for number in range(count):
-        method = methods[rng.integers(len(methods))] if number % 4 else problem.default_solver
+        method = known[rng.integers(len(known))] if number % 4 else problem.default_solver
         told = []
         for _ in range(1 + int(rng.random() < 0.2)):
             settings = registry.find_solver(method, problem).settings if rng.random() < 0.5 else problem.settings()
@@ -93,11 +88,11 @@ def by_set(family: str, count: int, rng: np.random.Generator) -> Iterator[Case]:
 def of_commands(family: str, count: int, rng: np.random.Generator) -> Iterator[Case]:
     """Yield commands whose other options are wrong."""
     name, needed = BASES[family]
-    methods = _methods(family)
+    known = methods(family)
     options = ("--scenarios", "--seed", "--time-limit", "--solver", "--problem", "--sweep", "--scheduler")
     for _ in range(count):
         option, value = options[rng.integers(len(options))], TEXTS[rng.integers(len(TEXTS))]
-        method = methods[rng.integers(len(methods))]
+        method = known[rng.integers(len(known))]
         asked = [f"{option}={value}"]
         if option == "--sweep":
             yield Case(["compare", name, "--problem", family, "--solvers", method, *_told(needed), *SMALL, *asked])
@@ -116,14 +111,14 @@ def _toml(key: str, value: str, table: str = "") -> str:
 def in_suites(family: str, count: int, rng: np.random.Generator) -> Iterator[Case]:
     """Yield suites whose settings, options or sweeps are wrong; they are read to the last key and listed."""
     name, needed = BASES[family]
-    problem, methods = registry.find_problem(family), _methods(family)
+    problem, known = registry.find_problem(family), methods(family)
     top = ("name", "description", "time_limit", "seeds", "scenarios", "purpose", "reference", "memory_limit_gb",
            "kill_factor", "kill_grace", "keep_solutions", "runs", "tme_limit")  # fmt: skip
     of_runs = ("name", "instances", "settings", "solvers", "problem", "time_limit", "seeds", "scenarios", "zzz")
     with tempfile.TemporaryDirectory() as scratch:
         suite = Path(scratch) / "suite.toml"
         for _ in range(count):
-            method, value = methods[rng.integers(len(methods))], VALUES[rng.integers(len(VALUES))]
+            method, value = known[rng.integers(len(known))], VALUES[rng.integers(len(VALUES))]
             settings = problem.settings() if rng.random() < 0.5 else registry.find_solver(method, problem).settings
             (key, other), kind = _wrong(settings, rng), rng.integers(5)
             lines = {"time_limit": "1", "scenarios": "1"}

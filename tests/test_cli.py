@@ -165,7 +165,7 @@ def test_a_path_that_cannot_be_looked_at_is_one_clear_line(arguments, capsys):
     assert ["xxx" in line for line in said.splitlines() if line.startswith("orl: ")] == [True], said
 
 
-def test_settings_of_neither_kind_are_refused_by_the_parser_too():
+def test_a_command_without_its_instance_or_of_no_name_is_refused():
     assert orl("solve").returncode == 2
     assert orl("fly").returncode == 2
 

@@ -1,6 +1,7 @@
 """Capacitated lot sizing: an example for paper, published values, models against one another, files, bad input."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from lots import capacitated
 from twins import capacitated_rule_agrees, capacitated_targets_agree, lots_of_items_are_cheapest, targets_verify
 
 import orl
-from orl import testing
+from orl import files, testing
 from orl.api import policy_of
 from orl.errors import IllegalAction, InputError
 from orl.exact import CompiledModel
@@ -175,11 +176,7 @@ def test_bounds_optimum_and_policies_are_in_order(instance):
     values = []
     for formulation in ("facility", "plain", "plain-ls"):
         chosen = CapacitatedSettings(overtime=instance.settings.overtime, formulation=formulation)
-        one = CapacitatedLotSizing(
-            instance.name, instance.demand, instance.capacity, instance.unit_times, instance.setup_times,
-            instance.setup_costs, instance.holding_costs, initial_stock=instance.initial_stock, settings=chosen,
-        )  # fmt: skip
-        result = orl.solve(one, "exact")
+        result = orl.solve(replace(instance, settings=chosen), "exact")
         assert result.status == "optimal"
         assert result.verified
         values.append(result.value)
@@ -221,11 +218,7 @@ def test_stages_are_the_relaxed_process(instance):
     assert found.value == pytest.approx(best, rel=1e-6, abs=1e-6)
     assert found.bound <= best + 1e-6
     binary = CapacitatedSettings(overtime=instance.settings.overtime)
-    whole = CapacitatedLotSizing(
-        instance.name, instance.demand, instance.capacity, instance.unit_times, instance.setup_times,
-        instance.setup_costs, instance.holding_costs, initial_stock=instance.initial_stock, settings=binary,
-    )  # fmt: skip
-    report = verify(instance, NOTHING, orl.solve(whole, "exact").solutions[0])
+    report = verify(instance, NOTHING, orl.solve(replace(instance, settings=binary), "exact").solutions[0])
     assert report.is_feasible
 
 
@@ -303,10 +296,11 @@ def test_strong_formulations_close_the_gap_at_the_root(formulation, value):
 
 
 def test_all_carried_instances_are_recognised():
+    names = [name for name in files.packaged_instances("lotsizing") if name.startswith("lotsizing/X")]
+    assert len(names) > 150
+    assert {orl.load(name).problem for name in names} == {"clsp"}
     known = orl.load("lotsizing/X12429E")
-    assert known.problem == "clsp"
     assert (known.num_items, known.num_periods) == (10, 20)
-    assert orl.load("jobshop/ft06").problem == "jobshop"
 
 
 # Files --------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Runs and crews on a local Dask cluster of two workers: what comes out is what processes of one machine give."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -191,17 +192,15 @@ def test_a_missing_extra_is_named(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sources": "0", "commit": "abc"}, r"the scheduler has other sources of ORL: .* \(commit abc\) as here"),
-        ({"numpy": "0.1"}, r"the scheduler has numpy \d.*, unlike 0.1 here"),
-        ({"torch": None}, r"the scheduler has torch \d.*, unlike none here"),
-        ({"new": "1"}, r"the scheduler has new not at all, unlike 1 here"),
+        ({"sources": "0", "commit": "abc"}, r"has other sources of ORL: .* \(commit abc\) as here"),
+        ({"numpy": "0.1"}, r"has numpy \d.*, unlike 0.1 here"),
+        ({"torch": None}, r"has torch \d.*, unlike none here"),
+        ({"new": "1"}, r"has new not at all, unlike 1 here"),
     ],
 )
 def test_others_must_have_our_sources_and_versions(change, message):
     ours = {**cluster.identity(), **change}
-    said = cluster.difference({key: value for key, value in ours.items() if value is not None})
-    with pytest.raises(orl.InputError, match=message):
-        raise orl.InputError(f"the scheduler {said}")
+    assert re.match(message, cluster.difference({key: value for key, value in ours.items() if value is not None}))
 
 
 def test_an_unlike_worker_is_refused_before_anything_runs(scheduler, tmp_path, capsys, monkeypatch):

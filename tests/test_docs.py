@@ -1,17 +1,29 @@
-"""The pages of docs/: what they show is run, every family and every method has one, and links lead somewhere."""
+"""Pages: what tutorials show is run, every family and method has one, commands can be copied, links lead somewhere."""
 
+import itertools
 import re
+import shlex
 from pathlib import Path
 
 import pages
 import pytest
 
+from orl import arguments, files, registry
 from orl.problems import PROBLEMS
 from orl.solvers import SOLVERS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 TUTORIALS = sorted(DOCS.glob("tutorials/*.md"))
+OTHERS = sorted(
+    page for at in ("", "docs/", "instances/*/", "problems/*/", "solvers/*/") for page in ROOT.glob(f"{at}*.md")
+)
+RESULTS = sorted(ROOT.glob("benchmarks/results/*.md"))
+
+
+def named(page):
+    """Return the name of a page as a test's."""
+    return str(page.relative_to(ROOT))
 
 
 def headings(page):
@@ -55,15 +67,42 @@ def test_the_first_page_leads_to_all_others():
     assert "docs/README.md" in pages.LINK.findall((ROOT / "README.md").read_text())
 
 
-@pytest.mark.parametrize("page", [*DOCS.glob("*.md"), *TUTORIALS], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*OTHERS, *TUTORIALS, *RESULTS], ids=named)
 def test_links_lead_somewhere(page):
     for link in pages.LINK.findall(page.read_text()):
-        if link.startswith("https://"):
+        if re.match("https?://", link):
             continue
         name, _, anchor = link.partition("#")
         target = page.parent / name if name else page
         assert target.exists(), link
         assert not anchor or anchor in headings(target), link
+
+
+def test_every_page_and_picture_of_results_is_led_to():
+    links = {
+        (page.parent / link).resolve()
+        for page in [*OTHERS, *TUTORIALS, *RESULTS]
+        for link in pages.LINK.findall(page.read_text())
+    }
+    assert {*RESULTS, *ROOT.glob("benchmarks/results/*.png")} <= links
+
+
+@pytest.mark.parametrize("page", OTHERS, ids=named)
+def test_commands_that_are_shown_can_be_copied(page):
+    """They are parsed, whatever stands behind them, and name instances and methods that there are."""
+    instances = {name for family in PROBLEMS for name in files.packaged_instances(family)}
+    methods = {*SOLVERS, *(rule for family in PROBLEMS for rule in registry.rules_of(registry.find_problem(family)))}
+    text = page.read_text().replace("\\\n", " ")
+    for line in re.findall(r"^    (?:python run\.py|orl) (.*)$", text, re.MULTILINE):
+        words = shlex.shlex(line, posix=True, punctuation_chars=True)
+        words.whitespace_split = True
+        command = list(itertools.takewhile(lambda word: word not in {"<", ">", ";", "|"}, words))
+        options = vars(arguments.parser().parse_args(command))
+        if "/" in (name := options.get("instance", "")):
+            assert name in instances, line
+        if "knapsack" not in line:  # a family of the reader's own
+            solvers = options.get("solvers") or options.get("solver") or "exact"
+            assert {name for name in solvers.split(",") if ":" not in name} <= methods, line
 
 
 def test_the_glossary_is_in_order_and_used():

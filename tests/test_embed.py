@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -25,6 +26,7 @@ from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import RULES, choices
 from orl.problems.jobshop.state import ShopState, observed_state
 
+RUN = str(Path(__file__).parent.parent / "run.py")
 JOBS = [
     {"job": "a", "operations": [["lathe", 5]], "due": 20},
     {"job": "b", "operations": [["lathe", 2], ["mill", 4]], "due": 9},
@@ -78,7 +80,7 @@ def test_decisions_agree_with_those_in_the_simulator(shop, seed, decisions):
             assert answer.decision == expected, rule.name
             assert answer.answered_by == rule.name and not answer.note
             among = np.flatnonzero(choices(observation)[0]).tolist()
-            assert sorted(answer.scores) == among and max(answer.scores, key=answer.scores.get) is not None
+            assert sorted(answer.scores) == among and answer.scores[action] == max(answer.scores.values())
         assert policy._step(arrays, True).decision == expected
         assert policy._choose(arrays).decision == expected, "in one call of the kernel"
         jsonschema.validate(answer.decision, {**schema, "$ref": "#/$defs/decision"})
@@ -237,7 +239,7 @@ def test_a_forked_process_and_one_without_home_or_a_place_to_write_decide_and_pr
 
 def test_the_command_answers_a_line_with_a_line_and_goes_on_after_a_bad_one():
     lines = [json.dumps({"clock": 3, "jobs": JOBS}), "{", json.dumps({"clock": 3, "jobs": [{"job": "x"}]}), ""]
-    command = [sys.executable, "run.py", "decide", "jobshop", "--solver", "mwr"]
+    command = [sys.executable, RUN, "decide", "jobshop", "--solver", "mwr"]
     done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 2 and done.stderr == ""
@@ -252,7 +254,7 @@ def test_the_command_answers_a_line_with_a_line_and_goes_on_after_a_bad_one():
 def test_scores_may_be_infinite_but_the_commands_json_is_json():
     """EDD scores a job without due date minus infinity; JSON has no such number, so it is null."""
     state = json.dumps({"clock": 0, "jobs": [{"job": "a", "operations": [["m", 1]]}, {**JOBS[1]}]})
-    command = [sys.executable, "run.py", "decide", "jobshop", "--solver", "edd"]
+    command = [sys.executable, RUN, "decide", "jobshop", "--solver", "edd"]
     done = subprocess.run(command, input=state, capture_output=True, text=True)
     answer = json.loads(done.stdout)
     assert (answer["decision"], answer["scores"]) == ({"job": "a", "machine": "m"}, {"a": None})

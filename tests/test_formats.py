@@ -1,12 +1,10 @@
 """Files: what is written is read back; what is broken gives one line with file, line and what was expected."""
 
 import csv
-import random
 import re
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from shops import shops
 
 import orl
@@ -172,84 +170,6 @@ def test_a_broken_toml_gives_one_line(tmp_path, text):
     with pytest.raises(InputError, match=re.escape(BROKEN_TOML[text])) as error:
         load(write(tmp_path, text, "shop.toml"))
     assert "\n" not in str(error.value)
-
-
-def mangled(rng, original):
-    """Return a text with some bytes, words or lines changed, lost, doubled or moved."""
-    data = bytearray(original)
-    for _ in range(rng.randint(1, 4)):
-        kind, i = rng.randrange(7), rng.randrange(len(data) + 1)
-        if kind == 0:
-            data[i:i] = bytes([rng.randrange(256)])
-        elif kind == 1:
-            del data[i : i + rng.randint(1, 40)]
-        elif kind == 2:
-            data[i:i] = rng.choice(
-                [b" -1 ", b" 1e9 ", b" nan ", b" 9999999999999999999 ", b"\x00", b"'", b"[[", b"\n\n", b"="]
-            )
-        elif kind == 3:
-            data = data[:i]
-        elif kind == 4:
-            lines = bytes(data).split(b"\n")
-            rng.shuffle(lines)
-            data = bytearray(b"\n".join(lines))
-        elif kind == 5:
-            data[i:i] = data[: rng.randint(0, 60)]
-        else:
-            words = bytes(data).split(b" ")
-            words[rng.randrange(len(words))] = rng.choice(
-                [b"", b"x", b"-", b"0x1", b"true", b"7" * 30, b"1_0", "½".encode()]
-            )
-            data = bytearray(b" ".join(words))
-    return bytes(data)
-
-
-@pytest.mark.parametrize(("original", "name"), [(FT06.read_bytes(), "a.txt"), (PLANT.encode(), "a.toml")])
-def test_thousands_of_mangled_files_give_messages_or_sound_instances(tmp_path, original, name):
-    """Whatever happens to a file, loading gives an instance or one line that begins with the file's name."""
-    rng = random.Random(1)
-    path = tmp_path / name
-    refused = 0
-    for _ in range(3000):
-        path.write_bytes(mangled(rng, original))
-        try:
-            shop = orl.load(path)
-            assert shop.num_ops >= shop.num_jobs >= 1
-        except InputError as error:
-            refused += 1
-            assert str(error).startswith(str(tmp_path)), error
-            assert "\n" not in str(error) or name.endswith("toml")
-    assert 1000 < refused < 3000
-
-
-@given(st.binary(max_size=300))
-@settings(max_examples=300)
-def test_any_bytes_give_a_message(tmp_path_factory, data):
-    path = tmp_path_factory.mktemp("bytes") / "x.txt"
-    path.write_bytes(data)
-    try:
-        orl.load(path)
-    except InputError as error:
-        assert str(path) in str(error)
-
-
-def test_mangled_schedules_give_messages(tmp_path):
-    """A solution file of any content is judged or refused, never a crash."""
-    shop = orl.load("jobshop/ft06")
-    result = orl.solve(shop, "mwr")
-    rng = random.Random(2)
-    family = problem_of(shop)
-    texts = {"a.json": files.solution_json(family, shop, result), "a.csv": files.solution_csv(family, shop, result)}
-    for name, text in texts.items():
-        path = tmp_path / name
-        path.write_text(text)
-        assert orl.check(shop, path) == orl.Report(result.value)
-        for _ in range(500):
-            path.write_bytes(mangled(rng, text.encode()))
-            try:
-                orl.check(shop, path)
-            except InputError as error:
-                assert str(path) in str(error)
 
 
 def test_a_schedule_may_use_names(tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from test_hydrothermal import bound_of
 from test_sddp import equivalent
 
 import orl
@@ -26,11 +27,6 @@ AUTOREGRESSIVE = {"inflow_model": "autoregressive", "noise_samples": 3}
 
 def brazil(**settings):
     return orl.load("hydrothermal/brazil", settings=settings)
-
-
-def bound_of(instance, iterations):
-    sddp = Sddp(stages(instance))
-    return train(sddp, np.random.default_rng(0), lambda log: len(log) >= iterations, time.perf_counter)[-1].bound
 
 
 def test_the_bound_of_three_stages_comes_to_the_published_value_from_below():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -28,6 +29,7 @@ from orl.problems.lotsizing.scenario import draw, sample
 from orl.problems.lotsizing.state import in_motion
 from orl.scenario import Purpose
 
+RUN = str(Path(__file__).parent.parent / "run.py")
 SCHEMA = orl.schema("lotsizing")
 
 
@@ -291,13 +293,13 @@ def test_the_command_answers_a_line_with_a_line_and_goes_on_after_a_bad_one():
     names = [str(i) for i in range(5)]
     state = {"period": 0, "setup": {str(m): "idle" for m in names}, "stock": {str(i): 9 for i in range(15)}}
     lines = [json.dumps(state), "{", json.dumps({**state, "period": -1}), json.dumps({**state, "stock": [1]})]
-    command = [sys.executable, "run.py", "decide", "lotsizing/15x5-a", "--solver", "greedy"]
+    command = [sys.executable, RUN, "decide", "lotsizing/15x5-a", "--solver", "greedy"]
     done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 2 and done.stderr == ""
     assert answers[0]["decision"]["machine"] == "0" and answers[0]["answered_by"] == "greedy"
     assert re.match("line 3: .*period must be .*got -1", answers[2]["error"])
     assert "line 2" in answers[1]["error"] and "15 entries" in answers[3]["error"]
-    family = [sys.executable, "run.py", "decide", "lotsizing", "--solver", "greedy"]
+    family = [sys.executable, RUN, "decide", "lotsizing", "--solver", "greedy"]
     done = subprocess.run(family, input="", capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "instance that is known" in done.stderr

@@ -30,12 +30,12 @@ FORMS = ("plain", "flow", "facility-location")
 
 
 def least_cost(instance, scenario):
-    """Return the least cost of all plans, by trying them."""
+    """Return the least cost of all plans, infinity if none is allowed, by trying them."""
     slots = instance.periods_left * instance.num_machines
     shape = instance.periods_left, instance.num_machines
     plans = (LotPlan(np.reshape(choices, shape)) for choices in product(range(instance.num_items + 1), repeat=slots))
     reports = (verify(instance, scenario, plan) for plan in plans)
-    return min(report.cost for report in reports if report.is_feasible)
+    return min((report.cost for report in reports if report.is_feasible), default=np.inf)
 
 
 def solved(instance, scenarios, form="plain", start=None):

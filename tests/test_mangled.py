@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import orl
+from orl import files
+from orl.api import problem_of
 from orl.errors import InputError
 from orl.problems.clsp.instance import CapacitatedLotSizing
 from orl.problems.hydrothermal.tables import read_json
@@ -31,6 +35,53 @@ def test_a_mangled_file_is_read_or_refused(name, tmp_path):
         found[robustness.outcome(family, place).removeprefix("slow, ")] += 1  # a busy machine may be slow
     assert set(found) <= {"read", "refused"}, found
     assert found["refused"] > 20
+
+
+@pytest.mark.parametrize("name", robustness.BASES)
+def test_a_refusal_is_one_line_that_begins_with_the_path(name, tmp_path):
+    place, file = robustness.prepared(name, tmp_path)
+    data, rng, refused = file.read_bytes(), np.random.default_rng(3), 0
+    for _ in range(100):
+        file.write_bytes(robustness.mangled(data, rng))
+        try:
+            orl.load(place, robustness.BASES[name][0])
+        except InputError as error:
+            refused += 1
+            assert str(error).startswith(str(place)) and "\n" not in str(error)
+    assert refused > 20
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=300)
+def test_any_bytes_are_read_or_refused(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("bytes") / "x.txt"
+    path.write_bytes(data)
+    try:
+        orl.load(path)
+    except InputError as error:
+        assert str(error).startswith(str(path))
+
+
+@pytest.mark.parametrize(("form", "ending"), [(files.solution_json, "json"), (files.solution_csv, "csv")])
+def test_a_mangled_schedule_is_judged_or_refused(form, ending, tmp_path):
+    shop, path, rng = (
+        orl.load("jobshop/ft06"),
+        tmp_path / f"a.{form.__name__[-4:].strip('_')}",
+        np.random.default_rng(2),
+    )
+    result = orl.solve(shop, "mwr")
+    data = form(problem_of(shop), shop, result).encode()
+    path.write_bytes(data)
+    assert orl.check(shop, path) == orl.Report(result.value)
+    refused = 0
+    for _ in range(500):
+        path.write_bytes(robustness.mangled(data, rng))
+        try:
+            orl.check(shop, path)
+        except InputError as error:
+            refused += 1
+            assert str(path) in str(error)
+    assert refused > 50
 
 
 def test_a_law_of_demand_whose_name_is_no_name_is_refused(tmp_path):

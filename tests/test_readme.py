@@ -1,5 +1,6 @@
 """The pages say what was measured and what there is: no number is typed, and code that is shown is tested."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -36,12 +37,28 @@ def test_the_counts_are_right():
     assert f"{sum(1 for name in registry.problem_names() for _ in files.packaged_instances(name))} instances" in text
 
 
-def test_a_block_takes_the_columns_it_names(tmp_path):
+def benchmark(name):
+    """Return a module of the benchmarks."""
     sys.path.insert(0, str(SCRIPT.parent))
     try:
-        import readme_tables
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(SCRIPT.parent))
+
+
+def test_a_table_of_results_has_an_entry_for_each_header(tmp_path, monkeypatch):
+    """A row that is too short would leave out the last headers, without a word."""
+    record = benchmark("record")
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    record.write("one", "One", [("What is here.", ["x", "y"], [[1, 2], [3, 4]])])
+    assert (tmp_path / "one.md").read_text().splitlines()[-1].split() == ["|", "3", "|", "4", "|"]
+    with pytest.raises(ValueError, match="two: a row has not as many entries as the table 'What is not' has headers"):
+        record.write("two", "Two", [("What is not", ["x", "y"], [[1, 2], [3]])])
+    assert not (tmp_path / "two.md").exists()
+
+
+def test_a_block_takes_the_columns_it_names(tmp_path):
+    readme_tables = benchmark("readme_tables")
     (tmp_path / "a.md").write_text("# a\n\n| x | y |\n|:--|--:|\n| 1 | 2 |\n\nand\n\n| z |\n|--:|\n| 3 |\n")
     page = '<!-- table: a.md "# a" [y] -->\nold\n<!-- end -->\n<!-- table: a.md "and" -->\n<!-- end -->\n'
     once = readme_tables.filled(page, tmp_path)
