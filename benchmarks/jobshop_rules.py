@@ -25,6 +25,7 @@ from orl.problems.jobshop import simpy_twin
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import DUE_DATE_RULES, RULES
 from orl.problems.jobshop.scenario import draw
+from orl.problems.jobshop.simpy_twin_rules import SCORES, rule_choice
 from orl.scenario import Scenarios, generator
 
 HERE = Path(__file__).parent
@@ -88,7 +89,7 @@ def speed(peer):
     rows = []
     for name in PEER_RULES:
         ours = statistics.median(record.seconds(lambda name=name: run(process, name), 500))
-        choose = simpy_twin.rule_choice(shop, simpy_twin.SCORES[name])
+        choose = rule_choice(shop, SCORES[name])
         twin = statistics.median(record.seconds(lambda choose=choose: simpy_twin.simulate(shop, choose), 3))
         theirs = peer.get(name, [None, None])
         ratio = theirs[1] and round(theirs[1] / ours)

@@ -68,8 +68,9 @@ TESTS: dict[str, tuple[Tests, Tests]] = {
             "verify and not path or verifier or starts_are or segments",
         ),
         _tests(
-            "test_hydrothermal.py test_hydrothermal_ac.py test_hydrothermal_ac_verify.py test_hydrothermal_soc.py",
-            "verifier or losses or deterministic or ones_own or lacks or changed_dispatch",
+            "test_hydrothermal.py test_hydrothermal_ac.py test_hydrothermal_ac_verify.py test_hydrothermal_soc.py "
+            "test_hydrothermal_twin.py",
+            "verifier or losses or of_the_twin or deterministic or ones_own or lacks or changed_dispatch",
         ),
     ),
     "problems/hydrothermal/verify_ac.py": (

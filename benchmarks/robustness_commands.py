@@ -27,7 +27,7 @@ from orl import cli
 RUN = Path(__file__).resolve().parent.parent / "run.py"
 tqdm.monitor_interval = 0  # no thread of this process may hold a lock when it forks
 SLOW = 1.0  # seconds of work until something is refused
-HANG = 30.0  # seconds of work, after which anything is stopped; of the clock twenty times as many
+HANG = 120.0  # seconds of work, after which anything is stopped, compiling included; of the clock five times as many
 MEMORY = 6 << 30  # bytes of address space
 LATE = "refused after"
 REFUSED, HANDLED = "refused", "handled"  # in one line with code 2; done, or told that there is no solution, code 1
@@ -107,7 +107,7 @@ def outcome_of_process(case: Case, prefix: Sequence[str], **how: Any) -> str:
     case.before()
     command = [*prefix, *case.arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20 * HANG, check=False, **how)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5 * HANG, check=False, **how)
     except subprocess.TimeoutExpired:
         return "a hang"
     return case.holds() or judged(done.returncode, done.stdout, done.stderr, 0.0, case.may_pass)

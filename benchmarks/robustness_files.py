@@ -211,14 +211,17 @@ def main() -> None:
     for row in found:
         counts = row["counts"]
         others = row["count"] - counts.get("read", 0) - counts.get("refused", 0)
-        lines.append([row["format"], row["count"], counts.get("refused", 0), counts.get("read", 0), others])
-    lines.append(["all", *(sum(line[place] for line in lines) for place in range(1, 5))])
+        slow = sum(number for what, number in counts.items() if what.startswith("slow"))
+        lines.append([row["format"], row["count"], counts.get("refused", 0), counts.get("read", 0), others - slow, slow,
+                      row["commit"]])  # fmt: skip
+    lines.append(["all", *(sum(line[place] for line in lines) for place in range(1, 6)), ""])
     text = (
-        f"{rows.commits(found)}\n\nMangled files: how many, refused in one line, read (what is wrong may be harmless, "
-        f"and a changed number is another instance), and anything else: another exception, over {SLOW:g} s of work, "
-        "more memory than there is."
+        "Mangled files: how many, refused in one line, read (what is wrong may be harmless, and a changed number is "
+        "another instance), another exception, or what a number that overflows would warn of, and over "
+        f"{SLOW:g} s of work. What exceptions showed was mended; a later row of a format is of after that, with other "
+        "files."
     )
-    header = ["format", "files", "refused", "read", "anything else"]
+    header = ["format", "files", "refused", "read", "exceptions", "slow", "measured at"]
     record.write("robustness_files", "Mangled instance files", [(text, header, lines)], digits=9)
 
 

@@ -187,8 +187,12 @@ def odd_names(_: str, count: int, seed: int) -> Mapping[str, Any]:
             shop = inside / f"{name}.txt"
             shop.write_bytes(SHOP.read_bytes())
             cases.append(Case(["solve", str(shop), "--solver", "spt", "--json"], holds=partial(left, folder)))
-            cases.append(Case(["check", str(shop), str(folder / "solution.json")]))
-            for command, made in writers(folder, str(inside / name)):
+            solution = str(inside / f"{name}-solution.json")
+            cases.append(Case(["solve", str(shop), "--solver", "spt", f"--out={solution}"]))
+            cases.append(Case(["check", str(shop), solution]))
+            for k in range(8):  # each in a folder of its own: what one writes another would read
+                (inside / f"{k}").mkdir()
+                command, made = writers(folder, str(inside / f"{k}" / name))[k]
                 cases.append(Case(command, holds=partial(missing, Path(made))))
             recipe = inside / f"{name}.toml"
             recipe.write_text(RECIPE)

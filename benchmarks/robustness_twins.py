@@ -31,12 +31,13 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import twins
-from grids import draw_system
+from grids import draw_lossless, draw_system
 from lots import capacitated, lots, pigments
 from servers import random_server, servers
 from shops import EVERY_MODE, scenario_of, shops, shops_in_motion
 
-from orl.problems.jobshop.simpy_twin import SCORES
+from orl.problems.clsp.simpy_twin import RULES as CAPACITATED_RULES
+from orl.problems.jobshop.simpy_twin_rules import SCORES
 from orl.problems.llmserving.rules import RULES as SERVING_RULES
 from orl.problems.llmserving.scenario import sample
 from orl.problems.lotsizing.rules import RULES as LOT_RULES
@@ -58,14 +59,19 @@ def _lots(instance: Any, number: int) -> None:
 
 
 def _capacitated(instance: Any, number: int) -> None:
+    twins.capacitated_targets_agree(instance, number)
+    twins.capacitated_rule_agrees(instance, _one_of(CAPACITATED_RULES, number), number)
     twins.targets_verify("clsp", instance, number)
     twins.lots_of_items_are_cheapest(instance)
 
 
-def _systems(kind: tuple[str, int, float, float], number: int) -> None:
-    network, stages, discount, load = kind
+def _systems(kind: tuple[str, int, float], number: int) -> None:
+    network, stages, discount = kind
+    if network == "lossless":
+        twins.dispatches_agree(draw_lossless(number), number)
+        return
     system = draw_system(number, network, stages)
-    system = replace(system, settings=replace(system.settings, discount=discount, load_factor=load))
+    system = replace(system, settings=replace(system.settings, discount=discount))
     twins.targets_verify("hydrothermal", system, number)
 
 
@@ -85,6 +91,7 @@ _OVERTIME = st.fixed_dictionaries({
     "demand": st.sampled_from(["file", "random"]),
     "samples": st.integers(1, 3),
     "stock_limit": st.sampled_from([float("inf"), 1.5]),
+    "most_periods": st.just(7),
 })  # fmt: skip
 CASES: dict[str, tuple[str, st.SearchStrategy[Any], Callable[[Any, int], None]]] = {
     "jobshop": (
@@ -100,18 +107,15 @@ CASES: dict[str, tuple[str, st.SearchStrategy[Any], Callable[[Any, int], None]]]
         _lots,
     ),
     "clsp": (
-        "random targets in the process against the verifier, the dynamic program of items against plain recursion; "
-        "there is no twin",
+        "a rule and random targets in the process against the SimPy twin, period by period, and against the verifier; "
+        "the dynamic program of items against plain recursion",
         _OVERTIME.flatmap(lambda chosen: capacitated(**chosen)),
         _capacitated,
     ),
     "hydrothermal": (
-        "random targets in the process against the verifier, on grids of 2-5 buses, a tenth of them with the cone "
-        "relaxation; there is no twin",
-        st.tuples(
-            st.sampled_from([*("dc", "transport", "single-bus") * 3, "soc"]), st.integers(1, 3),
-            st.sampled_from([1.0, 0.9]), st.sampled_from([0.5, 1.0, 2.0]),
-        ),
+        "random targets in the process against the SimPy twin, stage by stage, and against the verifier, on networks "
+        "of 2-5 buses; a tenth with the cone relaxation, against the verifier alone",
+        st.tuples(st.sampled_from([*["lossless"] * 9, "soc"]), st.integers(1, 3), st.sampled_from([1.0, 0.9])),
         _systems,
     ),
     "llmserving": (

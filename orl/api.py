@@ -17,7 +17,7 @@ from orl.rule import Rule, rule_from
 from orl.run import run_method, sample, verify_all
 from orl.scenario import Purpose, Scenarios
 from orl.simulate import rule_policy
-from orl.solver import Control, Solver, Task, check_scheduler
+from orl.solver import Control, NoSettings, Solver, Task, check_scheduler
 
 if TYPE_CHECKING:
     from orl.embed import LivePolicy
@@ -69,17 +69,23 @@ def plot(
 
     Parameters
     ----------
-    solutions : solution, or list of solutions
+    solutions : Result, solution, or list of solutions
         Of paired scenarios, as in `Result.solutions`; families that cannot draw several draw the first.
     bound : float or None
-        A lower bound on their mean cost, to tell beside it.
+        A lower bound on their mean cost, to tell beside it; None: that of a result.
     scenario : Scenarios or None
-        What the first solution went through, one row; None: the first of `evaluate`, seed 0.
+        What the first solution went through, one row; None: that of a result, else the first of `evaluate`, seed 0.
     """
-    solutions = list(solutions) if isinstance(solutions, list | tuple) else [solutions]
     family = problem_of(instance)
     if family.plot is None:
         raise InputError(f"{family.name} has no pictures yet.")
+    if isinstance(solutions, Result):
+        result, solutions = solutions, solutions.solutions
+        # What bounds an expectation or a mean says nothing of a single scenario.
+        if bound is None and (result.bound_kind == "proven" or len(solutions) > 1):
+            bound = result.bound
+        scenario = sample(family, instance, result.seed, result.purpose, 1) if scenario is None else scenario
+    solutions = list(solutions) if isinstance(solutions, list | tuple) else [solutions]
     if not solutions:
         raise InputError("there is no solution to draw.")
     path = files.check_writable(path, PICTURES)
@@ -179,9 +185,10 @@ def policy_of(family: Problem, instance: Any, policy: Any, options: Any = None, 
         return solver.policy(Task(family, instance, None, options, seed, Control()))
     if isinstance(policy, Rule):
         return rule_policy(family, policy)
-    policy = getattr(policy, "policy", policy)  # what a LivePolicy asks
-    if hasattr(policy, "decide") and hasattr(policy, "start"):
-        return policy
+    held: Any = getattr(policy, "policy", None)  # a LivePolicy is none itself, but asks one
+    for one in (policy, held):
+        if hasattr(one, "decide") and hasattr(one, "start"):
+            return one
     if callable(policy):
         return rule_policy(family, rule_from(policy))
     raise InputError(f"expected a policy, a rule or a name, got a {type(policy).__name__}.")
@@ -226,12 +233,12 @@ def evaluate(
     family = problem_of(instance)
     made = policy_of(family, instance, policy, seed=seed)
     name = policy if isinstance(policy, str) else getattr(getattr(made, "rule", None), "name", type(made).__name__)
-    method = Solver(name, "", type(None), lambda _: True, policy=lambda *_: made)
+    method = Solver(name, "", NoSettings, lambda _: True, policy=lambda *_: made)
     return run_method(
         family,
         instance,
         method,
-        None,
+        NoSettings(),
         scenarios=scenarios,
         purpose=purpose,
         time_limit=time_limit,
@@ -261,11 +268,11 @@ def solve(
     solver : str, Solver or None
         A method's or a rule's name, `module:NAME`, or the record itself; None: the family's default.
     settings : name -> value
-        Of the instance or of the solver; a key that is neither, or both, is an error.
+        Of the instance or of the solver; a key that is neither, or both, is an error, see `orl.params.split`.
     scenarios : int or None
         How many; None: 1 if nothing is random, else 100.
     time_limit : float or None
-        Seconds; None: no limit.
+        Seconds, in which kernels are compiled uncounted, once a machine; None: no limit.
     seed : int
         Of scenarios and of the solver.
     verbose : bool
@@ -470,17 +477,11 @@ def train(
 def read_recipe(recipe: str | Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what a recipe says, with `settings` on top; see `train`."""
     path = Path(recipe)
-    data = _merged(files.parse_toml(files.read_text(path), path), settings or {})
+    data = params.merged(files.parse_toml(files.read_text(path), path), settings or {})
     for key in ("method", "problem"):
         if not isinstance(data.get(key), str):
             raise InputError(f"{path}: expected {key} = a name.")
     return data
-
-
-def _merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings with changes on top."""
-    both = {key: value for key, value in changes.items() if isinstance(value, Mapping) and key in data}
-    return {**data, **changes, **{key: _merged(data[key], value) for key, value in both.items()}}
 
 
 def save_result(instance: Any, result: Result, path: str | Path) -> None:

@@ -115,7 +115,6 @@ def _instances(options: argparse.Namespace) -> list[str]:
 def _solve(options: argparse.Namespace) -> int:
     from orl import api, certificate, files, params
     from orl.run import run_method
-    from orl.scenario import Purpose
     from orl.solver import Control
 
     out = files.check_writable(options.out, api.TABLES) if options.out else None
@@ -146,11 +145,7 @@ def _solve(options: argparse.Namespace) -> int:
         if out:
             api.save_result(instance, result, out)
         if plot and result.solutions:
-            # What bounds an expectation or a mean says nothing of a single scenario.
-            is_told = result.bound_kind == "proven" or len(result.solutions) > 1
-            bound = result.bound if is_told else None
-            seen = family.sample(instance, options.seed, Purpose.EVALUATE, 1)
-            api.plot(instance, result.solutions, plot, bound, seen)
+            api.plot(instance, result, plot)
         if proof:
             with redirect_stdout(sys.stderr):
                 is_certified = _certify(instance, result, proof, options.time_limit)

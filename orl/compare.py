@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orl import api
+from orl import api, params
 from orl.errors import InputError
 from orl.result import Interval, Result, Status, paired_difference, relative_gap
 from orl.run import run_method
@@ -72,7 +72,7 @@ def compare(
         if sweep:
             if sweep[0] in given:
                 raise InputError(f"setting {sweep[0]!r} is both set and swept.")
-            given = _with(given, sweep[0], value)
+            given = params.merged(given, params.nested(sweep[0], value))
         prepared.append((value, api.prepare(instance, solvers, problem, given)))
     rows: list[Row] = []
     for value, (family, loaded, methods) in prepared:
@@ -174,10 +174,3 @@ def _rows(results: Sequence[Result], swept: tuple[str, Any] | None) -> list[Row]
         gap = relative_gap(result.value, own) if result.verified else None
         rows.append(Row(result, swept, difference, own, gap))
     return rows
-
-
-def _with(settings: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Return the settings with a dotted key set."""
-    first, dot, rest = key.partition(".")
-    inner = settings.get(first, {})
-    return {**settings, first: _with(inner if isinstance(inner, dict) else {}, rest, value) if dot else value}

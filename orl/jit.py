@@ -18,12 +18,28 @@ from typing import Any
 
 import numba
 import platformdirs
+from numba.core import event
+
+from orl.compiling import CLOCK
 
 _DECORATING = threading.Lock()
 # A kernel allocates nothing, so it needs no reference counts (`_nrt`): counting took three quarters of an episode's
 # time, two atomic operations for each array that one kernel passes to another.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 _NUMBA: Any = numba.config  # its attributes are made at run time, where types do not see them
+
+
+class _Compilations(event.Listener):
+    """Lets the clock run while numba compiles, which it does for one thread at a time."""
+
+    def on_start(self, event: Any) -> None:
+        CLOCK.start()
+
+    def on_end(self, event: Any) -> None:
+        CLOCK.stop()
+
+
+event.register("numba:compile", _Compilations())
 
 
 def kernel(function: Callable[..., Any]) -> Any:

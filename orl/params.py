@@ -16,6 +16,7 @@ from orl.errors import InputError
 T = TypeVar("T")
 
 MAX_THREADS = 512
+_SWITCH = {"on": True, "off": False}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -55,8 +56,43 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return result
 
 
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings, the second's on top of the first's.
+
+    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+    {'a': {'b': 3, 'c': 2}}
+    """
+    result = dict(first)
+    for key, value in second.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """Return a setting by its dotted name as nested settings.
+
+    >>> nested("a.b", 1)
+    {'a': {'b': 1}}
+    """
+    first, dot, rest = key.partition(".")
+    return {first: nested(rest, value) if dot else value}
+
+
+def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted names.
+
+    >>> dotted({"a": {"b": [1, 2]}, "c": 3})
+    {'a.b': [1, 2], 'c': 3}
+    """
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found.update(dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+    return found
+
+
 def make(cls: type[T], values: object, where: str) -> T:
-    """Make a settings dataclass, text converted to the fields' types.
+    """Make a settings dataclass, text converted to the fields' types; what is on or off is as good as true or false.
 
     Raises
     ------
@@ -68,19 +104,26 @@ def make(cls: type[T], values: object, where: str) -> T:
     >>> @dataclasses.dataclass(frozen=True)
     ... class Speed:
     ...     threads: int = 2
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Switch:
+    ...     overlap: bool = False
     >>> make(Speed, {"threads": "4"}, "cp-sat")
     Speed(threads=4)
+    >>> make(Switch, {"overlap": "on"}, "serving")
+    Switch(overlap=True)
     """
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: expected settings, got {values!r}.")
     _check_keys(cls, values, where, "")
+    fields = _fields(cls)
+    told = {key: _SWITCH.get(x, x) if fields[key] is bool and isinstance(x, str) else x for key, x in values.items()}
     try:
-        made = msgspec.convert(dict(values), cls, strict=False)
+        made = msgspec.convert(told, cls, strict=False)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
         key = place.strip("`").removeprefix("$.").removeprefix("$")
         message = f"{message[0].lower()}{message[1:]}"
-        if typing.get_origin(kind := _fields(cls).get(key)) is typing.Literal:
+        if typing.get_origin(kind := fields.get(key)) is typing.Literal:
             message = f"expected {' or '.join(map(str, typing.get_args(kind)))}, got {values[key]!r}"
         raise InputError(f"{where}: {f'setting {key}: ' if key else ''}{message.rstrip('.')}.") from None
     _check_numbers(made, where, "")
@@ -99,8 +142,9 @@ def split(
     Parameters
     ----------
     values : name -> value
+        Under the name of the family or of a method: settings of it alone, which tells those of one name apart.
     family : str
-        The family's name, for messages.
+        The family's name.
     of_family : type or None
         The instance's settings dataclass; None: the instance is loaded, nothing can be set any more.
     of_solvers : method name -> settings dataclass
@@ -111,23 +155,41 @@ def split(
     ------
     InputError
         For a key that belongs to neither, or to both.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass
+    ... class Both:
+    ...     start: str = ""
+    >>> split({"lots": {"start": "a"}, "exact": {"start": "b"}}, "lots", Both, {"exact": Both})
+    ({'start': 'a'}, {'exact': {'start': 'b'}})
     """
     of_instance = keys(of_family) if of_family else []
     of_method = {name: keys(cls) for name, cls in of_solvers.items()}
     known = [key for names in of_method.values() for key in names]
     solvers = f"solver{'s' if len(of_method) > 1 else ''} {', '.join(of_method)}"
+    names = {family, *of_method} if of_family else set(of_method)
+    apart = {
+        name: values[name] for name in names.difference(of_instance, known) if isinstance(values.get(name), Mapping)
+    }
+    values = {key: value for key, value in values.items() if key not in apart}
     for key in values:
         if key in of_instance and key in known:
-            raise InputError(f"setting {key!r} belongs to both {family} and {solvers}; it cannot be set here.")
+            owner = next(name for name in of_method if key in of_method[name])
+            raise InputError(
+                f"setting {key!r} belongs to both {family} and {solvers}; set {family}.{key} or {owner}.{key}."
+            )
         if key not in of_instance and key not in known:
             if of_family is None and key in unloaded:
                 raise InputError(f"setting {key!r} of {family} cannot be changed once the instance is loaded.")
             hint = nearest(key, dict.fromkeys([*of_instance, *known]))
-            raise InputError(f"setting {key!r} belongs neither to {family} nor to {solvers}; {hint}")
-    return (
-        {key: value for key, value in values.items() if key in of_instance},
-        {name: {key: value for key, value in values.items() if key in own} for name, own in of_method.items()},
-    )
+            where = f"neither to {family} nor to {solvers}" if of_method else f"not to {family}"
+            raise InputError(f"setting {key!r} belongs {where}; {hint}")
+
+    def told(name: str, own: Iterable[str]) -> dict[str, Any]:
+        return {**{key: value for key, value in values.items() if key in own}, **apart.get(name, {})}
+
+    return told(family, of_instance), {name: told(name, own) for name, own in of_method.items()}
 
 
 def keys(cls: type) -> list[str]:

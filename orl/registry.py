@@ -50,6 +50,7 @@ def resolve(reference: str) -> Any:
 
 def train_by(
     reference: str,
+    method: str,
     training: Mapping[str, Any],
     data: Mapping[str, Any],
     path: Path,
@@ -57,9 +58,12 @@ def train_by(
     resume: bool,
     control: Control,
 ) -> None:
-    """Train as `reference` does, by settings that a method has unless the recipe says otherwise; see `Solver.train`."""
+    """Train as `reference` does, by settings that a method has unless the recipe says otherwise; see `Solver.train`.
+
+    The recipe that `reference` is given names its method.
+    """
     told = data.get("training", {})
-    data = {**data, "training": {**training, **told}} if isinstance(told, Mapping) else data
+    data = {**data, "method": method, "training": {**training, **told} if isinstance(told, Mapping) else told}
     resolve(reference)(data, path, folder, resume, control)
 
 
@@ -118,7 +122,7 @@ def find_solver(name: str | Solver, problem: Problem) -> Solver:
     elif name in (rules := rules_of(problem)):
         solver = rule_solver(rules[name], problem)
     else:
-        raise InputError(f"unknown solver {name!r}; {nearest(name, [*SOLVERS, *rules])}")
+        raise InputError(f"unknown solver {name!r}; {nearest(name, [*solver_names(problem), *rules])}")
     if not solver.fits(problem):
         raise InputError(
             f"solver {name!r} does not fit {problem.name}; these do: "

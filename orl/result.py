@@ -80,7 +80,8 @@ class Result:
     ----------
     problem, instance, solver : str
     settings : name -> value
-        Of the instance and of the solver, defaults included.
+        Of the instance and of the solver, defaults included; one of the solver's that the instance has, too, is
+        SOLVER.NAME.
     clairvoyant : bool
         Whether the method was given the scenario as it decided; such policies are tabled apart.
     status : Status

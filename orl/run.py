@@ -19,6 +19,7 @@ from orl.solver import Certificate, Control, Outcome, Solver, Task, check_schedu
 from orl.versions import versions
 
 DEFAULT_SCENARIOS = 100  # of an instance in which something is random
+MAX_SCENARIOS = 1_000_000
 MIN_FOR_SPREAD = 20  # scenarios, below which a 95 % quantile is the worst one
 
 
@@ -26,8 +27,8 @@ def sample(family: Problem, instance: Any, seed: int, purpose: Purpose | str, co
     """Draw scenarios of an instance; None: one if nothing is random, else `DEFAULT_SCENARIOS`."""
     if not 0 <= seed < 2**63:
         raise InputError(f"the seed must be >= 0 and below 2**63, got {seed}.")
-    if count is not None and count < 1:
-        raise InputError(f"there must be 1 scenario or more, got {count}.")
+    if count is not None and not 1 <= count <= MAX_SCENARIOS:
+        raise InputError(f"there must be 1 to {MAX_SCENARIOS} scenarios, got {count}.")
     if count is None:
         count = DEFAULT_SCENARIOS if family.sample(instance, seed, Purpose(purpose), 1).is_random else 1
     return family.sample(instance, seed, Purpose(purpose), count)
@@ -123,7 +124,7 @@ def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_cla
         problem=family.name,
         instance=instance.name,
         solver=method.name,
-        settings={**params.to_dict(getattr(instance, "settings", None)), **params.to_dict(task.settings)},
+        settings=_settings(task, method),
         clairvoyant=is_clairvoyant,
         status=status,
         value=value,
@@ -145,10 +146,17 @@ def _result(task: Task, method: Solver, outcome: Outcome, seconds: float, is_cla
             **_spread(costs),
             **outcome.metrics,
         },
-        trace=control.trace,
+        trace=list(control.trace),
         versions=versions(),
         solutions=outcome.solutions,
     )
+
+
+def _settings(task: Task, method: Solver) -> dict[str, Any]:
+    """Return the settings of instance and method; one of the method's that the instance has, too, as METHOD.KEY."""
+    of_instance = params.to_dict(getattr(task.instance, "settings", None))
+    own = params.to_dict(task.settings)
+    return {**of_instance, **{f"{method.name}.{key}" if key in of_instance else key: own[key] for key in own}}
 
 
 def verify_all(

@@ -12,6 +12,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from orl.errors import InputError
+
 
 class Purpose(StrEnum):
     """What scenarios are for. Purposes never share draws, so nothing is judged on what it was trained or tuned on."""
@@ -19,6 +21,10 @@ class Purpose(StrEnum):
     TRAIN = "train"
     SELECT = "select"
     EVALUATE = "evaluate"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Purpose:
+        raise InputError(f"purpose must be one of {', '.join(cls)}, got {value!r}.")
 
 
 _PURPOSE_KEY = {Purpose.TRAIN: 1, Purpose.SELECT: 2, Purpose.EVALUATE: 3}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,13 +138,12 @@ def rule_policy(problem: Problem, rule: Rule) -> RulePolicy:
 
 
 def best_rule(
-    problem: Problem, instance: Any, scenario: Scenarios, seed: int = 0, names: Sequence[str] | None = None
+    problem: Problem, instance: Any, scenario: Scenarios, seed: int = 0
 ) -> tuple[str, float, Solution] | None:
     """Return name, cost and solution of the family's best rule on one scenario; None if it has no rules."""
     best: tuple[str, float, Solution] | None = None
     for name, rule in rules_of(problem).items():
-        if names is None or name in names:
-            run = simulate(problem, instance, rule_policy(problem, rule), scenario[0], seed)
-            if best is None or run.costs[0] < best[1]:
-                best = (name, float(run.costs[0]), run.solutions[0])
+        run = simulate(problem, instance, rule_policy(problem, rule), scenario[0], seed)
+        if best is None or run.costs[0] < best[1]:
+            best = (name, float(run.costs[0]), run.solutions[0])
     return best

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from orl.compiling import CLOCK
 from orl.errors import InputError
 from orl.problem import Problem, Solution
 
@@ -31,7 +32,7 @@ class Control:
     Parameters
     ----------
     time_limit : float or None
-        Seconds from now; None: no limit.
+        Seconds from now, in which kernels are compiled uncounted; None: no limit.
     verbose : bool
         Whether to write improvements (and, on a terminal, a progress bar) to stderr.
     scheduler : str or None
@@ -45,7 +46,7 @@ class Control:
         self.scheduler = scheduler
         self.trace: list[tuple[float, float | None, float | None]] = []
         self._lock = threading.Lock()  # solvers report from several threads
-        self._started = time.perf_counter()
+        self._started, self._compiled = time.perf_counter(), CLOCK.seconds
         self._stop = threading.Event()
         self._printed = -math.inf
 
@@ -57,7 +58,16 @@ class Control:
     @property
     def remaining(self) -> float:
         """Seconds left; infinity without a limit."""
-        return math.inf if self.time_limit is None else max(0.0, self.time_limit - self.seconds)
+        return math.inf if self.time_limit is None else max(0.0, self.time_limit - self._counted)
+
+    @property
+    def gone(self) -> float:
+        """Share of the time limit that is gone; 0 without a limit."""
+        return 0.0 if self.time_limit is None else self._counted / max(self.time_limit, 1e-9)
+
+    @property
+    def _counted(self) -> float:
+        return self.seconds - (CLOCK.seconds - self._compiled)
 
     @property
     def is_interrupted(self) -> bool:
@@ -172,6 +182,11 @@ def check_scheduler(control: Control, processes: Any, name: str) -> None:
         raise InputError(
             f"{name} runs in one process and has no use for a scheduler; where it knows processes=N, set it."
         )
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Of a method that has none, such as a rule."""
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,12 @@ def check_solver(
     data = json.loads(result.to_json())
     assert data["solver"] == solver.name and data["verified"] is True
     assert set(params.keys(solver.settings)) <= set(data["settings"])
+    of_instance = {key: data["settings"].get(key) for key in params.keys(problem.settings())}
+    params.make(problem.settings(), {key: x for key, x in of_instance.items() if x is not None}, "settings of the file")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "result.json"
+        api.save_result(instance, result, path)
+        assert api.check(instance, path).is_feasible, "a result survives being written and read"
     return result
 
 

@@ -152,12 +152,13 @@ def pigments(draw, due=1, most_items=3, most_periods=6):
 
 
 @st.composite
-def capacitated(draw, **settings):
+def capacitated(draw, most_periods=4, **settings):
     """Return a capacitated instance of up to 3 items over up to 4 periods, with a price for overtime."""
-    periods, items = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    periods, items = draw(st.integers(1, most_periods)), draw(st.integers(1, 3))
     numbers = st.integers(0, 9)
     demand = draw(st.lists(st.lists(numbers, min_size=items, max_size=items), min_size=periods, max_size=periods))
     columns = [draw(st.lists(st.integers(low, 9), min_size=items, max_size=items)) for low in (1, 0, 0, 0)]
+    columns[2] = [cost * draw(st.sampled_from([1, 10])) for cost in columns[2]]  # set-ups, some for many periods
     capacity = draw(st.lists(st.integers(0, 60), min_size=periods, max_size=periods))
     chosen = CapacitatedSettings(**{"overtime": float(draw(st.integers(1, 20))), **settings})
     most = 3 if chosen.stock_limit == np.inf else 0

@@ -19,10 +19,10 @@ from orl.problems.jobshop.scenario import draw
 from orl.problems.lotsizing.demand import PathDemand
 from orl.registry import find_problem
 from orl.scenario import Purpose, Scenarios
-from orl.solvers.ppo import train
 from orl.solvers.ppo.advantage import judged, returns
+from orl.solvers.ppo.play import Played, play
 from orl.solvers.ppo.settings import PpoSettings
-from orl.solvers.ppo.train import PpoLearner, play
+from orl.solvers.ppo.train import PpoLearner
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBSHOP = find_problem("jobshop")
@@ -70,7 +70,7 @@ def made_up(**changed):
         "discounts": np.full((3, 1), 0.5), "terminated": np.array([[False], [False], [True]]),
         "truncated": np.zeros((3, 1), dtype=bool), "cut_values": np.zeros((2, 3, 1)), "totals": np.array([21.0]),
     }  # fmt: skip
-    return train.Played(**{**told, **changed})
+    return Played(**{**told, **changed})
 
 
 # What is left to pay: 1 + 2 + 4/2 + 8/2 + 16/4 + 32/4 = 21 at the first decision, 48 at the second.

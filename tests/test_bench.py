@@ -267,6 +267,7 @@ BAD = [
     ("seeds = [1, 1]\n" + FAST, "suite.toml: seeds must be one or more different numbers"),
     ("time_limit = -3\n" + FAST, "suite.toml: time_limit must be > 0, got -3"),
     ("time_limit = inf\n" + FAST, "suite.toml: time_limit must be > 0, got inf"),
+    ("scenarios = 0\n" + FAST, "suite.toml: scenarios must be in 1..1000000, got 0"),
     ('purpose = "fun"\n' + FAST, "suite.toml: setting purpose: "),
     ('reference = "mwx"\n' + FAST, "suite.toml: unknown reference 'mwx'; did you mean mwr?"),
     (FAST.replace("solvers", "solver"), "suite.toml, runs[0]: unknown setting 'solver'; did you mean solvers?"),

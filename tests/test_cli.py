@@ -98,6 +98,7 @@ def test_plot_draws_from_python_and_from_the_command_line(tmp_path, capsys):
 BAD = [
     (["solve", "jobshop/ft99"], "no file and no instance 'jobshop/ft99'"),
     (["solve", "jobshop/ft06", "--solver", "spx"], "did you mean spt?"),
+    (["solve", "hydrothermal/case3", "--solver", "zzz"], "sddp, ppo, pdppo, ts-ddr, ts-ldr, rolling, myopic"),
     (["solve", "jobshop/ft06", "--solver", "nowhere:rule"], "no module 'nowhere'"),
     (["solve", "jobshop/ft06", "--solver", "math:pi"], "is not a rule but a float"),
     (["solve", "jobshop/ft06", "--problem", "jobshpo"], "did you mean jobshop?"),
@@ -112,7 +113,8 @@ BAD = [
     (["solve", "jobshop/ft06", "--solver", "spt", "--time-limit", "nan"], "must be > 0 seconds"),
     (["solve", "jobshop/ft06", "--solver", "spt", "--seed", "-1"], "the seed must be >= 0"),
     (["solve", "jobshop/ft06", "--solver", "spt", "--scenarios", "5"], "it has 1 scenario, not 5"),
-    (["solve", "jobshop/ft06", "--solver", "spt", "--scenarios", "0"], "1 scenario or more"),
+    (["solve", "jobshop/ft06", "--solver", "spt", "--scenarios", "0"], "1 to 1000000 scenarios"),
+    (["solve", "llmserving/poisson", "--solver", "fcfs", "--scenarios", str(2**63)], "1 to 1000000 scenarios"),
     (["solve", "."], "no family recognises"),
     (["compare", "jobshop/ft06", "--solvers", "spt,spt"], "expects different names"),
     (["compare", "jobshop/ft06", "--solvers", ","], "expects different names"),
@@ -122,6 +124,13 @@ BAD = [
         "belongs neither to jobshop nor to solver spt",
     ),
     (["check", "jobshop/ft06", "nowhere.csv"], "nowhere.csv"),
+    (
+        ["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "start=none"],
+        "belongs to both lotsizing and solver exact; set lotsizing.start or exact.start.",
+    ),
+    (["solve", "lotsizing/15x5-a", "--set", "lotsizing.strat=none"], "unknown setting 'strat'; did you mean start?"),
+    (["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "exact.gpa=1"], "did you mean gap?"),
+    (["solve", "lotsizing/15x5-a", "--solver", "exact", "--set", "exact=1"], "setting 'exact' belongs neither"),
 ]
 
 
@@ -274,7 +283,7 @@ def test_a_third_ctrl_c_is_fatal(tmp_path):
     (tmp_path / "deaf.py").write_text(
         "import sys, time\n"
         "from orl.solver import Solver\n"
-        "from orl.solvers.rules import NoSettings\n"
+        "from orl.solver import NoSettings\n"
         "class Deaf:\n"
         "    clairvoyant = False\n"
         "    def __init__(self, control): self.control = control\n"

@@ -1,25 +1,32 @@
 """Capacitated lot sizing: an example for paper, published values, models against one another, files, bad input."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from lots import capacitated
-from twins import lots_of_items_are_cheapest, targets_verify
+from twins import capacitated_rule_agrees, capacitated_targets_agree, lots_of_items_are_cheapest, targets_verify
 
 import orl
 from orl import testing
-from orl.errors import InputError
+from orl.api import policy_of
+from orl.errors import IllegalAction, InputError
 from orl.exact import CompiledModel
+from orl.problems.clsp import simpy_twin
 from orl.problems.clsp.exact import build
 from orl.problems.clsp.instance import CapacitatedLotSizing, CapacitatedPlan, CapacitatedSettings
+from orl.problems.clsp.simpy_twin import RULES
 from orl.problems.clsp.stages import staged
 from orl.problems.clsp.verify import Books, verify
 from orl.problems.clsp.wagner_whitin import bound, wagner_whitin
 from orl.registry import find_problem
 from orl.scenario import Purpose, Scenarios
+from orl.simulate import simulate
 from orl.solver import Control
+from orl.solvers.lagrangian import LagrangianSettings
 
 FAMILY = find_problem("clsp")
 NOTHING = Scenarios.deterministic()
@@ -101,6 +108,29 @@ def test_the_optimum_is_that_of_paper(formulation):
     result = orl.solve(two(formulation=formulation), "exact")
     assert result.status == "optimal"
     assert result.value == pytest.approx(5 + 2 + 4 + 8 + 3)
+
+
+def test_what_rounding_leaves_asks_for_no_lot():
+    """0.8 for three periods, then 0.2; of 0.1 + 0.6 + 0.1 less than 0.1 is left for the third, by a rounding."""
+    one = CapacitatedLotSizing(
+        "tenths", [[0.1], [0.6], [0.1], [0.2]], [9] * 4, [1], [0], [1], [1], settings=CapacitatedSettings(overtime=1.0)
+    )
+    result = orl.solve(one, "silver-meal")
+    assert result.value == pytest.approx(2 * 1 + 0.6 + 2 * 0.1)
+    assert result.solutions[0].production[:, 0] == pytest.approx([0.8, 0, 0, 0.2])
+
+
+def test_the_twin_plays_as_on_paper():
+    """Item 1 a period early, where 2 + 1 + 6 + 2 fit the 13; lot for lot the last period takes 11 of its 7."""
+    stocks = iter([[0, 0], [0, 6], [0, 0]])
+    costs, plan = simpy_twin.simulate(two(overtime=3.0), NOTHING, lambda plant: next(stocks))
+    assert costs == [5, 5 + 8 + 6 * 0.5, 5] and plan.production.tolist() == [[2, 0], [2, 6], [2, 0]]
+    costs, _ = simpy_twin.simulate(two(overtime=3.0), NOTHING, RULES["lot-for-lot"])
+    assert costs == [5, 5, 5 + 8 + 4 * 3.0]
+    with pytest.raises(IllegalAction, match="a stock of 7 of item 1 is illegal in period 0"):
+        simpy_twin.simulate(two(overtime=3.0), NOTHING, lambda plant: [0, 7])
+    with pytest.raises(InputError, match="set overtime=PRICE"):
+        simpy_twin.simulate(two(), NOTHING, RULES["lot-for-lot"])
 
 
 def test_zeros_at_first_ask_for_no_lot():
@@ -223,6 +253,23 @@ def test_targets_are_reached_whatever_the_shares_are():
 
 
 @given(
+    st.fixed_dictionaries({
+        "setups": st.sampled_from(["binary", "relaxed"]),
+        "demand": st.sampled_from(["file", "random"]),
+        "samples": st.integers(1, 3),
+        "stock_limit": st.sampled_from([np.inf, 3.0]),
+        "most_periods": st.just(7),
+    }).flatmap(lambda chosen: capacitated(**chosen)),
+    st.integers(0, 2**32),
+    st.sampled_from(sorted(FAMILY.rules())),
+)  # fmt: skip
+@profile(max_examples=150)
+def test_the_process_is_that_of_the_twin(instance, seed, rule):
+    capacitated_targets_agree(instance, seed)
+    capacitated_rule_agrees(instance, rule, seed)
+
+
+@given(
     st.sampled_from([{}, {"setups": "relaxed"}, {"demand": "random", "samples": 3}, {"stock_limit": 1.5}]).flatmap(
         lambda settings: capacitated(**settings)
     ),
@@ -291,6 +338,22 @@ def test_what_is_wrong_with_a_file_is_said(text, message, tmp_path):
     with pytest.raises(InputError, match=r"bad.txt") as error:
         orl.load(path, problem="clsp")
     assert message in str(error.value)
+
+
+def test_a_policy_of_prices_decides_the_same_when_it_is_pickled():
+    instance = orl.load("lotsizing/X11117A", settings={"overtime": 50.0})
+    policy = policy_of(FAMILY, instance, "lagrangian", LagrangianSettings(iterations=5, trials=0))
+    costs = [simulate(FAMILY, instance, one, NOTHING).costs[0] for one in (policy, pickle.loads(pickle.dumps(policy)))]
+    assert costs[0] == costs[1] > 0
+
+
+def test_a_file_is_named_once_whatever_the_instance_is_called(tmp_path):
+    path = tmp_path / "bad.toml"
+    rest = "unit_times = [1]\nsetup_times = [1]\nsetup_costs = [1]\nholding_costs = [1]\n"
+    path.write_text(f"problem = 'clsp'\nname = 'mine'\ndemand = [[-1]]\ncapacity = 9\n{rest}")
+    with pytest.raises(InputError) as error:
+        orl.load(path)
+    assert str(error.value) == f"{path}: demand must be >= 0 and at most 1e+12, got -1 at [0, 0]."
 
 
 def test_policies_ask_for_a_price_of_overtime():

@@ -1,5 +1,7 @@
 """Every registered family, process, rule and method keeps the contracts; so does a toy of another decision form."""
 
+import pickle
+
 import numpy as np
 import pytest
 import toy_lotsizing
@@ -48,6 +50,13 @@ QUICK = {
 @pytest.mark.parametrize("name", registry.problem_names())
 def test_family_keeps_the_contract_on_a_packaged_instance(name):
     testing.check_problem(registry.find_problem(name), orl.load(SMALL[name], settings=NEEDED.get(name, {})))
+
+
+@pytest.mark.parametrize("name", registry.problem_names())
+def test_a_family_travels_with_the_policies_that_hold_it(name):
+    """Policies that plan, try or have learned know their family, and are pickled."""
+    again = pickle.loads(pickle.dumps(registry.find_problem(name)))
+    assert registry.rules_of(again).keys() == registry.rules_of(registry.find_problem(name)).keys()
 
 
 @given(shops())

@@ -391,6 +391,7 @@ def test_train_from_the_command_line(tmp_path, capsys):
     assert f"--solver ts-ldr --set checkpoint={out / 'best'}" in capsys.readouterr().out
     about = json.loads((out / "best" / "about.json").read_text())
     assert (about["network"]["encoder"], about["recipe"]["training"]["learning_rate"]) == ("linear", 0.003)
+    assert about["recipe"]["method"] == "ts-ldr"
     recipe.write_text(text.replace("case3", "bolivia", 1))
     assert cli.main(["train", str(recipe), "--out", str(tmp_path / "no")]) == 2
     assert "must each name it alone" in capsys.readouterr().err

@@ -278,6 +278,7 @@ def test_instances_are_drawn_anew_for_each_episode():
         ({"instance": draw, "settings": {"buffers": "swap"}}, "given by name or path"),
         ({**FT06, "observation": "tree"}, "flat, graph, got 'tree'"),
         ({**FT06, "render_mode": "human"}, "rgb_array, ansi or None"),
+        ({**FT06, "purpose": "test"}, "purpose must be one of train, select, evaluate, got 'test'"),
     ],
 )
 def test_bad_arguments_are_named(kwargs, message):
@@ -343,6 +344,23 @@ def test_a_copied_environment_stands_where_the_original_stood(copied):
 def test_a_pickled_vector_environment_keeps_how_it_was_made():
     envs = gymnasium.make_vec(ID, num_envs=2, **FAILING).unwrapped
     assert solution_costs(pickle.loads(pickle.dumps(envs)), 4, 2) == solution_costs(envs, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("LotSizing", {"instance": "lotsizing/15x5-a"}), ("HydroThermal", {"instance": "hydrothermal/case3"}),
+     ("CapacitatedLotSizing", {"instance": "lotsizing/X11417A", "settings": {"overtime": 50.0, "variation": 0.3}}),
+     ("LLMServing", {"instance": "llmserving/poisson", "settings": {"requests": 9}})],
+)  # fmt: skip
+@pytest.mark.parametrize("steps", [0, 1, 6])
+def test_what_is_drawn_is_played_on_the_scenario_of_the_episode(name, told, steps):
+    """Of demand or requests that are drawn, from the beginning on, where nothing is done yet."""
+    env = gymnasium.make(f"orl.gym:orl/{name}-v0", render_mode="rgb_array", **told)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    for _ in range(steps):
+        env.step(env.action_space.sample())
+    assert env.render().shape[2] == 3
 
 
 def test_pictures_of_what_was_done_so_far():

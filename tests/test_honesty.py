@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from shops import shops
 
 import orl
-from orl import testing
+from orl import api, registry, testing
 from orl.compare import compare
 from orl.hindsight import is_met
 from orl.policy import RulePolicy
@@ -19,8 +19,7 @@ from orl.problems.jobshop.process import JobShopProcess
 from orl.run import run_method
 from orl.scenario import generator
 from orl.simulate import simulate
-from orl.solver import Control, Outcome, Solver
-from orl.solvers.rules import NoSettings
+from orl.solver import Control, NoSettings, Outcome, Solver
 
 
 def liar(**claims):
@@ -203,3 +202,40 @@ def test_a_scalar_table_is_refused_wherever_it_is_used():
     policy = RulePolicy(orl.Rule("scalar", table=lambda instance: 1.0))
     with pytest.raises(orl.InputError, match="one-dimensional"):
         policy.start([shop], np.random.default_rng(0))
+
+
+def test_a_result_is_checked_by_the_settings_of_its_instance_though_the_method_has_one_of_the_same_name(tmp_path):
+    """Lot sizing and `exact` both know a `start`; settings and the file tell the one from the other."""
+    both = {"lotsizing": {"start": "random"}, "exact": {"start": "none"}}
+    result = orl.solve("lotsizing/setting_2items_VI", "exact", scenarios=1, settings=both)
+    assert (result.settings["start"], result.settings["exact.start"]) == ("random", "none")
+    orl.save_result(orl.load("lotsizing/setting_2items_VI"), result, tmp_path / "plan.json")
+    assert orl.check("lotsizing/setting_2items_VI", tmp_path / "plan.json").cost == pytest.approx(result.value)
+
+
+def test_a_policy_that_holds_another_is_asked_itself():
+    """A wrapper of somebody's own is not unwrapped, whatever it calls what it holds."""
+
+    class Counting:
+        clairvoyant, asked = False, 0
+
+        def __init__(self, policy):
+            self.policy = policy
+            self.start = policy.start
+
+        def decide(self, observation, memory):
+            self.asked += 1
+            return self.policy.decide(observation, memory)
+
+    counting = Counting(api.policy_of(registry.find_problem("jobshop"), None, "spt"))
+    assert orl.evaluate("jobshop/ft06", counting).value == 88 and counting.asked == 36
+    live = orl.make_policy("jobshop/ft06", "spt")
+    assert orl.evaluate("jobshop/ft06", live).value == 88, "a live policy is asked for the one that it holds"
+
+
+def test_a_result_keeps_its_trace_when_its_reins_are_used_again():
+    control = Control()
+    first = orl.solve("jobshop/ft06", "best-of", settings={"runs": 20, "rule": "spt"}, control=control)
+    before = list(first.trace)
+    orl.solve("jobshop/ft06", "tabu", settings={"iterations": 2000}, control=control)
+    assert first.trace == before != control.trace

@@ -22,6 +22,7 @@ from orl.errors import InputError
 from orl.files import instance_folder
 from orl.linear import LinearProgram
 from orl.problems.hydrothermal.formats import load
+from orl.problems.hydrothermal.instance import Autoregression
 from orl.problems.hydrothermal.plans import Dispatch
 from orl.problems.hydrothermal.process import Dispatcher
 from orl.problems.hydrothermal.stages import columns, stages
@@ -248,12 +249,12 @@ def test_progress_tells_bound_and_costs_of_passes_and_takes_neither_for_what_it_
     """Simulated costs are no incumbent, and with a risk measure the value of the beginning is no bound on the mean."""
     settings = {"iterations": 10**6}
     plain = orl.solve("hydrothermal/case3", settings=settings, scenarios=1, time_limit=4, verbose=True)
-    assert re.search(r"s  best -  bound \d+.*  last 50 passes \d+", capsys.readouterr().err)
+    assert re.search(r"s  best -  bound \d+.*  last \d+ passes \d+", capsys.readouterr().err)
     assert plain.trace and all(value is None for _, value, _ in plain.trace)
     careful = orl.solve(
         "hydrothermal/case3", settings={**settings, "risk": "avar"}, scenarios=1, time_limit=4, verbose=True
     )
-    assert re.search(r"best -  bound -  sddp_bound \d+.*  last 50 passes \d+", capsys.readouterr().err)
+    assert re.search(r"best -  bound -  sddp_bound \d+.*  last \d+ passes \d+", capsys.readouterr().err)
     assert not careful.trace
 
 
@@ -334,6 +335,20 @@ def test_bad_files_give_one_line(tmp_path, capsys, file, change, message):
         load(folder)
     assert main(["solve", str(folder)]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_records_made_by_hand_are_checked():
+    """A path of NaN, or of one column too many, was played; files are checked before."""
+    case = orl.load("hydrothermal/case3")
+    for path, message in ((np.full((12, 1), np.nan), "must be of numbers"), (np.full((12, 1), 1e300), "at most 1e.12"),
+                          (np.zeros((12, 2)), "must have 1 columns")):  # fmt: skip
+        with pytest.raises(orl.InputError, match=message):
+            replace(case, path=path)
+    system = orl.load("hydrothermal/brazil", settings={"inflow_model": "autoregressive"})
+    with pytest.raises(orl.InputError, match="base: expected numbers"):
+        Autoregression(np.full((12, 4), np.nan), np.zeros((12, 4)))
+    with pytest.raises(orl.InputError, match=r"must be of 12 rows x 4, got \(11, 4\) and \(12, 4\)"):
+        replace(system, autoregression=Autoregression(np.zeros((11, 4)), np.zeros((12, 4))))
 
 
 def test_a_toml_names_folder_and_settings(tmp_path):

@@ -139,10 +139,10 @@ def test_what_a_record_lacks_is_told():
     instance = half_full(2)
     scenario, found = episode(instance)
     report = HYDRO.verify(instance, scenario, replace(found, voltage=np.zeros((0, 0))))
-    assert report.cost is None and "asks voltage of (2, 28)" in report.violations[0].message
+    assert report.cost is None and "expected voltage of 2 stages x 28 columns" in report.violations[0].message
     for key in ("angle", "flow", "flow_to", "gen_mvar", "hydro_mvar"):
         report = HYDRO.verify(instance, scenario, replace(found, **{key: getattr(found, key)[:, 1:]}))
-        assert report.cost is None and f"asks {key} of" in report.violations[0].message
+        assert report.cost is None and f"expected {key} of" in report.violations[0].message
 
 
 def test_a_dispatch_is_checked_from_a_file(tmp_path, capsys):

@@ -12,7 +12,6 @@ from grids import draw_system
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mof import read_mof
-from twins import targets_verify
 
 import orl
 from orl import registry
@@ -271,14 +270,6 @@ def played(instance, seed=0):
         cost += process.decide((low + rng.random(len(low)) ** 2 * (high - low))[None])[0]
         process.reveal()
     return scenario, process.solution(0), cost
-
-
-@settings(max_examples=60, deadline=None)
-@given(SEEDS, st.sampled_from(["dc", "transport", "single-bus"]), st.sampled_from([0.5, 2.0]))
-def test_what_a_process_without_losses_does_is_verified(seed, network, load):
-    instance = draw_system(seed, network, stages=3)
-    chosen = replace(instance.settings, discount=0.9, load_factor=load)
-    targets_verify("hydrothermal", replace(instance, settings=chosen), seed)
 
 
 @settings(max_examples=10, deadline=None)

@@ -178,3 +178,12 @@ def test_what_has_another_shape_is_told_and_twenty_violations_are_enough():
     assert report.cost is None and [found.kind for found in report.violations] == ["shape"]
     wrong = replace(dispatch, **{key: 0 * value - 5.0 for key, value in vars(dispatch).items() if key != "on"})
     assert len(verify(one, scenario, wrong).violations) == 20
+
+
+@pytest.mark.parametrize("key", ["volume", "turn", "spill", "power", "deficit", "flow", "angle"])
+def test_what_is_no_number_or_is_missing_is_never_judged(key):
+    one, scenario, dispatch = played("dc")
+    for broken in (moved(dispatch, key, 0, to=np.nan), replace(dispatch, **{key: getattr(dispatch, key)[:1]})):
+        report = verify(one, scenario, broken)
+        assert report.cost is None and [found.kind for found in report.violations] == ["shape"]
+    assert "stage 1, " in verify(one, scenario, moved(dispatch, key, 0, to=np.inf)).violations[0].message

@@ -3,9 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numba
+import pytest
+
 from orl import jit
+from orl.solver import Control
 
 CODE = "import orl; print(orl.solve('jobshop/ft06', 'spt').value)"
 
@@ -32,8 +37,17 @@ def test_kernels_run_where_nothing_can_be_written(tmp_path):
 
 
 def test_other_peoples_kernels_keep_their_own_cache():
-    import numba
-
     before = numba.config.CACHE_DIR
     jit.kernel(lambda x: x)
     assert before == numba.config.CACHE_DIR
+
+
+def test_a_time_limit_does_not_count_compilation():
+    """A kernel, and the one that it calls, are compiled: hardly anything of the time limit is gone, and no less."""
+    control, began = Control(time_limit=1.0), time.perf_counter()
+    inner = numba.njit(lambda x: x**2 + 1.0)
+    numba.njit(lambda x: inner(x) + inner(x + 1.0))(1.0)
+    took = time.perf_counter() - began
+    assert 0 <= 1.0 - control.remaining < 0.5 * took
+    assert control.seconds >= took
+    assert control.gone == pytest.approx(1.0 - control.remaining, abs=0.01)

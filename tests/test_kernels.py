@@ -16,6 +16,7 @@ from orl.problems.jobshop.kernels_codes import WAITING
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.rules import RULES, choices
 from orl.problems.jobshop.schedules import columns
+from orl.problems.jobshop.simpy_twin_rules import SCORES, rule_choice
 from orl.rule import Rule
 from orl.scenario import Scenarios
 
@@ -152,7 +153,7 @@ def test_a_finished_part_waits_for_its_next_machine_also_while_its_own_is_down()
     process = JobShopProcess([shop], NOTHING_RANDOM)
     process.run(RULES["winq"], np.zeros(1, dtype=np.uint64))
     assert process.solution(0).start.tolist() == [0, 20, 20, 11, 19, 0, 19]
-    twin = simpy_twin.simulate(shop, simpy_twin.rule_choice(shop, simpy_twin.SCORES["winq"]), NOTHING_RANDOM[0])
+    twin = simpy_twin.simulate(shop, rule_choice(shop, SCORES["winq"]), NOTHING_RANDOM[0])
     assert columns(shop, process.solution(0)) == columns(shop, twin)
 
 

@@ -21,7 +21,9 @@ from orl.problems.lotsizing.instance import LotSizing, LotSizingSettings, LotSta
 from orl.problems.lotsizing.scenario import draw, sample
 from orl.problems.lotsizing.verify import verify
 from orl.scenario import Purpose
+from orl.solver import Control, Task
 from orl.solvers.dp.values import backward_induction
+from orl.solvers.lagrangian import LagrangianSettings, tuning
 from orl.solvers.lagrangian.ascent import ascend
 
 LOTSIZING = registry.find_problem("lotsizing")
@@ -291,6 +293,17 @@ def test_every_choice_is_tried():
         stock = int(process.observe().arrays["stock"][0, 0])
         costs.append(cost + values.posts[choices[0] * values.levels[0] + stock])
     assert action == int(np.argmin(costs))
+
+
+def test_whoever_is_interrupted_tries_no_other_prices(monkeypatch):
+    """A Ctrl-C in the search for prices is not followed by fifty scenarios of tuning."""
+    instance, control = one_item(), Control()
+    task = Task(LOTSIZING, instance, None, LagrangianSettings(), 0, control)
+    monkeypatch.setattr(tuning, "simulate", lambda *_: pytest.fail("simulated"))
+    control.interrupt()
+    decomposition = ItemDecomposition(instance)
+    prices = np.zeros(decomposition.expected().shape)
+    assert tuning.best_values(task, decomposition, prices, lambda values: values, trials=50)[1:] == (1.0, 1)
 
 
 def two_items(machines, **others):

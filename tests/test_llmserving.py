@@ -225,14 +225,21 @@ def test_a_rule_does_the_same_in_one_kernel_and_step_by_step(server, name, seed)
 @given(servers(), st.sampled_from(["fcfs", "vtc", "lcf"]))
 @profile(max_examples=100)
 def test_nobody_is_preempted_where_outputs_are_reserved(server, name):
-    """Where every prompt is computed in one iteration and copies are waited for, that is.
-
-    With overlap=on and keys of turns before that are copied in, a drawn server has preempted somebody all the same.
-    """
+    """Where every prompt is computed in one iteration and copies are waited for, that is; see the next test."""
     chosen = {"priorities": "file", "max_num_batched_tokens": 10_000, "overlap": False}
     settings = replace(server.settings, reserve_output=True, **chosen)
     _, log = played(replace(server, settings=settings), name)
     assert not np.isin(log.events[:, 2], [RECOMPUTE, SWAP_OUT]).any()
+
+
+def test_who_copies_a_finished_turn_beside_the_computing_may_run_short_on_paper():
+    """Eight blocks: 4 + 2 - 1 and 2 + 3 - 1 tokens fit, as the first ends at 2, when the other holds 3. But it is
+    copied out until 7, a second a block, and the fourth block of the other is not there at 2: so it begins anew at 7.
+    """
+    sizes = {"blocks": 8, "reserve_output": True, "overlap": True, "copy_us": 1e6, "pcie_gbs": float("inf")}
+    assert played(one_server([4, 2], [2, 3], **sizes), "fcfs")[0] == 2 + 3
+    cost, log = played(one_server([4, 2], [2, 3], kv_reuse="turns", **sizes), "fcfs")
+    assert cost == 2 + 8 and log.events[log.events[:, 2] == RECOMPUTE, 1].tolist() == [1]
 
 
 def test_a_request_waits_until_what_runs_and_it_fit_to_the_end_on_paper():

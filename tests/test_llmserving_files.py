@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from orl import api
 from orl.errors import InputError
 from orl.files import find_instance, instance_folder, packaged_instances
 from orl.problems.llmserving import scenario as drawing
@@ -323,6 +324,8 @@ def test_unsorted_requests_are_sorted_and_a_note_says_so(tmp_path, capsys):
     assert requests.parent.tolist() == [-1, 0, 1]
     assert requests.shared.tolist() == [0, 11, 21]
     assert "were not sorted" in capsys.readouterr().err
+    assert "must be an integer" in message_of(lambda: requests_of(tmp_path, text.replace("10,1", "10,0")))
+    assert "were not sorted" not in capsys.readouterr().err  # one line says what is wrong
 
 
 def test_azures_own_form_and_the_renamed_one(tmp_path):
@@ -464,6 +467,23 @@ def test_packaged_instances(name, tmp_path):
     assert instance.name == name
     assert "KV cache" in describe(instance)
     check_files(instance, tmp_path)
+
+
+@pytest.mark.parametrize(("last", "rate"), [("2000", "1 a second"), ("1e-310", "all at once"), ("0", "all at once")])
+def test_a_rate_is_told_where_there_is_one(tmp_path, last, rate):
+    file = tmp_path / "two.jsonl"
+    file.write_text(
+        '{"timestamp": 0, "input_length": 3, "output_length": 2}\n'
+        f'{{"timestamp": {last}, "input_length": 3, "output_length": 2}}\n'
+    )
+    with np.errstate(over="raise"):
+        assert rate in describe(load(file))
+
+
+@pytest.mark.parametrize(("clock", "unit"), [("seconds", "second"), ("rounds", "round")])
+def test_the_rate_of_a_law_is_told_in_the_unit_of_the_clock(clock, unit):
+    server = api.load("llmserving/crowded", settings={"clock": clock})
+    assert f"(poisson, 10 a {unit}, mean prompt 200" in describe(server)
 
 
 def test_packaged_names():

@@ -61,9 +61,11 @@ def test_pictures_from_python_and_from_the_command_line(tmp_path, capsys):
         )
         assert path.stat().st_size > 1000
     instance = orl.load(name, settings={"horizon": "20"})
-    solution = orl.solve(instance, "greedy", scenarios=3, seed=4).solutions[0]
-    scenario = sample(instance, 4, Purpose.EVALUATE, 3)[0]
+    result = orl.solve(instance, "greedy", scenarios=3, seed=4)
+    solution, scenario = result.solutions[0], sample(instance, 4, Purpose.EVALUATE, 3)[0]
     orl.plot(instance, solution, tmp_path / "again.svg", scenario=scenario)
-    assert (tmp_path / "again.svg").read_text() == (tmp_path / "plan.svg").read_text()
+    orl.plot(instance, result, tmp_path / "result.svg")
+    for name in ("again.svg", "result.svg"):
+        assert (tmp_path / name).read_text() == (tmp_path / "plan.svg").read_text()
     with pytest.raises(InputError, match="expected a name ending in"):
         orl.plot(instance, solution, tmp_path / "plan.gif")

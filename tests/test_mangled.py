@@ -12,6 +12,8 @@ import pytest
 import orl
 from orl.errors import InputError
 from orl.problems.clsp.instance import CapacitatedLotSizing
+from orl.problems.hydrothermal.tables import read_json
+from orl.problems.llmserving.hardware import read_model
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 robustness = importlib.import_module("robustness_files")
@@ -51,6 +53,22 @@ def test_a_unit_time_next_to_zero_is_as_good_as_none():
             CapacitatedLotSizing("x", unit_times=[time], **table).largest_lots.tolist() for time in (1e-320, 0.0)
         )
     assert tiny == none == [[7.0], [4.0]]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5_000], ids=["nested", "long"])
+@pytest.mark.parametrize("kind", ["state", "hydro", "model", "lots"])
+def test_json_that_python_cannot_take_is_refused(kind, text, tmp_path):
+    """Lists in lists a hundred thousand deep; a number of five thousand digits."""
+    file = tmp_path / "wrong.json"
+    file.write_text(text)
+    read = {
+        "state": lambda: orl.load("jobshop/ft06", settings={"state": str(file)}),
+        "hydro": lambda: read_json(file),
+        "model": lambda: read_model(str(file)),
+        "lots": lambda: orl.load(file, problem="lotsizing"),
+    }[kind]
+    with pytest.raises(InputError, match=r"wrong\.json: (expected JSON|found JSON nested too deeply)"):
+        read()
 
 
 def test_what_is_quoted_from_a_file_is_on_one_line():

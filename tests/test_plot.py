@@ -17,7 +17,8 @@ from orl.errors import InputError
 from orl.pictures import SUFFIXES
 from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings, Schedule
 from orl.problems.jobshop.plot import gantt, interactive_gantt, plot
-from orl.problems.jobshop.simpy_twin import SCORES, rule_choice, simulate
+from orl.problems.jobshop.simpy_twin import simulate
+from orl.problems.jobshop.simpy_twin_rules import SCORES, rule_choice
 
 EVIL = "<script>alert('job')</script>"
 

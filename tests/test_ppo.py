@@ -33,9 +33,10 @@ from orl.simulate import run_episodes
 from orl.solver import Control
 from orl.solvers.ppo import train
 from orl.solvers.ppo.advantage import decisions_of, judged
+from orl.solvers.ppo.play import play
 from orl.solvers.ppo.policy import LearnedPolicy, load
 from orl.solvers.ppo.settings import PpoSettings
-from orl.solvers.ppo.train import PpoLearner, play, update
+from orl.solvers.ppo.train import PpoLearner, update
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBSHOP = find_problem("jobshop")

@@ -12,6 +12,7 @@ import pytest
 import orl
 from orl import cli
 from orl.benchmark import charts, curves, page
+from orl.benchmark.drawing import repeat
 from orl.errors import InputError
 
 SHOP = "3 2\n0 3 1 2\n1 2 0 4\n0 1 1 5\n"
@@ -260,6 +261,16 @@ def test_missing_runs_are_told(bench, tmp_path):
     assert f"{len(lines) - 5} of {len(lines)} runs are missing." in orl.write_report(out).read_text()
     (out / "batch.json").unlink()
     assert "some may be missing" in orl.write_report(out).read_text()
+
+
+def test_a_run_is_repeated_by_settings_in_full_where_instance_and_method_have_one_of_the_same_name():
+    row = {
+        "problem": "lotsizing", "solver": "exact", "purpose": "evaluate", "instance_settings": {"start": "random"},
+        "settings": {"start": "random", "exact.start": "none", "gap": 0.1}, "is_random": False, "seed": 0,
+        "time_limit": 5.0,
+    }  # fmt: skip
+    told = repeat(row, {"path": "lotsizing/15x5-a", "options": {"start": "none", "gap": 0.1}})
+    assert "--set lotsizing.start=random --set exact.start=none --set gap=0.1" in told
 
 
 def test_a_training_is_learning_curves(tmp_path):

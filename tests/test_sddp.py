@@ -269,6 +269,8 @@ def test_cuts_written_and_read_give_the_same_policy(tmp_path):
     written["nodes"][0][0]["intercepts"][0] += 1.0  # a bound that nobody has proven
     with pytest.raises(ValueError, match="their checksum is another"):
         again.load_cuts(written)
+    with pytest.raises(ValueError, match="of other stages"):  # cuts stand on the least that the future can cost
+        Sddp(replace(tutorial(), least_cost=-1e4)).load_cuts(sddp.to_dict())
 
 
 def test_training_goes_on_in_a_pickled_copy():

@@ -21,8 +21,9 @@ from orl.problems.jobshop.kernels_candidates import NUM_COLUMNS
 from orl.registry import find_problem
 from orl.scenario import Purpose, generator
 from orl.solver import Control
+from orl.solvers.ppo.play import play
 from orl.solvers.ppo.settings import PpoSettings
-from orl.solvers.ppo.train import PpoLearner, play
+from orl.solvers.ppo.train import PpoLearner
 
 
 def test_policies_of_several_seeds_are_judged_on_the_same_instances():
@@ -133,6 +134,16 @@ def test_a_kill_before_the_first_checkpoint_is_resumed_from_the_beginning(tmp_pa
         path.write_bytes(b"half")
     trained(tmp_path, resume=True, stop_at=1)
     assert not any(path.exists() for path in left)
+
+
+def test_a_training_of_a_version_that_did_not_name_the_method_goes_on(tmp_path):
+    """Its recipe is the same but for the method, which nobody said."""
+    trained(tmp_path, stop_at=2)
+    path = tmp_path / "last" / checkpoint.ABOUT
+    about = json.loads(path.read_text())
+    del about["recipe"]["method"]
+    path.write_text(json.dumps(about))
+    assert trained(tmp_path, resume=True, stop_at=3)[1]["iteration"] == 3
 
 
 @pytest.mark.parametrize(
@@ -247,6 +258,8 @@ def test_train_from_the_command_line(tmp_path, capsys):
     assert cli.main(["solve", "jobshop/ft06", "--solver", "ppo", "--set", f"checkpoint={out}/best", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["verified"] and result["value"] >= 55
+    assert checkpoint.load(tmp_path / "run/last")[1]["recipe"]["method"] == "ppo"
+    assert "Method ppo, family jobshop; the checkpoint is of iteration 2." in orl.write_report(out).read_text()
     for text, message in [
         ('problem = "jobshop"\n', "expected method = a name"),
         ('method = "spt"\nproblem = "jobshop"\n', "spt is not trained by recipes"),
@@ -257,12 +270,14 @@ def test_train_from_the_command_line(tmp_path, capsys):
             '[training]\nencoder = "plane"\n',
             "encoder",
         ),
+        (SHORT + "training = 5\n", "training: expected"),
         (SHORT + "seed = -1\n", "seed must be in 0.."),
         (SHORT + "curriculum = -1\n", "curriculum must be in 0.."),
         (SHORT + "validation_instances = 9223372036854775807\n", "validation_instances must be in 1..100000"),
         (SHORT + "[training]\nwidth = 1000000000\n", "width must be in 1..16384"),
         (SHORT + "[training]\ninstances = 1000000000\n", "environments at most"),
         (SHORT + "[training]\ntaught = -1\n", "taught must be >= 0"),
+        (SHORT + "[training]\nepochs = 2147483648\n", "epochs must be at most 1000"),
         (SHORT + "[training]\nentropy = nan\n", "training.entropy: expected a number"),
         (SHORT.replace("jobs = 4", "jobs = 1000000000"), "their product at most"),
         (SHORT.replace("jobs = 4", "jobs = -4"), "sizes must be >= 0"),
@@ -270,6 +285,14 @@ def test_train_from_the_command_line(tmp_path, capsys):
         recipe.write_text(text)
         assert cli.main(["train", str(recipe), "--out", str(tmp_path / "no")]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_recipe_is_changed_where_it_says_nothing_of_the_kind(tmp_path, capsys):
+    """`--set training.width=8` on a recipe whose training is a number: what is set counts."""
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(SHORT + "training = 5\n")
+    assert cli.main(["train", str(recipe), "--set", "training.width=0", "--out", str(tmp_path / "no")]) == 2
+    assert "width must be in 1..16384, got 0" in capsys.readouterr().err
 
 
 def test_pdppo_is_ppo_with_two_critics_unless_the_recipe_says_otherwise(tmp_path):

@@ -13,7 +13,8 @@ from shops import BUFFERS, EVERY_MODE, random_choice, rows_of, scenario_of, sche
 from orl.errors import IllegalAction
 from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings
 from orl.problems.jobshop.scenario import down_intervals
-from orl.problems.jobshop.simpy_twin import SCORES, State, giffler_thompson, rule_choice, simulate
+from orl.problems.jobshop.simpy_twin import State, giffler_thompson, simulate
+from orl.problems.jobshop.simpy_twin_rules import SCORES, rule_choice
 from orl.problems.jobshop.verify import verify
 from orl.scenario import Purpose, Scenarios
 

@@ -33,7 +33,8 @@ import orl
 from orl.problems.jobshop.instance import Breakdowns, JobShop, JobShopSettings, Schedule
 from orl.problems.jobshop.metrics import metrics
 from orl.problems.jobshop.scenario import down_intervals
-from orl.problems.jobshop.simpy_twin import SCORES, giffler_thompson, rule_choice, simulate
+from orl.problems.jobshop.simpy_twin import giffler_thompson, simulate
+from orl.problems.jobshop.simpy_twin_rules import SCORES, rule_choice
 from orl.problems.jobshop.state import ShopState
 from orl.problems.jobshop.verify import LAST_TIME, MAX_VIOLATIONS, verify
 from orl.scenario import Scenarios

@@ -1,7 +1,7 @@
 """What a process and its kernels must share with the family's SimPy twin and its verifier, on any drawn instance.
 
-Tests draw a few hundred instances, benchmarks/robustness_twins.py many more. Where a family has no twin, as its
-process has no kernels, the verifier is what its process is held to.
+Tests draw a few hundred instances, benchmarks/robustness_twins.py many more. Where a twin does not reach, as with the
+cone relaxation, the verifier alone is what a process is held to.
 """
 
 from __future__ import annotations
@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 
 from orl import registry
+from orl.linear import NotSolved
+from orl.problems.clsp import rules as capacitated_rules
+from orl.problems.clsp import simpy_twin as capacitated_twin
+from orl.problems.clsp.process import CapacitatedProcess
+from orl.problems.clsp.scenario import sample as sample_capacitated
 from orl.problems.clsp.wagner_whitin import wagner_whitin
+from orl.problems.hydrothermal.simpy_twin import NO_FARTHER
+from orl.problems.hydrothermal.simpy_twin import simulate as simulate_dispatch
 from orl.problems.jobshop import rules as shop_rules
 from orl.problems.jobshop import simpy_twin as shop_twin
 from orl.problems.jobshop.process import JobShopProcess
 from orl.problems.jobshop.schedules import columns
+from orl.problems.jobshop.simpy_twin_rules import SCORES, rule_choice
 from orl.problems.jobshop.verify import verify as verify_schedule
 from orl.problems.llmserving import rules as serving_rules
 from orl.problems.llmserving.process import ServingProcess
@@ -40,13 +48,13 @@ def twin_schedule(shop, choose, scenario):
     return shop_twin.simulate(shop, choose, scenario)
 
 
-def shop_rules_agree(shop, scenario, names=tuple(shop_twin.SCORES)):
+def shop_rules_agree(shop, scenario, names=tuple(SCORES)):
     """Rules give the twin's schedule and cost, and that is feasible."""
     process = JobShopProcess([shop], [scenario])
     for name in names:
         process.reset()
         cost = process.run(shop_rules.RULES[name], np.zeros(1, dtype=np.uint64))[0]
-        twin = twin_schedule(shop, shop_twin.rule_choice(shop, shop_twin.SCORES[name]), scenario)
+        twin = twin_schedule(shop, rule_choice(shop, SCORES[name]), scenario)
         assert columns(shop, process.solution(0)) == columns(shop, twin), name
         report = verify_schedule(shop, scenario, twin)
         assert cost == pytest.approx(report.cost)
@@ -150,6 +158,111 @@ def lots_decisions_agree(instance, seed):
     assert paid == pytest.approx(cost, rel=1e-9, abs=1e-9)
 
 
+# Capacitated lot sizing ----------------------------------------------------------------------------------------------
+
+
+def capacitated_rule_agrees(instance, rule, seed):
+    """A rule makes what it makes in the twin, and that costs the same in every period."""
+    scenario = sample_capacitated(instance, seed, Purpose.EVALUATE, 1)[0]
+    process = CapacitatedProcess([instance], [scenario])
+    steer, paid = capacitated_rules.RULES[rule].steer(instance), []
+    for _ in range(instance.num_periods):
+        paid.append(process.decide(steer(process.observe(), 0)[None])[0])
+        process.reveal()
+    costs, plan = capacitated_twin.simulate(instance, scenario, capacitated_twin.RULES[rule])
+    assert process.solution(0).production == pytest.approx(plan.production, rel=1e-9, abs=1e-9)
+    assert paid == pytest.approx(costs, rel=1e-9, abs=1e-9)
+
+
+def capacitated_targets_agree(instance, seed):
+    """The twin leads with random stocks; the process sees the same, and makes the same at the same cost."""
+    scenario, rng = sample_capacitated(instance, seed, Purpose.EVALUATE, 1)[0], np.random.default_rng(seed)
+    process, paid = CapacitatedProcess([instance], [scenario]), []
+
+    def follow(plant):
+        seen = process.observe()
+        assert seen.arrays["period"][0] == plant.period == len(paid)
+        assert seen.arrays["stock"][0] == pytest.approx(plant.stock, rel=1e-9, abs=1e-9)
+        assert seen.arrays["demand"][0] == pytest.approx(plant.wanted, rel=1e-9)
+        for item, limits in enumerate(plant.legal()):
+            assert tuple(seen.legal[0, :, item]) == pytest.approx(limits, rel=1e-9, abs=1e-9)
+            assert seen.arrays["largest"][0, item] == pytest.approx(plant.largest(item))
+            later = [*plant.expected(item), 0.0][plant.period + 1]
+            assert seen.arrays["expected"][0, item] == pytest.approx(later)
+        assert seen.arrays["capacity"][0] == instance.capacity[plant.period]
+        stock = _targets(seen, rng)
+        paid.append(process.decide(stock[None])[0])
+        assert process.reveal().terminated[0] == (len(paid) == instance.num_periods)
+        return stock
+
+    costs, plan = capacitated_twin.simulate(instance, scenario, follow)
+    assert process.solution(0).production == pytest.approx(plan.production, rel=1e-9, abs=1e-9)
+    assert paid == pytest.approx(costs, rel=1e-9, abs=1e-9)
+
+
+def _targets(seen, rng):
+    """Return targets at random, often a limit."""
+    low, high = seen.legal[0]
+    high = np.where(np.isinf(high), low + 20.0, high)
+    share = np.clip(rng.uniform(-0.5, 1.5, len(low)), 0.0, 1.0)
+    return low + share * (high - low)
+
+
+# Hydrothermal dispatch ------------------------------------------------------------------------------------------------
+
+
+def dispatches_agree(instance, seed):
+    """The twin leads with random targets; the process sees the same, and ends as near to them, at the same cost.
+
+    Volumes may not be determined, so the twin is then asked for those of the process, which are to cost the same.
+    """
+    problem, rng = registry.find_problem("hydrothermal"), np.random.default_rng(seed)
+    scenario = problem.sample(instance, seed, Purpose.EVALUATE, 1)[0]
+    process, paid, has_dispatch = problem.process([instance], [scenario]), [], True
+    limits = np.array([instance.reservoirs.min_hm3, instance.reservoirs.max_hm3])
+    is_ring = instance.settings.horizon == "periodic"
+    # What the twin saves by ending that little farther from the targets: the energy of the water, at the dearest.
+    power = instance.network.deficit_cost.max() * instance.reservoirs.mw_per_flow.sum() / instance.hm3_per_flow
+    slack = 1e-6 + NO_FARTHER * power
+
+    def follow(system):
+        nonlocal has_dispatch
+        seen = process.observe()
+        assert seen.arrays["stage"][0] == system.stage == len(paid)
+        assert seen.arrays["calendar"][0] == instance.first_stage + system.stage
+        assert seen.arrays["volume"][0] == pytest.approx(system.volume, rel=1e-6, abs=1e-6)
+        assert seen.arrays["inflow"][0] == pytest.approx(system.inflow, rel=1e-9)
+        assert seen.arrays["load"][0] == pytest.approx(sum(system.load))
+        assert (seen.legal[0] == limits).all()
+        targets = _targets(seen, rng)
+        try:
+            asked = system.dispatch(targets.tolist())
+        except NotSolved:  # nor has the process
+            has_dispatch = False
+            with pytest.raises(NotSolved):
+                process.decide(targets[None])
+            raise
+        paid.append(process.decide(targets[None])[0])
+        assert paid[-1] == pytest.approx(asked.cost, rel=1e-6, abs=slack)
+        ends = process.observe().arrays["volume"][0].copy()
+        assert abs(ends - targets).sum() == pytest.approx(asked.distance, rel=1e-6, abs=1e-6)
+        revealed, is_over = process.reveal(), len(paid) == instance.num_stages
+        assert revealed.discount[0] == instance.settings.discount
+        assert (revealed.terminated[0], revealed.truncated[0]) == (is_over and not is_ring, is_over and is_ring)
+        return ends
+
+    try:
+        costs, volumes = simulate_dispatch(instance, scenario, follow)
+    except NotSolved:
+        assert not has_dispatch
+        return
+    assert paid == pytest.approx(costs, rel=1e-6, abs=slack)
+    assert process.solution(0).volume == pytest.approx(np.array(volumes), rel=1e-6, abs=1e-6)
+    report = problem.verify(instance, scenario, process.solution(0))
+    assert report.is_feasible, report.violations[:3]
+    assert report.cost == pytest.approx(instance.settings.discount ** np.arange(len(paid)) @ paid)
+
+
 # Capacitated lot sizing and hydrothermal dispatch --------------------------------------------------------------------
 
 
@@ -160,10 +273,7 @@ def targets_verify(family, instance, seed):
     process = problem.process([instance], [scenario])
     paid, weight, is_over = 0.0, 1.0, False
     while not is_over:
-        low, high = process.observe().legal[0]
-        high = np.where(np.isinf(high), low + 20.0, high)
-        share = np.clip(rng.uniform(-0.5, 1.5, len(low)), 0.0, 1.0)  # limits, too
-        paid += weight * process.decide((low + share * (high - low))[None])[0]
+        paid += weight * process.decide(_targets(process.observe(), rng)[None])[0]
         revealed = process.reveal()
         paid += weight * revealed.cost[0]
         weight *= revealed.discount[0]

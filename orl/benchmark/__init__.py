@@ -1,6 +1,7 @@
 """Benchmarks: suites of runs, a runner that no run can bring down, statistics and tables as a paper wants them.
 
 suite.py       a TOML file, checked, becomes a list of runs
+runs.py        what a run is, in plain values
 batch.py       `run_bench`: runs go to an executor, rows into `runs.jsonl`
 places.py      where runs are made: threads, an executor, a Dask cluster
 worker.py      one child process an executor's thread: time-outs and crashes are rows

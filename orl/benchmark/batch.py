@@ -14,7 +14,8 @@ from orl.benchmark import kept
 from orl.benchmark.measure import failure
 from orl.benchmark.places import Place, place_of
 from orl.benchmark.run_log import RunLog, write_plan
-from orl.benchmark.suite import Run, Suite, read_suite
+from orl.benchmark.runs import Run, Suite
+from orl.benchmark.suite import read_suite
 from orl.benchmark.tables import write_tables
 from orl.errors import InputError
 from orl.files import write_atomically
@@ -180,7 +181,7 @@ class Progress:
         self._waiting = {run.key: run for run in missing}
         self._jobs = jobs
         self._seconds: dict[tuple[str, str, float], list[float]] = defaultdict(list)
-        self._verified = self._failed = 0
+        self._failed = 0
         self._bar = tqdm(
             total=len(runs),
             initial=len(runs) - len(missing),
@@ -221,7 +222,6 @@ class Progress:
         self._bar.update(1)
 
     def _learn(self, run: Run, row: dict[str, Any]) -> None:
-        self._verified += row["verified"]
         self._failed += not row["verified"]
         if row.get("wall_seconds") is not None:
             self._seconds[run.table, run.label, run.time_limit].append(row["wall_seconds"])

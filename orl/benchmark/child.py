@@ -33,7 +33,7 @@ def main() -> None:
     with suppress(OSError):  # when memory runs out, let the system kill a child rather than the batch
         Path("/proc/self/oom_score_adj").write_text("1000")
     from orl.benchmark.measure import measure, to_line
-    from orl.benchmark.suite import Run
+    from orl.benchmark.runs import Run
 
     for line in requests:
         _write(answers, to_line(measure(Run(**json.loads(line)))))

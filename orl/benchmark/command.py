@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,15 +16,10 @@ from orl.benchmark.memory import limited_memory, peak_memory_mb
 from orl.errors import InputError
 from orl.problem import Problem
 from orl.result import Status
-from orl.solver import Outcome, Solver, Task
+from orl.solver import NoSettings, Outcome, Solver, Task
 
 PLACEHOLDERS = ("instance", "solution", "seed", "time_limit")
 TAIL = 500  # characters of what a program wrote to stderr that a row keeps
-
-
-@dataclass(frozen=True)
-class NoSettings:
-    """A command has none but those of the instance."""
 
 
 class CommandFailed(Exception):

@@ -10,10 +10,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from orl import api, files
+from orl import api, files, params
 from orl.benchmark.page import Html, element
 from orl.benchmark.results import Batch, Row
-from orl.benchmark.suite import dotted, modules_of
+from orl.benchmark.runs import modules_of
 from orl.errors import InputError
 from orl.scenario import Purpose
 
@@ -74,7 +74,14 @@ def repeat(row: Row, planned: Mapping[str, Any] | None) -> str | None:
     """Return the command that makes a run again by itself; None where there is none or it is not known."""
     if planned is None or not row.get("solver") or row["purpose"] != Purpose.EVALUATE:
         return None
-    settings = dotted({**row["instance_settings"], **planned["options"]})
+    known = row.get("settings", {})
+
+    def named(owner: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings by name, in full where instance and method have one of the same name."""
+        return {f"{owner}.{key}" if f"{row['solver']}.{key}" in known else key: x for key, x in settings.items()}
+
+    told = {**named(row["problem"], row["instance_settings"]), **named(row["solver"], planned["options"])}
+    settings = params.dotted(told)
     if not all(isinstance(value, str | int | float) for value in settings.values()):
         return None
     words = ["python", "run.py", "solve", planned["path"], "--problem", row["problem"], "--solver", row["solver"]]

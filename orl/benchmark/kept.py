@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orl import files
-from orl.benchmark.suite import Run
+from orl.benchmark.runs import Run
 from orl.problem import Problem
 from orl.result import Result
 

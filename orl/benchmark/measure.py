@@ -32,7 +32,7 @@ from orl import files, params, registry
 from orl.benchmark import kept
 from orl.benchmark.command import CommandFailed, command_solver, write_instance
 from orl.benchmark.memory import forget_peak, limited_memory, peak_memory_mb
-from orl.benchmark.suite import Run, modules_of, words_of
+from orl.benchmark.runs import Run, modules_of, words_of
 from orl.errors import InputError
 from orl.result import Result, Status
 from orl.run import run_method

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orl.benchmark.statistics import performance_profile
+from orl.colours import GRID, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +18,6 @@ Row = Mapping[str, Any]
 MAX_TABLES, MAX_METHODS = 8, 20  # more than anyone can read
 MIN_CASES = 5  # fewer make no profile
 MIN_SECONDS = 1e-3  # times below are one: a ratio of microseconds says nothing
-INK, GRID = "#222222", "#dddddd"
 
 
 def draw_profiles(rows: Sequence[Row]) -> bytes | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orl import cluster
-from orl.benchmark.suite import Run, modules_of, words_of
+from orl.benchmark.runs import Run, modules_of, words_of
 from orl.benchmark.worker import dismiss, execute
 from orl.errors import InputError
 

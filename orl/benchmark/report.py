@@ -23,7 +23,7 @@ from orl.benchmark.statistics import performance_profile
 from orl.benchmark.suite import packaged_suites, suite_folder
 from orl.benchmark.tables import LEGEND, SHIFT_SECONDS, measured, number, percent, shown_columns, summarise, what_failed
 from orl.errors import InputError
-from orl.files import check_writable, read_text, write_atomically
+from orl.files import check_writable, parse_json, read_text, write_atomically
 
 FILE = "report.html"
 MAX_PICTURES = 12  # of solutions, unless some are asked for
@@ -289,13 +289,15 @@ def _of_training(folder: Path, name: Path) -> Section:
 
 
 def _recipe(path: Path) -> list[Html]:
+    about = parse_json(read_text(path), path)
     try:
-        about = json.loads(read_text(path))
         recipe, problem, iteration = about["recipe"], about["problem"], about["iteration"]
-    except (ValueError, KeyError, TypeError):
+        method = recipe.get("method")  # older checkpoints do not tell
+    except (AttributeError, KeyError, TypeError):
         raise InputError(f"{path}: expected the description of a checkpoint.") from None
+    who = f"Method {method}, family {problem}" if method else f"Family {problem}"
     return [
-        element("p", f"Family {problem}; the checkpoint is of iteration {iteration}."),
+        element("p", f"{who}; the checkpoint is of iteration {iteration}."),
         element(
             "details",
             element("summary", "The recipe"),

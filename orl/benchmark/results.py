@@ -55,6 +55,7 @@ class _Row(TypedDict):
     started: str
     versions: dict[str, str]
     machine: _Machine
+    settings: NotRequired[dict[str, Any]]
     solver: NotRequired[str | None]
     solution: NotRequired[str | None]
 

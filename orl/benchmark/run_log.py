@@ -15,7 +15,7 @@ from orl.errors import InputError, at
 from orl.files import lock, make_folder, sweep, write_atomically
 
 if TYPE_CHECKING:
-    from orl.benchmark.suite import Suite
+    from orl.benchmark.runs import Suite
 
 FILE = "runs.jsonl"
 PLAN = "batch.json"

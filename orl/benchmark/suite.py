@@ -35,11 +35,9 @@ import itertools
 import json
 import math
 import re
-import shlex
 import shutil
-import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -48,90 +46,14 @@ from typing import Any
 
 from orl import api, files, params, registry
 from orl.benchmark.command import PLACEHOLDERS, command_solver
+from orl.benchmark.runs import Run, Suite, modules_of, words_of
 from orl.errors import InputError
 from orl.problem import Problem
-from orl.run import DEFAULT_SCENARIOS
+from orl.run import DEFAULT_SCENARIOS, MAX_SCENARIOS
 from orl.scenario import Purpose
 from orl.solver import Solver
 
 MAX_RUNS = 10**6
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run, in plain values that travel as JSON: what `measure` needs to know.
-
-    Parameters
-    ----------
-    key : str
-        A hash of all that the result depends on, the instance file's bytes among it.
-    table, label : str
-        Where the row belongs in the summary, and the method's name there.
-    problem, instance : str
-    path : str
-        Where the instance is: an absolute path, or the name of a packaged one.
-    settings : name -> value
-        Of the instance.
-    swept : dotted name -> value
-        Those of the settings that the suite sweeps.
-    solver, command : str or None
-        One of the two.
-    options : name -> value
-        Of the solver.
-    seed, scenarios : int
-    is_random : bool
-        Whether anything in the instance is.
-    purpose : str
-    time_limit, kill_after : float, seconds
-    memory_limit_gb : float or None
-    folder : str
-        The suite's, in which commands run and modules are found.
-    keep_solutions : int
-        Of the first scenarios.
-    """
-
-    key: str
-    table: str
-    label: str
-    problem: str
-    instance: str
-    path: str
-    settings: Mapping[str, Any]
-    swept: Mapping[str, Any]
-    solver: str | None
-    command: str | None
-    options: Mapping[str, Any]
-    seed: int
-    scenarios: int
-    is_random: bool
-    purpose: str
-    time_limit: float
-    kill_after: float
-    memory_limit_gb: float | None
-    folder: str
-    keep_solutions: int
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A checked suite.
-
-    Parameters
-    ----------
-    name, description : str
-    reference : str or None
-        Label of the method that differences are taken to; None: the best of each table.
-    runs : tuple of Run
-        In the order in which they run: instance by instance.
-    text : str
-        The file's.
-    """
-
-    name: str
-    description: str
-    reference: str | None
-    runs: tuple[Run, ...]
-    text: str
 
 
 # The file's tables, field by field ---------------------------------------------------------------------------------
@@ -195,13 +117,14 @@ class _Entry:
         if (self.solver is None) == (self.command is None):
             raise ValueError("expected either solver or command.")
         name = self.solver or Path(words_of(str(self.command))[0]).name
-        settings = [f"{key}={value}" for key, value in dotted(self.settings).items()]
+        settings = [f"{key}={value}" for key, value in params.dotted(self.settings).items()]
         object.__setattr__(self, "label", self.label or " ".join([name, *settings]))
 
 
 def _check_limits(time_limit: float | None, seeds: Sequence[int] | None, scenarios: int | None) -> None:
     _check_positive("time_limit", time_limit)
-    _check_positive("scenarios", scenarios)
+    if scenarios is not None and not 1 <= scenarios <= MAX_SCENARIOS:
+        raise ValueError(f"scenarios must be in 1..{MAX_SCENARIOS}, got {scenarios}.")
     if seeds is not None and (not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**63):
         raise ValueError(f"seeds must be one or more different numbers >= 0, got {seeds}.")
 
@@ -209,17 +132,6 @@ def _check_limits(time_limit: float | None, seeds: Sequence[int] | None, scenari
 def _check_positive(key: str, value: float | None) -> None:
     if value is not None and not 0 < value < math.inf:
         raise ValueError(f"{key} must be > 0, got {value:g}.")
-
-
-def words_of(command: str) -> list[str]:
-    """Return a command's words, split as a shell splits them."""
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise ValueError(f"command {command!r}: {error}.") from None
-    if not words:
-        raise ValueError("command must not be empty.")
-    return words
 
 
 # Reading -----------------------------------------------------------------------------------------------------------
@@ -284,16 +196,6 @@ def read_suite(name: str | Path) -> Suite:
     if head.reference is not None and head.reference not in labels:
         raise InputError(f"{path}: unknown reference {head.reference!r}; {params.nearest(head.reference, labels)}")
     return Suite(head.name or path.stem, head.description, head.reference, tuple(runs), text)
-
-
-@contextmanager
-def modules_of(folder: Path | str) -> Iterator[None]:
-    """Find `module:NAME` beside the suite as well."""
-    sys.path.append(str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
 
 
 @contextmanager
@@ -366,18 +268,18 @@ class _BlockReader:
 
     def _variants(self) -> list[dict[str, Any]]:
         """Return all combinations of the swept settings."""
-        sweep = dotted(self.block.sweep)
+        sweep = params.dotted(self.block.sweep)
         for key, values in sweep.items():
             if not isinstance(values, list) or not values:
                 raise InputError(f"{self.place}.sweep.{key}: expected a list of values, got {values!r}.")
-            if key in dotted(self.block.settings):
+            if key in params.dotted(self.block.settings):
                 raise InputError(f"{self.place}.sweep.{key}: is both set and swept.")
         return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
 
     def _of_instance(self, family: Problem, instance: str, path: str, file: Path, swept: dict[str, Any]) -> list[Run]:
         settings = dict(self.block.settings)
         for key, value in swept.items():
-            settings = merged(settings, _nested(key, value))
+            settings = params.merged(settings, params.nested(key, value))
         methods = [self._method(index, entry, family) for index, entry in enumerate(self.entries)]
         with _at(self.place):
             knows = {method.name: method.settings for method in methods}
@@ -388,9 +290,9 @@ class _BlockReader:
         for index, (entry, method) in enumerate(zip(self.entries, methods, strict=True)):
             with _at(self._solver_at(index)):
                 own = params.split(entry.settings, family.name, family.settings(), {method.name: method.settings})
-                options = merged(of_method[method.name], own[1][method.name])
+                options = params.merged(of_method[method.name], own[1][method.name])
                 params.make(method.settings, options, method.name)
-                of_instance = merged(of_all, own[0])
+                of_instance = params.merged(of_all, own[0])
             if repr(of_instance) not in randomness:
                 with _at(f"{self.place}, {instance}"):
                     loaded = family.load(file, of_instance)
@@ -457,33 +359,3 @@ def _with_key(run: Run, content: str | None) -> Run:
 
 def _relative(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
-
-
-def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings, the second's on top of the first's.
-
-    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
-    {'a': {'b': 3, 'c': 2}}
-    """
-    result = dict(first)
-    for key, value in second.items():
-        below = result.get(key)
-        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return result
-
-
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    first, dot, rest = key.partition(".")
-    return {first: _nested(rest, value) if dot else value}
-
-
-def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted names.
-
-    >>> dotted({"a": {"b": [1, 2]}, "c": 3})
-    {'a.b': [1, 2], 'c': 3}
-    """
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found.update(dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return found

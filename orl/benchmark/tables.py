@@ -17,7 +17,7 @@ from orl.files import write_atomically
 from orl.result import Interval, Status, relative_gap
 
 if TYPE_CHECKING:
-    from orl.benchmark.suite import Suite
+    from orl.benchmark.runs import Suite
 
 Row = Mapping[str, Any]
 Case = tuple[str, int]  # instance and seed

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from orl.benchmark.measure import failure
-from orl.benchmark.suite import Run
+from orl.benchmark.runs import Run
 
 TAIL = 600  # characters of a dead child's stderr that its row keeps
 _OF_THREAD = threading.local()

@@ -26,10 +26,10 @@ def check_mode(render_mode: str | None) -> str | None:
 def render(episodes: Episodes, env: int, mode: str) -> Any:
     """Return what was done so far in an environment as a picture (height, width, 3) of uint8, or as a text."""
     instance, solution = episodes.process.instances[env], episodes.process.solution(env)
-    return _text(episodes, env, instance, solution) if mode == "ansi" else _picture(episodes, instance, solution)
+    return _text(episodes, env, instance, solution) if mode == "ansi" else _picture(episodes, env, instance, solution)
 
 
-def _picture(episodes: Episodes, instance: Any, solution: Any) -> np.ndarray:
+def _picture(episodes: Episodes, env: int, instance: Any, solution: Any) -> np.ndarray:
     from matplotlib.image import imread
 
     plot = episodes.problem.plot
@@ -37,7 +37,7 @@ def _picture(episodes: Episodes, instance: Any, solution: Any) -> np.ndarray:
         raise InputError(f"{episodes.problem.name} has no pictures yet; use render_mode='ansi'.")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frame.png"
-        plot(instance, [solution], path, None)
+        plot(instance, [solution], path, None, episodes.scenarios[env])
         return np.round(255 * imread(path)[:, :, :3]).astype(np.uint8)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from orl.errors import InputError
-from orl.files import make_folder, read_bytes, read_text, write_atomically
+from orl.files import make_folder, parse_json, read_bytes, read_text, write_atomically
 
 FORMAT = 1
 ABOUT = "about.json"
@@ -69,12 +69,7 @@ def _about(folder: Path) -> dict[str, Any]:
     path = folder / ABOUT
     if not path.is_file():
         raise InputError(f"{folder}: expected a checkpoint, {ABOUT} is missing.")
-    try:
-        about = json.loads(read_text(path))
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON: {error}.") from None
+    about = parse_json(read_text(path), path)
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise InputError(f"{path}: expected a checkpoint of format {FORMAT}.")
     return about

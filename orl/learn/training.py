@@ -58,6 +58,8 @@ class Recipe:
     variants : sequence of mappings
         Further settings, one of which each drawn instance has beside those of `instance`: what one policy is to
         manage, say breakdowns from rare to frequent. Validation instances have them in turn.
+    method : str
+        By name; '' where nobody said, as in older checkpoints.
     training : mapping
         Settings of the method.
     tensorboard : bool
@@ -74,6 +76,7 @@ class Recipe:
     curriculum: int = 0
     instance: dict[str, Any] = field(default_factory=dict)
     variants: list[dict[str, Any]] = field(default_factory=list)
+    method: str = ""
     training: dict[str, Any] = field(default_factory=dict)
     tensorboard: bool = False
 
@@ -322,7 +325,8 @@ class Training:
 
     def _resume(self) -> None:
         arrays, about = checkpoint.load(self.folder / "last")
-        if about.get("recipe") != asdict(self.recipe):
+        told = about.get("recipe")
+        if not isinstance(told, Mapping) or {"method": self.recipe.method, **told} != asdict(self.recipe):
             raise InputError(f"{self.folder}: was trained by another recipe; resume with the same one.")
         reached = params.make(Reached, {key: about.get(key) for key in params.keys(Reached)}, str(self.folder / "last"))
         self.done, self.best, self.seconds = reached.iteration, reached.best, reached.seconds

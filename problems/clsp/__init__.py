@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orl.problem import Problem
@@ -35,7 +36,7 @@ PROBLEM = Problem(
     verify=lazy(f"{_HERE}.verify:verify"),
     columns=lazy(f"{_HERE}.plans:columns"),
     solution=lazy(f"{_HERE}.plans:plan"),
-    rules=lambda: resolve(f"{_HERE}.rules:RULES"),
+    rules=partial(resolve, f"{_HERE}.rules:RULES"),
     default_rule="silver-meal",
     bound=lazy(f"{_HERE}.wagner_whitin:bound"),
     best_known=lazy(f"{_HERE}.formats:best_known"),

@@ -31,7 +31,7 @@ from orl.process import Observation
 from orl.scenario import Scenarios
 
 from .instance import SETUP, CapacitatedLotSizing, CapacitatedPlan
-from .rules import Steer, priced_lots
+from .rules import priced_lots
 from .scenario import realise
 from .wagner_whitin import Lots, net, wagner_whitin
 
@@ -68,13 +68,15 @@ class CapacityPrices:
         """Return the relaxation of one scenario, known beforehand."""
         return KnownPrices(self.instance, realise(self.instance, scenario))
 
-    def values(self, prices: np.ndarray) -> Steer:
-        """Return the rule that makes the first lots of the items' best plans at these prices."""
-        return priced_lots(self.instance, np.minimum(prices, self.instance.settings.overtime))
+    def values(self, prices: np.ndarray) -> np.ndarray:
+        """Return the prices as they are to be paid: no more than overtime costs."""
+        return np.minimum(prices, self.instance.settings.overtime)
 
-    def decide(self, values: Steer, observation: Observation) -> np.ndarray:
-        """Return the stocks of that rule; at the end of an episode what there is."""
-        return np.stack([values(observation, env) for env in range(len(observation.sizes))])
+    def decide(self, values: np.ndarray, observation: Observation) -> np.ndarray:
+        """Return the stocks of who makes the first lots of the items' best plans at these prices; at the end of an
+        episode what there is."""
+        steer = priced_lots(self.instance, values)
+        return np.stack([steer(observation, env) for env in range(len(observation.sizes))])
 
     def penalties(self, prices: np.ndarray) -> None:
         """Return nothing: where demand is known nothing is known too early."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from orl.arrays import frozen
 from orl.errors import InputError
 
 MAX_ENTRIES = 2_000_000  # periods times items
@@ -39,7 +40,8 @@ class CapacitatedSettings:
     demand_seed : int >= 0
         Of the factors.
     stock_limit : float > 0
-        The most stock of an item at the end of a period, in periods of its mean demand; inf: no limit.
+        The most stock of an item at the end of a period, in periods of its mean demand; inf: all
+        that may be demanded in the horizon, or the initial stock if that is more.
     """
 
     setups: Literal["binary", "relaxed"] = "binary"
@@ -146,23 +148,23 @@ class CapacitatedLotSizing:
     def outcomes(self) -> np.ndarray:
         """What demand can be, (num_periods, num_samples, num_items); all samples of a period are equally likely."""
         if self.settings.demand == "file":
-            return _frozen(self.demand[:, None])
+            return frozen(self.demand[:, None])
         rng, spread = np.random.default_rng(self.settings.demand_seed), self.settings.variation
         factors = rng.uniform(1 - spread, 1 + spread, (self.num_periods, self.settings.samples, self.num_items))
-        return _frozen(self.demand[:, None] * factors)
+        return frozen(self.demand[:, None] * factors)
 
     @cached_property
     def expected_demand(self) -> np.ndarray:
         """Mean demand, (num_periods, num_items)."""
-        return _frozen(self.outcomes.mean(axis=1))
+        return frozen(self.outcomes.mean(axis=1))
 
     @cached_property
     def stock_limits(self) -> np.ndarray:
-        """The most stock of each item at the end of a period, (num_items,): never more than all demand can be."""
+        """The most stock of each item at the end of a period, (num_items,), all that may be demanded if none is set."""
         most = self.outcomes.max(axis=1).sum(axis=0)
         if self.settings.stock_limit == float("inf"):
-            return _frozen(np.maximum(most, self.initial_stock))
-        return _frozen(self.settings.stock_limit * self.expected_demand.mean(axis=0))
+            return frozen(np.maximum(most, self.initial_stock))
+        return frozen(self.settings.stock_limit * self.expected_demand.mean(axis=0))
 
     @cached_property
     def largest_lots(self) -> np.ndarray:
@@ -177,7 +179,7 @@ class CapacitatedLotSizing:
             room = (self.capacity[:, None] - self.setup_times) / self.unit_times
         room = np.where(self.unit_times > 0, np.maximum(room, 0.0), np.inf)
         lots = np.maximum(np.minimum(later, room), most)
-        return _frozen(np.where(lots > 0, lots, np.maximum(most.max(axis=0), 1.0)))
+        return frozen(np.where(lots > 0, lots, np.maximum(most.max(axis=0), 1.0)))
 
     def item_label(self, item: int) -> str:
         return str(item)
@@ -185,7 +187,7 @@ class CapacitatedLotSizing:
     # private
 
     def _error(self, message: str) -> InputError:
-        return InputError(f"{self.name}: {message}")
+        return InputError(f"{self.source or self.name}: {message}")
 
     def _numbers(self, key: str, shape: tuple[int, ...] | None) -> np.ndarray:
         try:
@@ -218,10 +220,4 @@ class CapacitatedPlan:
 
 
 def _set(record: object, key: str, value: Any) -> None:
-    object.__setattr__(record, key, _frozen(np.array(value)))
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array = np.array(array)
-    array.setflags(write=False)
-    return array
+    object.__setattr__(record, key, frozen(np.array(value)))

@@ -61,8 +61,9 @@ def draw_plan(
     from matplotlib.ticker import MaxNLocator
 
     books = Books(instance, scenario or Scenarios.deterministic(), plan)
-    cost, made, stock = sum(books.play().values()), plan.production, np.array(books.stock)
+    cost, made = sum(books.play().values()), plan.production
     periods, items, shown = len(made), instance.num_items, min(instance.num_items, MAX_ITEMS)
+    stock, capacity = np.array(books.stock).reshape(periods, items), instance.capacity[:periods]
     colours, place = distinct_colours(items), np.arange(periods)
     figure = Figure(figsize=(14.0, 4.2 + 0.55 * shown), dpi=120, layout="constrained")
     rows = figure.subplots(shown + 1, 1, sharex=True, height_ratios=[2.8, *[0.55] * shown])
@@ -73,12 +74,12 @@ def draw_plan(
         for takes, hatch in ((setups, "////"), (units, "")):
             top.bar(place, takes, 0.86, height, color=colours[item], hatch=hatch, edgecolor="white", linewidth=0.3)
             height += takes
-    beyond = np.maximum(height - instance.capacity, 0.0)
-    is_beyond = beyond > 1e-6 * np.maximum(1.0, instance.capacity)
-    top.bar(place[is_beyond], beyond[is_beyond], 0.86, instance.capacity[is_beyond], fill=False, edgecolor=SIGNAL)
+    beyond = np.maximum(height - capacity, 0.0)
+    is_beyond = beyond > 1e-6 * np.maximum(1.0, capacity)
+    top.bar(place[is_beyond], beyond[is_beyond], 0.86, capacity[is_beyond], fill=False, edgecolor=SIGNAL)
     edges = np.arange(periods + 1) - 0.5
-    top.stairs(instance.capacity, edges, baseline=None, color=INK, linewidth=1.4)
-    top.set_ylim(0, 1.08 * max(1.0, float(height.max()), float(instance.capacity.max())))
+    top.stairs(capacity, edges, baseline=None, color=INK, linewidth=1.4)
+    top.set_ylim(0, 1.08 * max(1.0, height.max(initial=0.0), instance.capacity.max()))
     top.set_ylabel("capacity used")
     for item, axes in enumerate(rows[1:]):
         axes.bar(place, made[:, item], 0.86, color=colours[item])
@@ -86,7 +87,7 @@ def draw_plan(
         axes.set_ylabel(short_label(instance.item_label(item)), rotation=0, ha="right", va="center")
         axes.yaxis.set_major_locator(MaxNLocator(2))
         axes.tick_params(labelsize=7)
-    rows[-1].set_xlim(-0.5, periods - 0.5)
+    rows[-1].set_xlim(-0.5, max(periods, 1) - 0.5)
     rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     rows[-1].set_xlabel("period; of each item, bars: units made, line: stock at the end; above, hatched: set-ups")
     title = f"{short_label(instance.name)}: cost {cost:,.2f}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from orl.arrays import read_only
 from orl.errors import InputError
 from orl.process import Decision, Observation, Revealed, checked_targets
 from orl.rule import Rule
@@ -81,12 +82,8 @@ class CapacitatedProcess:
             self._post = False
 
     def observe(self) -> Observation:
-        arrays = {"period": self._period, **self._arrays, "legal": self._legal, "sizes": self._sizes}
-        views = {name: array.view() for name, array in arrays.items()}
-        for view in views.values():
-            view.setflags(write=False)
-        legal, sizes = views.pop("legal"), views.pop("sizes")
-        return Observation(views, sizes, legal, self._post)
+        views = {name: read_only(array) for name, array in {"period": self._period, **self._arrays}.items()}
+        return Observation(views, read_only(self._sizes), read_only(self._legal), self._post)
 
     def decide(self, actions: np.ndarray) -> np.ndarray:
         """Make what the stocks ask for; see the class.

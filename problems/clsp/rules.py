@@ -9,7 +9,7 @@ import numpy as np
 from orl.process import Observation
 from orl.rule import Rule
 
-from .instance import CapacitatedLotSizing
+from .instance import SETUP, CapacitatedLotSizing
 
 Steer = Callable[[Observation, int], np.ndarray]  # an environment's stocks at the end of the period
 
@@ -67,7 +67,7 @@ def _lots(instance: CapacitatedLotSizing, lasts: Callable[[int, np.ndarray], int
         period, stocks = int(view["period"][env]), np.array(legal[0])
         for item in range(instance.num_items):
             short = view["demand"][env, item] - view["stock"][env, item]
-            if short > 0:
+            if short > SETUP:  # what rounding leaves is nothing
                 demand = instance.expected_demand[period:, item].copy()
                 demand[0] = short
                 stocks[item] = demand[1 : lasts(item, demand)].sum()

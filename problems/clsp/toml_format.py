@@ -25,7 +25,7 @@ def load(path: Path, settings: Mapping[str, Any]) -> CapacitatedLotSizing:
     try:
         return _instance(path, data, settings)
     except InputError as error:
-        raise at(path, None, str(error).removeprefix(f"{path}: ").removeprefix(f"{path.stem}: ")) from None
+        raise at(path, None, str(error).removeprefix(f"{path}: ")) from None
 
 
 def _instance(path: Path, data: dict[str, Any], settings: Mapping[str, Any]) -> CapacitatedLotSizing:

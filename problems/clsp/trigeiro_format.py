@@ -58,7 +58,7 @@ def load(path: Path, settings: CapacitatedSettings) -> CapacitatedLotSizing:
             source=str(path),
         )
     except InputError as error:
-        raise at(path, None, str(error).removeprefix(f"{path.stem}: ")) from None
+        raise at(path, None, str(error).removeprefix(f"{path}: ")) from None
 
 
 def to_text(instance: CapacitatedLotSizing) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orl.problem import Problem
@@ -35,7 +36,7 @@ PROBLEM = Problem(
     verify=lazy(f"{_HERE}.verify:verify"),
     columns=lazy(f"{_HERE}.plans:columns"),
     solution=lazy(f"{_HERE}.plans:dispatch"),
-    rules=lambda: resolve(f"{_HERE}.rules:RULES"),
+    rules=partial(resolve, f"{_HERE}.rules:RULES"),
     metrics=lazy(f"{_HERE}.metrics:metrics"),
     in_motion=lazy(f"{_HERE}.planning:in_motion"),
     shortened=lazy(f"{_HERE}.planning:shortened"),

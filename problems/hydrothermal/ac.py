@@ -29,9 +29,8 @@ from .ac_model import Equations, Places, deficit_upper, equations, load_of
 from .ac_read import parts_of
 from .instance import HydroThermal
 from .ipopt import TOLERANCE, Found, Point, Program, casadi
-from .stages import most_worth
+from .stages import PRICE, most_worth
 
-PRICE = 10.0  # of a unit's distance from the target, in units of the most that any water can be worth
 BLOCK = 16  # cuts in the program; more than this are never needed but where many meet
 ROUNDS = 6  # before the block is doubled
 CUT_TOLERANCE = 1e-6  # share of the future cost

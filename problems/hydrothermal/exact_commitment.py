@@ -62,9 +62,7 @@ class Commitment:
 
         network, chosen = instance.network, instance.settings
         self.tree, self.plants = tree, range(len(network.gen_names))
-        nodes, most = range(len(tree.stage)), network.gen_max_mw.tolist()
-        least = instance.least_mw
-        least = least.tolist()
+        nodes, most, least = range(len(tree.stage)), network.gen_max_mw.tolist(), instance.least_mw.tolist()
         m.on = pyo.Var(nodes, self.plants, domain=pyo.Binary)
         m.started = pyo.Var(nodes, self.plants, bounds=(0, 1))
         m.stopped = pyo.Var(nodes, self.plants, bounds=(0, 1))

@@ -277,6 +277,9 @@ class Autoregression:
     base: np.ndarray
     slope: np.ndarray
 
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
 
 @dataclass(frozen=True, eq=False)
 class HydroThermal:
@@ -352,6 +355,16 @@ class HydroThermal:
             raise self._error(f"initial_inflows must be {count} numbers >= 0.")
         if self.autoregression is not None and self.first_inflow is None:
             raise self._error("an autoregression begins with known inflows; set initial_inflows.")
+        if (memory := self.autoregression) is not None and not (
+            memory.base.shape == memory.slope.shape == (len(self.inflows), count)
+        ):
+            shapes = f"{memory.base.shape} and {memory.slope.shape}"
+            raise self._error(f"an autoregression must be of {len(self.inflows)} rows x {count}, got {shapes}.")
+        if self.path is not None:
+            if self.path.ndim != 2 or self.path.shape[1] != count:
+                raise self._error(f"a path of inflows must have {count} columns, got shape {self.path.shape}.")
+            if not (np.abs(self.path) <= MAX_NUMBER).all():
+                raise self._error(f"a path of inflows must be of numbers, at most {MAX_NUMBER:g} in size.")
         if self.inflows.ndim != 3 or self.inflows.shape[2] != len(self.reservoirs.names):
             raise self._error(f"inflows must be of {len(self.reservoirs.names)} reservoirs, got {self.inflows.shape}.")
         if not ((self.inflows >= 0) & (self.inflows <= MAX_NUMBER)).all():

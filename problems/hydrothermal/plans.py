@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from orl.entries import check_columns, number
 from orl.errors import InputError
-from orl.params import nearest
 from orl.problem import Columns
 
 from .instance import HydroThermal
@@ -142,27 +142,15 @@ def dispatch(instance: HydroThermal, table: Columns) -> Dispatch:
         If a column is missing or unknown, or an entry is no number.
     """
     names = headings(instance)
-    expected = ["stage", *(name for of_field in names.values() for name in of_field)]
-    for name in table:
-        if name not in expected:
-            raise InputError(f"unknown column {name!r}; {nearest(name, expected)}")
-    for name in expected:
-        if name not in table:
-            raise InputError(f"column {name!r} is missing.")
+    check_columns(table, ["stage", *(name for of_field in names.values() for name in of_field)])
     stages = len(table["stage"])
     arrays = {}
     for part in fields(Dispatch):
         values = np.empty((stages, len(names[part.name])))
         for place, name in enumerate(names[part.name]):
             for row, entry in enumerate(table[name]):
-                try:
-                    values[row, place] = float(entry)
-                except (TypeError, ValueError):
-                    raise InputError(
-                        f"column {name!r}, row {row}: expected a number, got {str(entry)[:40]!r}."
-                    ) from None
-        if not np.isfinite(values).all():
-            row, place = (int(x) for x in np.argwhere(~np.isfinite(values))[0])
-            raise InputError(f"column {names[part.name][place]!r}, row {row}: expected a finite number.")
+                if (value := number(entry)) is None:
+                    raise InputError(f"column {name!r}, row {row}: expected a number, got {str(entry)[:40]!r}.")
+                values[row, place] = value
         arrays[part.name] = values
     return Dispatch(**arrays)

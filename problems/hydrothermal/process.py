@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy.sparse import csr_array, hstack
 
+from orl.arrays import read_only
 from orl.convex import build_program
 from orl.process import Decision, Observation, Revealed, checked_targets
 from orl.rule import Rule
@@ -24,12 +25,10 @@ from .instance import HydroThermal
 from .plans import Dispatch, reader
 from .scenario import realise
 from .soc import FINE
-from .stages import Columns, Loads, columns, most_worth, stage_of
+from .stages import PRICE, Columns, Loads, columns, most_worth, stage_of
 
 if TYPE_CHECKING:
     from .ac_dispatcher import AcDispatcher
-
-PRICE = 10.0  # of a unit's distance from the target, in units of the most that any water can be worth
 
 
 class Executed(NamedTuple):
@@ -172,11 +171,8 @@ class HydroThermalProcess:
             "inflow": self._inflow,
             **self._figures,
         }
-        views = {name: array.view() for name, array in {**arrays, "legal": self._legal, "sizes": self._sizes}.items()}
-        for view in views.values():
-            view.setflags(write=False)
-        legal, sizes = views.pop("legal"), views.pop("sizes")
-        return Observation(views, sizes, legal, self._post)
+        views = {name: read_only(array) for name, array in arrays.items()}
+        return Observation(views, read_only(self._sizes), read_only(self._legal), self._post)
 
     def decide(self, actions: np.ndarray) -> np.ndarray:
         """Dispatch one stage in every environment; see the class.

@@ -56,6 +56,7 @@ from .instance import HydroThermal
 from .reach import Reach
 from .soc import COARSE, Places, Tangents, flows_of, limits_of, pairs_of
 
+PRICE = 10.0  # of a unit's distance from a target volume, in units of the most that any water can be worth
 CONVEX = ("soc", "ac")  # networks whose stages are those of the relaxation: of itself, and as a bound
 
 

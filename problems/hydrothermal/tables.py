@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,12 @@ from typing import Any
 import numpy as np
 
 from orl.errors import at
-from orl.files import read_text
+from orl.files import parse_json, read_text
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object."""
-    try:
-        data = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise at(path, error.lineno, f"expected JSON: {error.msg}.") from None
-    except RecursionError as error:
-        raise at(path, None, f"expected JSON: {error}.") from None
+    data = parse_json(read_text(path), path)
     if not isinstance(data, dict):
         raise at(path, None, "expected a JSON object.")
     return data

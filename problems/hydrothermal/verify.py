@@ -10,10 +10,10 @@ from orl.problem import Report, Violation
 from orl.scenario import Scenarios
 
 from .instance import HydroThermal
-from .plans import Dispatch
+from .plans import Dispatch, headings
 from .scenario import realise
-from .verify_ac import of_grid, shapes_of
-from .verify_soc import of_relaxation, shapes_of_relaxed
+from .verify_ac import of_grid
+from .verify_soc import of_relaxation
 
 MAX_VIOLATIONS = 20
 TOLERANCE = 1e-6  # share of the quantities that are balanced or limited, and as many MW or hm3
@@ -25,29 +25,32 @@ def verify(instance: HydroThermal, scenario: Scenarios, dispatch: Dispatch) -> R
     Returns
     -------
     Report
-        Without a cost if the dispatch has another shape than the episode.
+        Without a cost if the dispatch has another shape than the episode, or holds what is no finite number.
     """
     inflows = realise(instance, scenario)
-    stages, count = len(inflows), len(instance.reservoirs.names)
-    if dispatch.volume.shape != (stages, count):
-        message = f"expected {stages} stages x {count} reservoirs, got {dispatch.volume.shape}."
-        return Report(None, (Violation("shape", message),))
-    if instance.settings.commitment == "on" and dispatch.on.shape != dispatch.power.shape:
-        message = f"commitment=on asks what runs in {stages} stages, got {dispatch.on.shape}."
-        return Report(None, (Violation("shape", message),))
-    if instance.settings.network == "ac" and (missing := shapes_of(instance, dispatch)):
-        return Report(None, (missing,))
-    if instance.settings.network == "soc" and (missing := shapes_of_relaxed(instance, dispatch)):
-        return Report(None, (missing,))
+    if broken := _malformed(instance, dispatch, len(inflows)):
+        return Report(None, (Violation("shape", broken),))
     found: list[Violation] = []
     before, total = instance.reservoirs.initial_hm3, 0.0
-    for stage in range(stages):
+    for stage in range(len(inflows)):
         found += _of_stage(instance, dispatch, stage, before, inflows[stage])
         before = dispatch.volume[stage]
         total += instance.settings.discount**stage * stage_cost(instance, dispatch, stage)
     if instance.settings.commitment == "on":
         found += _of_commitment(instance, dispatch)
     return Report(total, tuple(found[:MAX_VIOLATIONS]))
+
+
+def _malformed(instance: HydroThermal, dispatch: Dispatch, stages: int) -> str:
+    """Return why a dispatch cannot be judged, or ''; what the instance's settings do not ask for is not looked at."""
+    for key, names in headings(instance).items():
+        values = getattr(dispatch, key)
+        if names and values.shape != (stages, len(names)):
+            return f"expected {key} of {stages} stages x {len(names)} columns, got shape {values.shape}."
+        if names and not np.isfinite(values).all():
+            stage, place = np.argwhere(~np.isfinite(values))[0].tolist()
+            return f"stage {stage}, {names[place]}: expected a finite number, got {values[stage, place]}."
+    return ""
 
 
 def stage_cost(instance: HydroThermal, dispatch: Dispatch, stage: int) -> float:

@@ -18,18 +18,6 @@ from .plans import Dispatch
 TOLERANCE = 1e-6  # pu, rad
 
 
-def shapes_of(instance: HydroThermal, dispatch: Dispatch) -> Violation | None:
-    """Return what the record of voltages, reactive power and flows lacks, if anything."""
-    stages, buses = len(dispatch.volume), len(instance.network.bus_names)
-    branches, reservoirs = len(instance.network.branch_from), len(instance.reservoirs.names)
-    thermal = len(instance.network.gen_names)
-    for key, width in (("voltage", buses), ("angle", buses), ("flow", branches), ("flow_to", branches),
-                       ("gen_mvar", thermal), ("hydro_mvar", reservoirs)):  # fmt: skip
-        if (found := getattr(dispatch, key).shape) != (stages, width):
-            return Violation("shape", f"network=ac asks {key} of {(stages, width)}, got {found}.")
-    return None
-
-
 def of_grid(instance: HydroThermal, dispatch: Dispatch, stage: int) -> Iterator[Violation]:
     """Find violations of one stage: flows, balances of active and reactive power, limits of the grid."""
     network, water, grid = instance.network, instance.reservoirs, instance.network.grid

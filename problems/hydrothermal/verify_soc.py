@@ -20,17 +20,6 @@ from .plans import Dispatch
 TOLERANCE = 1e-6  # pu
 
 
-def shapes_of_relaxed(instance: HydroThermal, dispatch: Dispatch) -> Violation | None:
-    """Return what the record of voltages, reactive power and products lacks, if anything."""
-    stages, buses = len(dispatch.volume), len(instance.network.bus_names)
-    branches = len(instance.network.branch_from)
-    for key, width in (("flow", branches), ("voltage", buses), ("reactive", buses), ("product_real", branches),
-                       ("product_imaginary", branches)):  # fmt: skip
-        if (found := getattr(dispatch, key).shape) != (stages, width):
-            return Violation("shape", f"network=soc asks {key} of {(stages, width)}, got {found}.")
-    return None
-
-
 def of_relaxation(instance: HydroThermal, dispatch: Dispatch, stage: int) -> Iterator[Violation]:
     """Find violations of one stage: flows, balances of active and reactive power, cones, limits of the grid."""
     network, water, grid = instance.network, instance.reservoirs, instance.network.grid

@@ -14,9 +14,8 @@ import numpy as np
 from orl.features import Features
 from orl.process import Observation
 
-from .instance import NO_DUE_DATE
+from .kernels_codes import DONE, NO_DUE_DATE, RUNNING, TO_COME
 
-TO_COME, WAITING, RUNNING, BLOCKED, DONE = range(5)  # as in kernels, which are not imported: numba is slow to load
 FLAT_ARRAYS = (
     "clock", "num_started", "candidate", "machine", "status", "available", "remaining", "free_at", "occupant",
     "down_since", "job_first", "due_dates", "weights", "op_machine", "op_duration", "op_remaining",

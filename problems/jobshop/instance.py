@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from orl.arrays import frozen, whole_numbers
 from orl.errors import InputError
 
 from .kernels_codes import NO_DUE_DATE
@@ -288,22 +289,22 @@ class JobShop:
     def heads(self) -> np.ndarray:
         """Earliest start of each operation if no machine were ever taken, (num_ops,)."""
         before = np.concatenate([[0], np.cumsum(self.op_duration)])[:-1]
-        return _readonly(before - np.repeat(before[self.job_first[:-1]] - self.releases, np.diff(self.job_first)))
+        return frozen(before - np.repeat(before[self.job_first[:-1]] - self.releases, np.diff(self.job_first)))
 
     @cached_property
     def remaining_work(self) -> np.ndarray:
         """Work of the job from each operation on, this one included, (num_ops,)."""
         total = np.cumsum(self.op_duration)
         ends = np.repeat(total[self.job_first[1:] - 1], np.diff(self.job_first))
-        return _readonly(ends - total + self.op_duration)
+        return frozen(ends - total + self.op_duration)
 
     @cached_property
     def is_done(self) -> np.ndarray:
         """Whether each operation is completed before the shop goes on, (num_ops,)."""
         if self.state is None:
-            return _readonly(np.zeros(self.num_ops, dtype=bool))
+            return frozen(np.zeros(self.num_ops, dtype=bool))
         position = np.arange(self.num_ops) - self.job_first[self.op_job]
-        return _readonly(position < self.state.ops_done[self.op_job])
+        return frozen(position < self.state.ops_done[self.op_job])
 
     @cached_property
     def work_left(self) -> np.ndarray:
@@ -316,7 +317,7 @@ class JobShop:
         is_down = self.state.down_since[self.op_machine[op]] >= 0
         begins_anew = is_down & (self.settings.on_failure == "restart")
         left[op] = np.where(begins_anew, self.op_duration[op], self.state.work_left[is_in])
-        return _readonly(left)
+        return frozen(left)
 
     @cached_property
     def earliest_starts(self) -> np.ndarray:
@@ -325,12 +326,12 @@ class JobShop:
             return self.heads
         before = np.concatenate([[0], np.cumsum(self.work_left)])[:-1]
         begin = np.maximum(self.releases, self.clock)
-        return _readonly(before - np.repeat(before[self.job_first[:-1]] - begin, np.diff(self.job_first)))
+        return frozen(before - np.repeat(before[self.job_first[:-1]] - begin, np.diff(self.job_first)))
 
     @cached_property
     def tails(self) -> np.ndarray:
         """Work of the job after each operation, (num_ops,)."""
-        return _readonly(self.remaining_work - self.op_duration)
+        return frozen(self.remaining_work - self.op_duration)
 
     def makespan_bound(self) -> int:
         """Return a proven lower bound on the makespan: the longest job, and each machine's load between the least
@@ -372,21 +373,24 @@ class JobShop:
         return InputError(f"{self.source or self.name}: {message}")
 
     def _set(self, key: str, value: Any) -> None:
-        object.__setattr__(self, key, _readonly(value) if isinstance(value, np.ndarray) else value)
+        object.__setattr__(self, key, frozen(value) if isinstance(value, np.ndarray) else value)
 
     def _whole(self, key: str, values: Sequence[Any], low: int, high: int | None) -> np.ndarray:
         """Return whole numbers between two limits as an array, or name the first that is not."""
         for op, value in enumerate(values):
+            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+                rule, found = "whole numbers", repr(value)
+            elif value < low:
+                rule, found = f">= {low}", str(value)
+            elif high is not None and value > high:
+                rule, found = f"<= {high}", str(value)
+            elif value >= MAX_HORIZON:
+                rule, found = "below 2**40", str(value)
+            else:
+                continue
             job = int(np.searchsorted(self.job_first, op, side="right")) - 1
             place = f"at operation {op - self.job_first[job]} of job {job}"
-            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-                raise self._error(f"{key} must be whole numbers, got {value!r} {place}.")
-            if value < low:
-                raise self._error(f"{key} must be >= {low}, got {value} {place}.")
-            if high is not None and value > high:
-                raise self._error(f"{key} must be <= {high}, got {value} {place}.")
-            if value >= MAX_HORIZON:
-                raise self._error(f"{key} must be below 2**40, got {value} {place}.")
+            raise self._error(f"{key} must be {rule}, got {found} {place}.")
         return np.array(values, dtype=np.int64)
 
     def _job_field(
@@ -480,7 +484,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for key in ("job", "position", "machine", "start", "end"):
-            object.__setattr__(self, key, _readonly(np.array(getattr(self, key), dtype=np.int64)))
+            object.__setattr__(self, key, whole_numbers(key, getattr(self, key)))
 
     @property
     def makespan(self) -> int:
@@ -500,8 +504,3 @@ def with_history(instance: JobShop, schedule: Schedule) -> Schedule:
         return schedule
     parts = [[getattr(one, f.name) for f in fields(Schedule)] for one in (instance.state.history, schedule)]
     return Schedule(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def _readonly(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array

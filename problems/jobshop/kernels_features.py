@@ -7,9 +7,9 @@ import numpy as np
 from orl.jit import kernel
 from orl.kernels_squash import squash
 
-NO_DUE_DATE = np.iinfo(np.int64).max
+from .kernels_codes import DONE, NO_DUE_DATE
+
 NUM_GLOBAL, NUM_BY_JOB, NUM_BY_MACHINE = 4, 17, 8
-TO_COME, WAITING, RUNNING, BLOCKED, DONE = range(5)
 
 
 @kernel

@@ -56,7 +56,7 @@ def best_on(shop, weights, state, at, machine, code, table, seed):
     best, before_best, best_score = np.int64(-1), np.int64(-1), -np.inf
     job, previous = state[at.queue_head + machine], np.int64(-1)
     while job >= 0:
-        if code == TABLE:  # here and not in `_score`: inlined, it halves the time of an episode
+        if code == TABLE:  # here and not in `score_of`: inlined, it halves the time of an episode
             score = table[state[at.next_op + job]]
         else:
             score = score_of(shop, weights, state, at, job, code, seed)

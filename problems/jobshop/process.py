@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from orl import choices
+from orl.arrays import read_only
 from orl.errors import InputError
 from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule, call_table
@@ -70,15 +71,15 @@ class JobShopProcess:
         self._row_of: dict[int, int] = {}  # its row, by the shop's identity
         self._shop_of = np.full(self.num_envs, -1, dtype=np.int64)
         self._sizes = np.zeros((self.num_envs, 3), dtype=np.int64)
-        self._sizes_view = _view(self._sizes)
+        self._sizes_view = read_only(self._sizes)
         self._by_env: tuple[np.ndarray, np.ndarray] | None = None  # shops and weights by environment, if they differ
         self._legal = np.zeros((self.num_envs, self.decision.width), dtype=bool)
-        self._no_legal = _view(np.zeros_like(self._legal))
+        self._no_legal = read_only(np.zeros_like(self._legal))
         self._paid = np.zeros(self.num_envs)
         self._known_until = np.zeros(self.num_envs, dtype=np.int64)
         self._downtime: list[np.ndarray] = [np.zeros((0, 0, 2), dtype=np.int64)] * self.num_envs
         self._downs = np.zeros((self.num_envs, 0), dtype=np.int64)
-        self._never = _view(np.zeros(self.num_envs, dtype=bool))
+        self._never = read_only(np.zeros(self.num_envs, dtype=bool))
         self._rows = np.arange(self.num_envs)
         self._is_over = np.zeros(self.num_envs, dtype=bool)
         self._post = False
@@ -122,7 +123,7 @@ class JobShopProcess:
         self._post = False
 
     def observe(self) -> Observation:
-        legal = self._no_legal if self._post else _view(self._legal)
+        legal = self._no_legal if self._post else read_only(self._legal)
         return Observation(self._views, self._sizes_view, legal, self._post)
 
     def decide(self, actions: np.ndarray) -> np.ndarray:
@@ -268,7 +269,7 @@ class JobShopProcess:
     def _field(self, name: str, width: int = 0) -> np.ndarray:
         """Return a read-only view of a state field by environment: (num_envs,), or (num_envs, width)."""
         first = getattr(self._at, name)
-        return _view(self._states[:, first : first + width] if width else self._states[:, first])
+        return read_only(self._states[:, first : first + width] if width else self._states[:, first])
 
     def _check_fit(self, instances: Sequence[JobShop]) -> None:
         for shop in instances:
@@ -351,10 +352,10 @@ class JobShopProcess:
         return {
             **{key: self._field(key, width) for key, width in moving.items()},
             **{
-                key: _view(shops[:, getattr(self._at, key) : getattr(self._at, key) + width])
+                key: read_only(shops[:, getattr(self._at, key) : getattr(self._at, key) + width])
                 for key, width in static.items()
             },
-            "weights": _view(weights[:, :-1]),
+            "weights": read_only(weights[:, :-1]),
         }
 
     def _shop_row(self, shop: JobShop) -> np.ndarray:
@@ -421,9 +422,3 @@ def randomise(
 
 def _padded(values: np.ndarray, width: int) -> np.ndarray:
     return np.pad(values, (0, width - len(values)))
-
-
-def _view(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.setflags(write=False)
-    return view

@@ -1,7 +1,7 @@
 """The job shop's dispatching rules. The largest number goes first; ties go to the lowest job.
 
 The names and definitions follow Haupt (1989), A survey of priority rule-based scheduling, OR Spektrum 11, 3-16,
-doi 10.1007/BF01721162, where no other source is given. `kernels` computes the scores of FIFO, LIFO, WINQ and random
+doi 10.1007/BF01721162, where no other source is given. `kernels_rules` computes the scores of rules that are no table
 itself, so that whole episodes run in one call; the functions here serve step-by-step use and say the same.
 """
 

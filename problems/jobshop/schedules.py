@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from orl.entries import whole
 from orl.errors import InputError
 from orl.problem import Columns
 
-from .instance import MAX_HORIZON, JobShop, Schedule
+from .instance import JobShop, Schedule
 
 
 def columns(instance: JobShop, schedule: Schedule) -> Columns:
@@ -48,18 +48,9 @@ def _column(key: str, entries: Sequence[Any], names: Sequence[str]) -> np.ndarra
     index_of = {name: index for index, name in enumerate(names)}
     values = np.empty(len(entries), dtype=np.int64)
     for row, entry in enumerate(entries):
-        found = index_of.get(str(entry)) if names else _whole(entry)
+        found = index_of.get(str(entry)) if names else whole(entry)
         if found is None:
             kind = f"one of {', '.join(names[:5])}" if names else "a whole number"
             raise InputError(f"column {key!r}, row {row}: expected {kind}, got {str(entry)[:40]!r}.")
         values[row] = found
     return values
-
-
-def _whole(entry: Any) -> int | None:
-    """Return the whole number that an entry of JSON or CSV means, or None."""
-    if isinstance(entry, str):
-        return int(entry) if re.fullmatch("-?[0-9]{1,18}", entry) else None
-    if isinstance(entry, bool) or not isinstance(entry, int | float):
-        return None
-    return int(entry) if abs(entry) < MAX_HORIZON and entry == int(entry) else None

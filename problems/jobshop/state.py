@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orl.errors import InputError, at
-from orl.files import read_text
+from orl.arrays import whole_numbers
+from orl.errors import InputError
+from orl.files import parse_json, read_text
 from orl.params import nearest
 
 from .kernels_codes import RUNNING
@@ -59,9 +59,7 @@ class ShopState:
 
     def __post_init__(self) -> None:
         for key in _ARRAYS:
-            array = np.array(getattr(self, key), dtype=np.int64)
-            array.setflags(write=False)
-            object.__setattr__(self, key, array)
+            object.__setattr__(self, key, whole_numbers(f"state: {key}", getattr(self, key)))
 
 
 _ARRAYS = ("ops_done", "work_left", "started", "ready_at", "down_since")
@@ -178,11 +176,7 @@ def _check_history(shop: JobShop, state: ShopState) -> None:
 
 def read_state(shop: JobShop, path: Path) -> ShopState:
     """Read the state of a shop from a JSON file; `state_from` tells what it holds."""
-    text = read_text(path)
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise at(path, getattr(error, "lineno", None), f"expected JSON: {error}.") from None
+    data = parse_json(read_text(path), path)
     try:
         return state_from(shop, data)
     except InputError as error:

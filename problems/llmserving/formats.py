@@ -16,6 +16,8 @@ from .server import server
 from .toml_format import load_toml, to_toml
 from .workloads import has_columns, read_requests
 
+AT_ONCE = 1e-6  # seconds or rounds within which all arrive: no rate is told
+
 
 def sniff(path: Path, head: bytes) -> bool:
     """Return whether a file looks like LLM serving, from its beginning."""
@@ -86,12 +88,12 @@ def describe(instance: Serving) -> str:
 def _workload(source: Requests | Generator, unit: str) -> str:
     if isinstance(source, Generator):
         return (
-            f"{source.count} requests drawn ({source.arrivals}, {source.rate:g}/s, mean prompt {source.prompt_mean:g}, "
-            f"output {source.output_mean:g})"
+            f"{source.count} requests drawn ({source.arrivals}, {source.rate:g} a {unit}, mean prompt "
+            f"{source.prompt_mean:g}, output {source.output_mean:g})"
         )
     last = source.arrival[-1]
     words = [f"{len(source)} requests", f"{source.prompt.sum()} prompt and {source.output.sum()} output tokens"]
     if source.num_clients > 1:
         words.append(f"{source.num_clients} clients")
-    words.append(f"{len(source) / last:.3g} a {unit}" if last > 0 else "all at once")
+    words.append(f"{len(source) / last:.3g} a {unit}" if last > AT_ONCE else "all at once")
     return ", ".join(words)

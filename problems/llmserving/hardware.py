@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from orl.errors import InputError, at
-from orl.files import read_text
+from orl.files import parse_json, read_text
 from orl.params import nearest
 
 from .instance import ServingSettings
@@ -178,14 +177,7 @@ def read_model(name: str, folder: Path | None = None) -> ModelShape:
 
 
 def _shape_of(path: Path) -> ModelShape:
-    try:
-        data = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise at(path, error.lineno, f"expected JSON: {error.msg}.") from None
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise at(path, None, f"expected JSON: {error}.") from None
+    data = parse_json(read_text(path), path)
     if isinstance(data, dict) and isinstance(data.get("text_config"), dict):
         data = {**data, **data["text_config"]}  # of a model that sees pictures, too
     if not isinstance(data, dict):

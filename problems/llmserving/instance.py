@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from orl.arrays import frozen, whole_numbers
 from orl.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class ServingSettings:
         The next batch is decided while one is computed.
     reserve_output : bool
         Requests declare their output tokens as a limit, and rules admit only what memory holds to the end of all, as
-        S-LoRA and LightLLM do; nobody is preempted for memory then, as long as prompts are computed in one iteration.
+        S-LoRA and LightLLM do; nobody is preempted for memory then, as long as prompts are computed in one iteration
+        and no turns are copied beside the computing (overlap=on with kv_reuse=turns).
     preemption : 'recompute', 'swap' or 'cheaper'
         How rules preempt.
     victim : 'last', 'latest', 'largest' or 'smallest'
@@ -196,9 +198,9 @@ class Requests:
 
     def __post_init__(self) -> None:
         for name in ("arrival", "weight"):
-            object.__setattr__(self, name, _frozen(np.array(getattr(self, name), dtype=np.float64)))
+            object.__setattr__(self, name, frozen(np.array(getattr(self, name), dtype=np.float64)))
         for name in ("prompt", "output", "client", "priority", "parent", "shared"):
-            object.__setattr__(self, name, _frozen(np.array(getattr(self, name), dtype=np.int64)))
+            object.__setattr__(self, name, whole_numbers(name, getattr(self, name)))
         count = len(self.arrival)
         for name in self.__dataclass_fields__:
             if getattr(self, name).shape != (count,):
@@ -270,7 +272,7 @@ class CostModel:
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
-            values = _frozen(np.array(getattr(self, name), dtype=np.float64))
+            values = frozen(np.array(getattr(self, name), dtype=np.float64))
             object.__setattr__(self, name, values)
             if not np.isfinite(values).all() or (values < 0).any():
                 raise InputError(f"the cost model's {name} must be finite and >= 0.")
@@ -490,10 +492,5 @@ class ServingLog:
 
     def __post_init__(self) -> None:
         for name in ("decided", "start", "end"):
-            object.__setattr__(self, name, _frozen(np.array(getattr(self, name), dtype=np.float64)))
-        object.__setattr__(self, "events", _frozen(np.array(self.events, dtype=np.int64).reshape(-1, 4)))
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array
+            object.__setattr__(self, name, frozen(np.array(getattr(self, name), dtype=np.float64)))
+        object.__setattr__(self, "events", whole_numbers("events", self.events).reshape(-1, 4))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from orl.entries import check_columns, number, whole
 from orl.errors import InputError
 from orl.params import nearest
 from orl.problem import Columns
@@ -57,12 +55,7 @@ def solution(instance: Serving, table: Columns) -> ServingLog:
     InputError
         If a column is missing or unknown, or an entry means nothing.
     """
-    for name in table:
-        if name not in HEADINGS:
-            raise InputError(f"unknown column {name!r}; {nearest(name, HEADINGS)}")
-    for name in HEADINGS:
-        if name not in table:
-            raise InputError(f"column {name!r} is missing.")
+    check_columns(table, HEADINGS)
     times: list[tuple[float, ...]] = []
     events: list[tuple[int, int, int, int]] = []
     has_ended = False
@@ -99,23 +92,15 @@ def follow(planned: Serving, log: ServingLog, observation: Observation, env: int
     return action if legal[action] else int(legal.argmax())
 
 
-def _whole(table: Mapping[str, Any], name: str, row: int) -> int:
-    """Return the whole number that an entry of JSON or CSV means."""
-    entry = table[name][row]
-    if isinstance(entry, str) and re.fullmatch("-?[0-9]{1,15}", entry):
-        return int(entry)
-    is_number = isinstance(entry, int | float) and not isinstance(entry, bool) and abs(entry) < 2**53
-    if is_number and entry == int(entry):
-        return int(entry)
-    raise InputError(f"column {name!r}, row {row}: expected a whole number, got {str(entry)[:40]!r}.")
+def _whole(table: Columns, name: str, row: int) -> int:
+    value = whole(entry := table[name][row])
+    if value is None:
+        raise InputError(f"column {name!r}, row {row}: expected a whole number, got {str(entry)[:40]!r}.")
+    return value
 
 
-def _time(table: Mapping[str, Any], name: str, row: int) -> float:
-    entry = table[name][row]
-    try:
-        value = math.nan if isinstance(entry, bool) else float(entry)
-    except (TypeError, ValueError, OverflowError):
-        value = math.nan
-    if not math.isfinite(value):
+def _time(table: Columns, name: str, row: int) -> float:
+    value = number(entry := table[name][row])
+    if value is None:
         raise InputError(f"column {name!r}, row {row}: expected a time, got {str(entry)[:40]!r}.")
     return value

@@ -59,9 +59,12 @@ def draw_log(
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
+    figure = Figure(figsize=(14.0, 8.5), dpi=120, layout="constrained")
+    if not len(log.decided):  # nothing is done yet
+        figure.suptitle(short_label(instance.name), fontsize=11)
+        return figure
     replay = replayed(instance, Scenarios.deterministic() if scenario is None else scenario, log)
     unit = "rounds" if instance.is_rounds else "s"
-    figure = Figure(figsize=(14.0, 8.5), dpi=120, layout="constrained")
     grid = figure.add_gridspec(3, 1, height_ratios=[1.0, 0.7, 1.0])
     queues = figure.add_subplot(grid[0])
     memory = figure.add_subplot(grid[1], sharex=queues)

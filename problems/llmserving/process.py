@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from orl import choices
+from orl.arrays import read_only
 from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule, call_table
 from orl.scenario import Scenarios
@@ -96,8 +97,9 @@ class ServingProcess:
             "predicted": work.real[..., codes.PREDICTED],
         }
         legal = np.zeros_like(self._legal) if self._post else self._legal
-        shown, unshown = ({name: _view(array) for name, array in some.items()} for some in (arrays, hidden))
-        return Observation(shown, _view(work.sizes[:, : codes.NUM_REQUESTS + 1]), _view(legal), self._post, unshown)
+        sizes = work.sizes[:, : codes.NUM_REQUESTS + 1]
+        shown, unshown = ({name: read_only(array) for name, array in some.items()} for some in (arrays, hidden))
+        return Observation(shown, read_only(sizes), read_only(legal), self._post, unshown)
 
     def decide(self, actions: np.ndarray) -> np.ndarray:
         if self._post:
@@ -191,13 +193,6 @@ def _copy(arrays: Sequence[np.ndarray], sources: np.ndarray, envs: np.ndarray) -
     if is_other.any():
         for array in arrays:
             array[envs[is_other]] = array[sources[is_other]]
-
-
-def _view(array: np.ndarray) -> np.ndarray:
-    """Return an array as it is shown: nobody may write to it."""
-    view = array.view()
-    view.setflags(write=False)
-    return view
 
 
 def actions_of_rule(observation: Observation, parameters: np.ndarray) -> np.ndarray:

@@ -6,9 +6,7 @@ the README's statement, not from the kernels.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -17,93 +15,12 @@ import simpy
 
 from orl.errors import IllegalAction
 
-from .instance import KINDS, CostModel, Requests, Serving, ServingLog
-from .simpy_twin_blocks import Blocks, Content, Written
+from .instance import KINDS, Requests, Serving, ServingLog
+from .simpy_twin_batches import Batch, Job, planned, seconds_of
+from .simpy_twin_blocks import Blocks, Content
 
 RUN = (-1, "run")
 Choice = tuple[int, str]
-
-
-@dataclass
-class Job:
-    """A request on its way through the server.
-
-    Parameters
-    ----------
-    state : 'future', 'waiting', 'running', 'swapped' or 'finished'
-    g, q, c : int
-        Output tokens known, those under way, tokens computed.
-    blocks : list of int
-        Held on the GPU, in the order of the tokens.
-    cpu : int
-        Blocks held on the CPU.
-    copies : map of int to Written
-        What lies on the CPU, by the number of the block in the request's order; not all of it may be of use.
-    wanted : list of Written
-        What its full blocks are to contain, as far as that was asked for.
-    is_copying : bool
-        A copy out, or a copy in for which it waits, is not complete.
-    was_admitted : bool
-        Once at least.
-    """
-
-    number: int
-    arrival: float
-    prompt: int
-    output: int
-    client: int
-    weight: float
-    state: str = "future"
-    g: int = 0
-    q: int = 0
-    c: int = 0
-    blocks: list[int] = field(default_factory=list)
-    cpu: int = 0
-    copies: dict[int, Written | None] = field(default_factory=dict)
-    wanted: list[Written] = field(default_factory=list)
-    is_copying: bool = False
-    was_admitted: bool = False
-
-    @property
-    def missing(self) -> int:
-        """Tokens that are known or under way, and not computed."""
-        return self.prompt + self.g + self.q - self.c
-
-    @property
-    def is_decoding(self) -> bool:
-        return self.c >= self.prompt and self.missing == 1
-
-
-@dataclass
-class Batch:
-    """What an iteration computes.
-
-    Parameters
-    ----------
-    decodes : list of Job
-        One token each.
-    chunks : list of (Job, int)
-        The others, with their tokens.
-    yields : list of Job
-        Those of which a token becomes known at the end.
-    end : float
-    ended : simpy.Event
-    """
-
-    decodes: list[Job]
-    chunks: list[tuple[Job, int]]
-    yields: list[Job] = field(default_factory=list)
-    end: float = 0.0
-    ended: simpy.Event | None = None
-
-    @property
-    def parts(self) -> list[tuple[Job, int]]:
-        """Its requests and their tokens, in its order."""
-        return [(job, 1) for job in self.decodes] + self.chunks
-
-    @property
-    def tokens(self) -> int:
-        return sum(count for _, count in self.parts)
 
 
 class Server:
@@ -247,22 +164,7 @@ class Server:
 
     def batch(self) -> Batch:
         """Return who would get how many tokens now."""
-        left = self.instance.token_budget
-        able = [job for job in self.running if not job.is_copying]
-        batch = Batch([], [])
-        for job in able:
-            if job.is_decoding and job.g + job.q < job.output and left > 0:
-                batch.decodes.append(job)
-                left -= 1
-        for job in able:
-            if job.is_decoding or job.missing <= 0:
-                continue
-            is_whole = job.missing <= left
-            count = min(job.missing, left) if self.instance.settings.enable_chunked_prefill or is_whole else 0
-            if count > 0:
-                batch.chunks.append((job, count))
-                left -= count
-        return batch
+        return planned(self.instance, self.running)
 
     def decide(self, choice: Choice) -> None:
         """Do one thing.
@@ -374,7 +276,7 @@ class Server:
         if not batch.parts:
             self._epochs.append((self.now, self.now, self.now))
             return
-        seconds = self._seconds(batch)
+        seconds = seconds_of(self.instance, batch)
         for job, count in batch.parts:
             assert self._is_intact(job), f"request {job.number} would read stale tokens at {self.now:g}."
             while len(job.blocks) < self._count(job.c + count):
@@ -617,18 +519,6 @@ class Server:
             tokens = min(tokens, leading * self.instance.block_size + spare_tokens)
         return self._count(tokens) - sum(self.blocks.holders[block] > 0 for block in found)
 
-    def _seconds(self, batch: Batch) -> float:
-        """Return how long a batch takes that is not computed yet."""
-        if self.instance.is_rounds:
-            return 1.0
-        costs = self.instance.costs
-        seconds = _linear(list(range(len(costs.dense))), costs.dense.tolist(), batch.tokens)
-        seconds += _linear(list(range(len(costs.sequence))), costs.sequence.tolist(), len(batch.parts))
-        if batch.decodes:
-            mean = sum(job.c + 1 for job in batch.decodes) / len(batch.decodes)
-            seconds += _decode(costs, len(batch.decodes), mean)
-        return seconds + sum(_prefill(costs, count, job.c) for job, count in batch.chunks)
-
 
 def play(instance: Serving, requests: Requests, choose: Callable[[Server], Choice]) -> tuple[float, ServingLog]:
     """Serve all requests; `choose` tells the server one thing after another.
@@ -645,7 +535,7 @@ def play(instance: Serving, requests: Requests, choose: Callable[[Server], Choic
 
     Examples
     --------
-    >>> from .instance import ServingSettings
+    >>> from .instance import CostModel, ServingSettings
     >>> costs = CostModel([0, 1], [0, 0], [0, 1], [0, 1], [[0, 0]] * 2, [0, 1], [0, 1], [[0, 0]] * 2)
     >>> requests = Requests([0.0], [3], [2], [0], [0], [1.0], [-1], [0])
     >>> one = Serving("one", requests, costs, 9, 0, 1, 1, ServingSettings(clock="rounds"))
@@ -657,22 +547,3 @@ def play(instance: Serving, requests: Requests, choose: Callable[[Server], Choic
         server.decide(choose(server))
         cost += server.reveal()
     return cost, server.log()
-
-
-def _linear(points: list[float] | list[int], values: list[float], at: float) -> float:
-    left = min(bisect_right(points, at), len(points) - 1) - 1
-    share = (at - points[left]) / (points[left + 1] - points[left])
-    return values[left] * (1 - share) + values[left + 1] * share
-
-
-def _bilinear(rows: np.ndarray, columns: np.ndarray, table: np.ndarray, row: float, column: float) -> float:
-    along = [_linear(columns.tolist(), values, column) for values in table.tolist()]
-    return _linear(rows.tolist(), along, row)
-
-
-def _prefill(costs: CostModel, chunk: int, past: int) -> float:
-    return _bilinear(costs.chunk, costs.past, costs.prefill, chunk, past)
-
-
-def _decode(costs: CostModel, count: int, context: float) -> float:
-    return _bilinear(costs.count, costs.context, costs.decode, count, context)

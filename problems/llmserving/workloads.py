@@ -87,8 +87,6 @@ def read_requests(path: Path | str, settings: ServingSettings | None = None) -> 
         raise at(path, None, "expected requests below the header, found none.")
     arrival = _arrivals(table)
     order = np.argsort(arrival, kind="stable")
-    if (np.diff(arrival) < 0).any():
-        print(f"orl: {path}: requests were not sorted by arrival; they are now.", file=sys.stderr)
     prompt, output = (_integers(table, field, 1, MAX_TOKENS)[order] for field in ("prompt", "output"))
     if hashes:
         parent, shared = _by_hashes([hashes[row] for row in order], prompt)
@@ -102,11 +100,14 @@ def read_requests(path: Path | str, settings: ServingSettings | None = None) -> 
         output=output,
         client=_labels(table, "client")[order] if table.column("client") else 0 * ones,
         priority=_integers(table, "priority", -(2**31), 2**31)[order] if table.column("priority") else 0 * ones,
-        weight=_numbers(table, "weight", "a number > 0")[order] if table.column("weight") else ones,
+        weight=_numbers(table, "weight", may_be_zero=False)[order] if table.column("weight") else ones,
         parent=parent,
         shared=shared,
     )
-    return adapted(requests, settings, str(path))
+    requests = adapted(requests, settings, str(path))
+    if (np.diff(arrival) < 0).any():
+        print(f"orl: {path}: requests were not sorted by arrival; they are now.", file=sys.stderr)
+    return requests
 
 
 def adapted(requests: Requests, settings: ServingSettings, where: str) -> Requests:
@@ -199,7 +200,7 @@ def _arrivals(table: _Table) -> np.ndarray:
     """Return seconds; dates count from the first."""
     column = table.column("arrival")
     if column != "TIMESTAMP":
-        return _numbers(table, "arrival", "a number >= 0")
+        return _numbers(table, "arrival")
     moments = []
     for row, entry in enumerate(table.rows):
         whole, _, part = entry[column].partition(".")
@@ -213,19 +214,18 @@ def _arrivals(table: _Table) -> np.ndarray:
     return np.array([(moment - first).total_seconds() + part - fraction for moment, part in moments])
 
 
-def _numbers(table: _Table, field: str, rule: str) -> np.ndarray:
+def _numbers(table: _Table, field: str, may_be_zero: bool = True) -> np.ndarray:
     column = table.column(field)
     assert column is not None
     values = np.empty(len(table.rows))
     for row, entry in enumerate(table.rows):
         try:
-            values[row] = float(entry[column]) * COLUMNS[field][column]
+            value = float(entry[column]) * COLUMNS[field][column]
         except ValueError:
-            raise table.error(row, column, rule) from None
-        if not (
-            math.isfinite(values[row]) and (values[row] > 0 if ">" in rule and "=" not in rule else values[row] >= 0)
-        ):
-            raise table.error(row, column, rule)
+            value = math.nan
+        if not (0 < value < math.inf or (value == 0 and may_be_zero)):
+            raise table.error(row, column, f"a number {'>= 0' if may_be_zero else '> 0'}")
+        values[row] = value
     return values
 
 

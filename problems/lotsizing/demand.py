@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orl.arrays import frozen
 from orl.errors import InputError
 
 MAX_DEMAND = 2**20  # units of one item in one period
@@ -54,7 +55,7 @@ class IndependentDemand:
         for item, row in enumerate(rows):
             # Sums that are 1 but for rounding stay as they are, so that what is written reads back the same.
             table[item, : len(row)] = row if abs(row.sum() - 1) < 1e-14 else row / row.sum()
-        _freeze(self, "probabilities", table)
+        object.__setattr__(self, "probabilities", frozen(table))
 
     @property
     def num_items(self) -> int:
@@ -114,7 +115,7 @@ class PathDemand:
                 f"demand must be whole, >= 0 and at most {MAX_DEMAND}, got {path[period, item]:g} "
                 f"in period {period} of item {item}."
             )
-        _freeze(self, "path", path.astype(np.int64))
+        object.__setattr__(self, "path", frozen(path.astype(np.int64)))
 
     @property
     def num_items(self) -> int:
@@ -167,7 +168,7 @@ class SeasonalDemand:
             if not ((values >= 0) & (values <= MAX_MEAN)).all():
                 bad = int((~((values >= 0) & (values <= MAX_MEAN))).argmax())
                 raise InputError(f"demand: {key} must be in 0..{MAX_MEAN:g}, got {values[bad]:g} at {bad}.")
-            _freeze(self, key, values)
+            object.__setattr__(self, key, frozen(values))
         if not 0 <= self.autocorrelation < 1:
             raise InputError(f"demand: autocorrelation must be >= 0 and below 1, got {self.autocorrelation}.")
         top = self.means.max() * self.season.max()
@@ -277,9 +278,3 @@ def _is_whole(value: object) -> bool:
     if isinstance(value, float):
         return value.is_integer()
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _freeze(record: object, key: str, values: np.ndarray) -> None:
-    values = np.array(values)
-    values.setflags(write=False)
-    object.__setattr__(record, key, values)

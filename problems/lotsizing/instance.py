@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from orl.arrays import frozen, whole_numbers
 from orl.errors import InputError
 from orl.problem import KnownBounds
 
@@ -119,7 +120,7 @@ class LotState:
     def __post_init__(self) -> None:
         for key in ("setup", "stock", "booked", "last_demand"):
             if getattr(self, key) is not None:
-                object.__setattr__(self, key, _frozen(np.array(getattr(self, key), dtype=np.int64)))
+                object.__setattr__(self, key, whole_numbers(f"state: {key}", getattr(self, key)))
         if self.cost_factors is not None:
             _set(self, "cost_factors", np.array(self.cost_factors, dtype=np.float64))
 
@@ -291,23 +292,23 @@ class LotSizing:
     @cached_property
     def possible(self) -> np.ndarray:
         """What each machine can be told, (num_machines, 1 + num_items); idle always."""
-        return _frozen(np.concatenate([np.ones((self.num_machines, 1), dtype=bool), self.rates > 0], axis=1))
+        return frozen(np.concatenate([np.ones((self.num_machines, 1), dtype=bool), self.rates > 0], axis=1))
 
     @cached_property
     def changeover_cost(self) -> np.ndarray:
         """Cost from choice to choice on each machine, (num_machines, 1 + num_items, 1 + num_items)."""
-        return _frozen(self._changeover(self.changeover_costs, self.setup_costs, np.float64))
+        return frozen(self._changeover(self.changeover_costs, self.setup_costs, np.float64))
 
     @cached_property
     def changeover_loss(self) -> np.ndarray:
         """Units lost from choice to choice on each machine, (num_machines, 1 + num_items, 1 + num_items)."""
-        return _frozen(self._changeover(self.changeover_losses, self.setup_losses, np.int64))
+        return frozen(self._changeover(self.changeover_losses, self.setup_losses, np.int64))
 
     @cached_property
     def output(self) -> np.ndarray:
         """Units made in a period, (num_machines, 1 + num_items, 1 + num_items), from set-up before to choice."""
         rates = np.concatenate([np.zeros((self.num_machines, 1), dtype=np.int64), self.rates], axis=1)
-        return _frozen(np.maximum(rates[:, None, :] - self.changeover_loss, 0) * (rates[:, None, :] > 0))
+        return frozen(np.maximum(rates[:, None, :] - self.changeover_loss, 0) * (rates[:, None, :] > 0))
 
     def expected_demand(self, period: int, last_demand: np.ndarray | None = None) -> np.ndarray:
         """Return the mean demand of a period, given that of the period before, (num_items,)."""
@@ -412,7 +413,7 @@ class LotSizing:
             table[:, :, 1:] = of_item[:, None, :]
         table = table.astype(dtype)
         same = np.arange(choices)
-        table[:, same, same] = 0 if dtype == np.float64 else table[:, same, same] * 0
+        table[:, same, same] = 0
         return table
 
 
@@ -429,13 +430,8 @@ class LotPlan:
     choices: np.ndarray
 
     def __post_init__(self) -> None:
-        _set(self, "choices", np.array(self.choices, dtype=np.int64))
+        object.__setattr__(self, "choices", whole_numbers("choices", self.choices))
 
 
 def _set(record: object, key: str, value: Any) -> None:
-    object.__setattr__(record, key, _frozen(np.array(value)))
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array
+    object.__setattr__(record, key, frozen(np.array(value)))

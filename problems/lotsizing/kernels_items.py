@@ -11,7 +11,6 @@ from __future__ import annotations
 from orl.jit import kernel
 
 OFF, MAKES, HOLDS = 0, 1, 2  # what a machine does with an item: nothing; makes it; stays set up for it
-NEVER = 1e300  # the cost of what cannot be done
 
 
 @kernel

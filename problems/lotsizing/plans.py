@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 
+from orl.entries import check_columns, whole
 from orl.errors import InputError
 from orl.params import nearest
 from orl.problem import Columns
@@ -35,22 +35,16 @@ def plan(instance: LotSizing, table: Columns) -> LotPlan:
         If a column is missing or unknown, or an entry is no item of the instance.
     """
     headings = [_heading(instance, machine) for machine in range(instance.num_machines)]
-    expected = ["period", *headings]
-    for name in table:
-        if name not in expected:
-            raise InputError(f"unknown column {name!r}; {nearest(name, expected)}")
-    for name in expected:
-        if name not in table:
-            raise InputError(f"column {name!r} is missing.")
+    check_columns(table, ["period", *headings])
     first, length = instance.first_period, len(table["period"])
     for row, period in enumerate(table["period"]):
-        if _whole(period) != first + row:
+        if whole(period) != first + row:
             raise InputError(f"column 'period', row {row}: expected {first + row}, got {str(period)[:40]!r}.")
     choice_of = {instance.item_label(item): item + 1 for item in range(instance.num_items)} | {IDLE: 0}
     choices = np.empty((length, instance.num_machines), dtype=np.int64)
     for machine, name in enumerate(headings):
         for row, entry in enumerate(table[name]):
-            label = entry if isinstance(entry, str) else str(_whole(entry))
+            label = entry if isinstance(entry, str) else str(whole(entry))
             if label not in choice_of:
                 known = nearest(str(entry)[:40], choice_of)
                 raise InputError(f"column {name!r}, row {row}: there is no item {str(entry)[:40]!r}; {known}")
@@ -60,12 +54,3 @@ def plan(instance: LotSizing, table: Columns) -> LotPlan:
 
 def _heading(instance: LotSizing, machine: int) -> str:
     return f"machine {instance.machine_label(machine)}"
-
-
-def _whole(entry: Any) -> int | None:
-    """Return the whole number that an entry of JSON or CSV means, or None."""
-    if isinstance(entry, str):
-        return int(entry) if re.fullmatch("-?[0-9]{1,18}", entry) else None
-    if isinstance(entry, bool) or not isinstance(entry, int | float) or not abs(entry) < 2**53:
-        return None
-    return int(entry) if entry == int(entry) else None

@@ -127,12 +127,12 @@ def draw_plan(
         axes.axhline(0, color=INK, linewidth=0.5)
         if has_limits:
             axes.axhline(instance.stock_limits[item], color=GRID, linewidth=0.8, linestyle="--")
-        high = instance.stock_limits[item] if has_limits else seen.stock.max()
-        axes.set_ylim(min(-1.0, -1.1 * short.max()), 1.1 * max(1, int(high)))
+        high = instance.stock_limits[item] if has_limits else seen.stock.max(initial=0)
+        axes.set_ylim(min(-1.0, -1.1 * short.max(initial=0)), 1.1 * max(1, int(high)))
         axes.set_ylabel(short_label(instance.item_label(item)), rotation=0, ha="right", va="center")
         axes.tick_params(labelsize=7)
         axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-    rows[-1].set_xlim(first, first + periods)
+    rows[-1].set_xlim(first, first + max(periods, 1))
     rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     unmet = {"lost": "lost", "backlog": "owed", "forbid": "not met"}[instance.settings.unmet]
     rows[-1].set_xlabel(
@@ -150,5 +150,7 @@ def draw_plan(
 
 def _runs(choices: np.ndarray, is_setup: np.ndarray) -> list[tuple[int, int, int]]:
     """Return begin, end and choice of each stretch of equal choices; a new set-up begins a new one."""
+    if not len(choices):
+        return []
     cuts = [0, *(np.flatnonzero((np.diff(choices) != 0) | is_setup[1:]) + 1).tolist(), len(choices)]
     return [(a, b, int(choices[a])) for a, b in pairwise(cuts)]

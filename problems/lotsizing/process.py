@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orl import choices
+from orl.arrays import read_only
 from orl.process import Decision, Observation, Revealed
 from orl.rule import Rule, call_table
 from orl.scenario import Scenarios
@@ -110,7 +111,7 @@ class LotSizingProcess:
         self.decision = Decision("per_machine", width, self._machines) if self._is_joint else Decision("choice", width)
         self._slots = self.decision.machines
         self._legal = np.zeros((self.num_envs, self._slots, width), dtype=bool)
-        self._no_legal = _view(np.zeros_like(self._shaped(self._legal)))
+        self._no_legal = read_only(np.zeros_like(self._shaped(self._legal)))
         self._is_over = np.zeros(self.num_envs, dtype=bool)
         self._is_infinite = np.zeros(self.num_envs, dtype=bool)
         self._post = False
@@ -147,7 +148,7 @@ class LotSizingProcess:
             self._post = False
 
     def observe(self) -> Observation:
-        legal = self._no_legal if self._post else _view(self._shaped(self._legal))
+        legal = self._no_legal if self._post else read_only(self._shaped(self._legal))
         return Observation(self._views, self._views["sizes"][:, : kernels_codes.NUM_ITEMS + 1], legal, self._post)
 
     def decide(self, actions: np.ndarray) -> np.ndarray:
@@ -300,7 +301,7 @@ class LotSizingProcess:
         else:
             by_env = {key: rows[self._states.row] for key, rows in static.items()}
         moving = {key: array for key, array in self._states._asdict().items() if key not in ("row", "log")}
-        return {key: _view(array) for key, array in {**moving, **by_env}.items()}
+        return {key: read_only(array) for key, array in {**moving, **by_env}.items()}
 
 
 def compiled_choices(
@@ -380,9 +381,3 @@ def _lay_out(lots: Lots, row: int, one: LotSizing) -> None:
     else:
         sizes[codes.LAW] = codes.POISSON
         lots.autocorrelation[row] = one.demand.autocorrelation
-
-
-def _view(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.setflags(write=False)
-    return view

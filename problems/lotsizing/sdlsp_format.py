@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orl import params
 from orl.errors import InputError, at
-from orl.files import read_text
+from orl.files import parse_json, read_text
 
 from .demand import Demand, binomial, discrete, uniform
 from .instance import LotSizing, LotSizingSettings
@@ -22,12 +21,7 @@ _NEEDED = (
 
 def load_json(path: Path, settings: Mapping[str, Any]) -> LotSizing:
     """Read an instance; keys that it does not know are ignored, as the authors' files have some."""
-    try:
-        data = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise at(path, error.lineno, f"expected JSON: {error.msg}.") from None
-    except (ValueError, RecursionError) as error:
-        raise at(path, None, f"expected JSON: {error}.") from None
+    data = parse_json(read_text(path), path)
     if not isinstance(data, dict):
         raise at(path, None, "expected a JSON object.")
     for key in _NEEDED:

@@ -43,7 +43,7 @@ def _solver(name: str, summary: str, **training: Any) -> Solver:
         settings=DecisionRuleChoice,
         fits=_fits,
         policy=partial(_policy, name),
-        train=partial(train_by, "orl.solvers.decision_rules.train:train", training),
+        train=partial(train_by, "orl.solvers.decision_rules.train:train", name, training),
     )
 
 

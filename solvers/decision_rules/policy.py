@@ -87,7 +87,7 @@ def policy_of(task: Task, method: str) -> DecisionRulePolicy:
     if instance is None:
         raise InputError(f"{method} makes a policy for one instance; none is given.")
     path = Path(folder) if folder else packaged("orl.solvers.decision_rules") / "checkpoints" / method / instance.name
-    if not folder and not (path / checkpoint.ABOUT).is_file():
+    if not folder and not checkpoint.is_there(path):
         raise InputError(f"no rule of {method} comes with {instance.name}; train one and name it with checkpoint=.")
     weights, about = checkpoint.load(path)
     if about.get("problem") != problem.name or about.get("targets") not in ("strict", "penalised"):

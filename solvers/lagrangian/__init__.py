@@ -124,9 +124,7 @@ def _decomposition(task: Task) -> Decomposition:
 
 def _spent(control: Control) -> float:
     """Return the share of the time for prices that is gone; above 1: stop."""
-    if control.is_interrupted:
-        return 2.0
-    return 0.0 if control.time_limit is None else control.seconds / (TIME_SHARE * control.time_limit)
+    return 2.0 if control.is_interrupted else control.gone / TIME_SHARE
 
 
 def _threads(task: Task) -> int:

@@ -37,10 +37,14 @@ def best_values(
     trials : int
         Scenarios of the select stream; 0: nothing is tried.
     """
-    values = decomposition.values(prices)
-    if not trials:
-        return values, 1.0, 1
     problem, control = task.problem, task.control
+
+    def is_late() -> bool:
+        return control.is_interrupted or control.gone > TIME_SHARE
+
+    values = decomposition.values(prices)
+    if not trials or is_late():
+        return values, 1.0, 1
     is_random = problem.sample(task.instance, SEED, Purpose.SELECT, 1).is_random
     scenarios = problem.sample(task.instance, SEED, Purpose.SELECT, trials if is_random else 1)
 
@@ -51,8 +55,7 @@ def best_values(
     least = cost(make(values))
     for window in WINDOWS:
         for factor in FACTORS:
-            is_late = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit
-            if control.is_interrupted or is_late:
+            if is_late():
                 return best
             if (window, factor) != (1, 1.0):
                 trial = decomposition.values(factor * uniform_filter1d(prices, window, axis=0, mode="nearest"))

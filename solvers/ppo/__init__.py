@@ -58,7 +58,7 @@ def _solver(name: str, summary: str, **training: str) -> Solver:
         fits=_fits,
         solve=partial(_solve, name),
         policy=partial(_policy, name),
-        train=partial(train_by, "orl.solvers.ppo.train:train", training),
+        train=partial(train_by, "orl.solvers.ppo.train:train", name, training),
     )
 
 

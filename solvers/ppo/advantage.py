@@ -24,16 +24,14 @@ share W stands in, by what it said of the last post-decision state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from orl.learn.advantages import advantages
 
+from .play import Played
 from .settings import PpoSettings
-
-if TYPE_CHECKING:
-    from .train import Played
 
 
 class Judgement(NamedTuple):

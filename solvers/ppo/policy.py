@@ -20,7 +20,6 @@ from orl.learn.forms import NetworkSettings, deciding
 from orl.learn.readers import Encoder, Reader, make_reader
 from orl.problem import Problem
 from orl.process import Observation
-from orl.registry import find_problem
 from orl.result import Status
 from orl.simulate import run_episodes
 from orl.solver import Outcome, Task
@@ -64,7 +63,7 @@ class LearnedPolicy:
         return make_reader(self.problem, self.encoder, self.columns)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (self.problem.name, self.encoder, self.weights, self.temperature, self.columns)
+        return LearnedPolicy, (self.problem, self.encoder, self.weights, self.temperature, self.columns)
 
     def start(self, instances: Sequence[Any], rng: np.random.Generator) -> Memory:
         return Memory(rng)
@@ -105,10 +104,6 @@ class LearnedPolicy:
         return forward.output(self.encoder, self.weights, seen, legal, embedded)
 
 
-def _unpickled(family: str, *told: Any) -> LearnedPolicy:
-    return LearnedPolicy(find_problem(family), *told)
-
-
 def policy_of(task: Task, method: str = "ppo") -> LearnedPolicy:
     """Return the greedy policy of a task's checkpoint."""
     return load(task.problem, task.settings.checkpoint, task.instance, method)[0]
@@ -118,7 +113,7 @@ def load(problem: Problem, folder: str, instance: Any, method: str = "ppo") -> t
     """Return a checkpoint's greedy policy, and what else it tells; '' is the one that comes for such an instance."""
     kind = problem.kind(instance) if problem.kind is not None else ""
     path = Path(folder) if folder else packaged("orl.solvers.ppo") / "checkpoints" / method / problem.name / kind
-    if not folder and not (path / checkpoint.ABOUT).is_file():
+    if not folder and not checkpoint.is_there(path):
         called = f"{problem.name} ({kind})" if kind else problem.name
         raise InputError(f"no policy of {method} comes with {called} yet; train one and name it with checkpoint=.")
     weights, about = checkpoint.load(path)

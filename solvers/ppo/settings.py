@@ -11,6 +11,7 @@ from orl.params import check_threads
 
 TABU_MOVES = 100_000
 MAX_ENVIRONMENTS = 2**20
+MAX_EPOCHS = 1000
 LARGEST = 1e30  # that weights of single precision can be multiplied by
 Form = Literal["max", "sum", "post", "half-steps"]
 
@@ -58,7 +59,7 @@ class PpoSettings:
     normalise : 'returns' or 'none'
         Whether costs are divided by the spread of what is left to pay, so that critics learn numbers about 1.
     epochs, minibatch : int
-        Passes over an iteration's decisions, and decisions of an update.
+        Passes over an iteration's decisions, at most 1000, and decisions of an update.
     clip : float
         How far an update may move the probability of a choice, as a ratio.
     learning_rate : float
@@ -108,6 +109,8 @@ class PpoSettings:
         for key in ("iterations", "instances", "samples", "epochs", "minibatch", "threads"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be >= 1, got {getattr(self, key)}.")
+        if self.epochs > MAX_EPOCHS:  # no time limit ends an update
+            raise ValueError(f"epochs must be at most {MAX_EPOCHS}, got {self.epochs}.")
         if self.instances * self.samples > MAX_ENVIRONMENTS:
             raise ValueError(
                 f"instances and samples are {MAX_ENVIRONMENTS} environments at most, got {self.instances} times "

@@ -131,13 +131,12 @@ class RollingPolicy:
             raise InputError(f"{ahead.name}: there is no plan for what is ahead, its model is infeasible.")
         if not outcome.solutions:
             raise InputError(f"{ahead.name}: no plan in {settings.replan_time:g} s; give replan_time more.")
-        plans = [Plan(ahead, outcome.solutions[0])]
-        if has_rules and not is_met(self._followed(plans[0], future), outcome.value):
-            rule = best_rule(problem, ahead, future, self.seed)
-            plans += [Plan(ahead, rule[2])] if rule else []
-        if len(plans) == 1:
-            return plans[0]
-        return min(plans, key=lambda plan: self._followed(plan, future))
+        plan = Plan(ahead, outcome.solutions[0])
+        if not has_rules or is_met(cost := self._followed(plan, future), outcome.value):
+            return plan
+        rule = best_rule(problem, ahead, future, self.seed)
+        other = Plan(ahead, rule[2]) if rule else None
+        return other if other is not None and self._followed(other, future) < cost else plan
 
     def _plan_tree(self, ahead: Any, seed: int) -> Plan:
         """Plan for some drawn futures at once; started from the rule that is best in the mean over them."""

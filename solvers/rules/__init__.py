@@ -9,12 +9,7 @@ from orl.problem import Problem
 from orl.registry import find_rule
 from orl.rule import Rule
 from orl.simulate import best_rule, rule_policy
-from orl.solver import Outcome, Solver, Task
-
-
-@dataclass(frozen=True)
-class NoSettings:
-    """A rule has none."""
+from orl.solver import NoSettings, Outcome, Solver, Task
 
 
 def rule_solver(rule: Rule, problem: Problem) -> Solver:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from orl.errors import InputError, Stopped
-from orl.files import check_writable, packaged, read_text, write_atomically
+from orl.files import check_writable, packaged, parse_json, read_text, write_atomically
 from orl.policy import Memory
 from orl.problem import Problem
 from orl.process import Observation
@@ -181,8 +180,7 @@ def _policy(task: Task) -> SddpPolicy:
     with control.progress(settings.iterations, "iterations") as bar, Crew(sddp, rngs, control.scheduler) as crew:
 
         def is_late() -> bool:
-            is_over = control.time_limit is not None and control.seconds > TIME_SHARE * control.time_limit
-            return control.is_interrupted or is_over
+            return control.is_interrupted or control.gone > TIME_SHARE
 
         def should_stop(log: list[Iteration]) -> bool:
             is_done = sddp.iterations >= settings.iterations or is_late()
@@ -215,9 +213,8 @@ def _proven(sddp: Sddp, control: Control) -> dict[str, float]:
 
     from .proof import prove_bound
 
-    limit = math.inf if control.time_limit is None else PROOF_SHARE * control.time_limit
     try:
-        proven = prove_bound(sddp, lambda: control.is_interrupted or control.seconds > limit)
+        proven = prove_bound(sddp, lambda: control.is_interrupted or control.gone > PROOF_SHARE)
     except Stopped as stopped:
         control.report(note=f"no proven bound: {stopped}")
         return {}
@@ -253,9 +250,10 @@ def _shipped(sddp: Sddp, name: str) -> Path:
 
 
 def _load(sddp: Sddp, path: Path) -> None:
+    written = parse_json(read_text(path), path)
     try:
-        sddp.load_cuts(json.loads(read_text(path)))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        sddp.load_cuts(written)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: expected cuts of this graph: {error}") from None
 
 

@@ -108,12 +108,12 @@ class Sddp:
         self._bound = max(self._bound, float(probabilities @ [visit.value for visit in visits]))
         return self._bound
 
-    def forward(self, rng: np.random.Generator, max_steps: int | None = None) -> list[Step]:
+    def forward(self, rng: np.random.Generator) -> list[Step]:
         """Draw a way through the graph and follow the policy; where there is no end, it ends with 1 - discount."""
         steps: list[Step] = []
         edges, state = self.graph.root, self.graph.initial
         is_cyclic, memory = self.graph.is_cyclic, None
-        while edges and (max_steps is None or len(steps) < max_steps):
+        while edges:
             if is_cyclic and steps and rng.random() > self.graph.discount:
                 break
             node = edges[_draw(rng, [edge.probability for edge in edges])].node
@@ -201,7 +201,9 @@ class Sddp:
 
     def fingerprint(self) -> str:
         """Return a hash of all that cuts depend on: not of the beginning, nor of noises that only come there."""
-        digest = sha256(repr((type(self.risk).__name__, self.risk, self.multi_cut, self.graph.discount)).encode())
+        least = (self.graph.least_cost,) if self.graph.least_cost else ()
+        told = (type(self.risk).__name__, self.risk, self.multi_cut, self.graph.discount, *least)
+        digest = sha256(repr(told).encode())
         followers = {edge.node for edges in self.graph.children for edge in edges}
         for number, (stage, edges) in enumerate(zip(self.graph.stages, self.graph.children, strict=True)):
             arrays = [stage.cost, stage.lower, stage.upper, stage.matrix.toarray(), stage.row_lower, stage.row_upper]
