@@ -41,6 +41,7 @@ AT_LEAST = 3.0  # seconds of processor time: too much
 EXAMPLES = 10, 50  # drawn ones of a test, at most; of the wider tests
 SETTINGS = "_hypothesis_internal_use_settings"
 MEMORY = 8 << 30  # bytes of address space
+MOVED = 40  # lines, at most, by which what was drawn is looked for elsewhere: lines before it have come or gone
 
 
 def sampled(file: str, count: int, seed: int) -> list[tuple[int, int, str]]:
@@ -157,14 +158,19 @@ def measure(file: str, count: int, seed: int, survivors: bool, wider: bool) -> N
 
 
 def latest(file: str) -> list[rows.Row]:
-    """Return the last row of each mutant that a file has, of those at the lines where they were drawn; `at_first` is
-    what tests said when it was drawn.
+    """Return the last row of each mutant that a file still has, if a few lines away; `at_first` is what tests said when
+    it was drawn.
     """
-    there = {one[:2] for one in mutants(ast.parse((ROOT / file).read_text()))}
+    there: dict[str, list[int]] = {}
+    for line, change, _ in mutants(ast.parse((ROOT / file).read_text())):
+        there.setdefault(change, []).append(line)
     found: dict[tuple[int, str], rows.Row] = {}
     for row in rows.read(RAW):
-        if row["file"] == file and (one := (row["line"], row["change"])) in there:
-            found[one] = {**row, "at_first": found[one]["at_first"] if one in found else row["outcome"]}
+        if row["file"] == file and row["change"] in there:
+            line = min(there[row["change"]], key=lambda line: abs(line - row["line"]))
+            if abs(line - row["line"]) <= MOVED:
+                before = found.get((line, row["change"]), {"at_first": row["outcome"]})
+                found[line, row["change"]] = {**row, "line": line, "at_first": before["at_first"]}
     return list(found.values())
 
 

@@ -170,6 +170,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {  # by file and change: why
         "a short cut: the loop behind it says yes, too, where all just fit",
     ("problems/jobshop/kernels_certificate.py", "2 * state[at.version] -> Div"):
         "what was found is never taken for what is asked, and looked for again: " + _SPEED,
+    ("problems/jobshop/kernels_queues.py", "child + 1 < size -> LtE"):
+        "the place behind the heap holds the event that sinks: if it is less than the child, the search ends, too",
     ("problems/jobshop/kernels_layout.py", "1 in dict.fromkeys(Layout._fields, 1) -> 2"):
         "a spare place behind every number takes memory and nothing else",
     ("problems/lotsizing/kernels_items.py", "2 in range(2) -> 3"):

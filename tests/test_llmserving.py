@@ -25,6 +25,7 @@ from orl.problems.llmserving.instance import (
     ServingSettings,
 )
 from orl.problems.llmserving.kernels_layout import at_env
+from orl.problems.llmserving.kernels_moves import lift
 from orl.problems.llmserving.kernels_rules import comes_before
 from orl.problems.llmserving.plans import follow
 from orl.problems.llmserving.process import ServingProcess
@@ -177,6 +178,17 @@ def test_clients_are_served_in_turn_by_more_than_a_little_on_paper(order, column
             s.clients[1, column] = ahead
         found.append(bool(comes_before(s, w, 0, 1, order)))
     assert found == [column is None, True]
+
+
+@pytest.mark.parametrize(("queued", "lifted"), [([1, 1, 0], 5), ([0, 0, 0], 9), ([1, 1, 1], 2), ([0, 1, 0], 9)])
+def test_a_client_that_comes_back_is_lifted_on_paper(queued, lifted):
+    """To the least counter of those who wait, or to that of the client let in last; not if it has been waiting."""
+    server = one_server([4, 4, 4], [1, 1, 1])
+    process = ServingProcess([replace(server, source=replace(server.source, client=[0, 1, 2]))], [NOTHING])
+    s, w = at_env(process._work, process._states, 0)
+    s.clients[:, codes.QUEUED], s.clients[:, codes.COUNTER], s.num[codes.LAST_CLIENT] = queued, [5, 9, 2], 1
+    lift(s, w, 2)
+    assert s.clients[:, codes.COUNTER].tolist() == [5, 9, lifted]
 
 
 @given(servers(), st.integers(0, 1000))
