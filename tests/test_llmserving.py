@@ -24,7 +24,6 @@ from orl.problems.llmserving.instance import (
     Serving,
     ServingSettings,
 )
-from orl.problems.llmserving.kernels_layout import at_env
 from orl.problems.llmserving.kernels_moves import lift
 from orl.problems.llmserving.kernels_rules import comes_before
 from orl.problems.llmserving.plans import follow
@@ -171,7 +170,7 @@ def test_clients_are_served_in_turn_by_more_than_a_little_on_paper(order, column
     server = one_server([4, 5], [9, 9])
     server = replace(server, source=replace(server.source, client=[0, 1]))
     process = ServingProcess([server], [NOTHING])
-    s, w = at_env(process._work, process._states, 0)
+    s, w = (type(arrays)(*(array[0] for array in arrays)) for arrays in (process._states, process._work))
     found = []
     for ahead in (1000, 1001):
         if column is not None:
@@ -185,7 +184,7 @@ def test_a_client_that_comes_back_is_lifted_on_paper(queued, lifted):
     """To the least counter of those who wait, or to that of the client let in last; not if it has been waiting."""
     server = one_server([4, 4, 4], [1, 1, 1])
     process = ServingProcess([replace(server, source=replace(server.source, client=[0, 1, 2]))], [NOTHING])
-    s, w = at_env(process._work, process._states, 0)
+    s, w = (type(arrays)(*(array[0] for array in arrays)) for arrays in (process._states, process._work))
     s.clients[:, codes.QUEUED], s.clients[:, codes.COUNTER], s.num[codes.LAST_CLIENT] = queued, [5, 9, 2], 1
     lift(s, w, 2)
     assert s.clients[:, codes.COUNTER].tolist() == [5, 9, lifted]
