@@ -47,6 +47,17 @@ def test_two_stages_on_paper():
     assert np.array(volumes) == pytest.approx(np.array([[9, 3], [0, 0]]), abs=1e-6)
 
 
+@pytest.mark.parametrize("rule", ["myopic", "storage-curve"])
+def test_reservoirs_in_a_ring_are_dispatched(rule):
+    """Water has nowhere to go: full ones could take no inflow, and that is no reason to refuse those that are not."""
+    ring = ~np.eye(2, dtype=bool)
+    water = replace(paper().reservoirs, turn_into=ring, spill_into=ring, min_turn=np.ones(2))
+    one = paper(reservoirs=water)
+    dispatches_agree(one, 0)
+    result = orl.solve(one, rule, scenarios=1)
+    assert result.verified and result.solutions[0].volume[-1].sum() == pytest.approx(5 + 3 + 4 + 2 + 1)
+
+
 def test_of_misses_that_are_equal_the_cheapest_is_done():
     """There are 9 and 5 for targets of 10 and 10; what is turbined above is no further away below, and 5 MW."""
     one, asked = paper(settings=HydroThermalSettings(network="single-bus", stages=1)), []

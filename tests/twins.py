@@ -221,9 +221,10 @@ def dispatches_agree(instance, seed):
     process, paid, has_dispatch = problem.process([instance], [scenario]), [], True
     limits = np.array([instance.reservoirs.min_hm3, instance.reservoirs.max_hm3])
     is_ring = instance.settings.horizon == "periodic"
-    # What the twin saves by ending that little farther from the targets: the energy of the water, at the dearest.
+    # What the twin saves by ending that little farther from the targets, and from volumes that were themselves so far
+    # from theirs: the energy of the water, at the dearest.
     power = instance.network.deficit_cost.max() * instance.reservoirs.mw_per_flow.sum() / instance.hm3_per_flow
-    slack = 1e-6 + NO_FARTHER * power
+    slack = 1e-6 + 2 * NO_FARTHER * power
 
     def follow(system):
         nonlocal has_dispatch

@@ -8,6 +8,7 @@ water can have; what was executed is recorded.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from scipy.sparse import csr_array, hstack
 
 from orl.arrays import read_only
 from orl.convex import build_program
+from orl.linear import NotSolved
 from orl.process import Decision, Observation, Revealed, checked_targets
 from orl.rule import Rule
 from orl.scenario import Scenarios
@@ -77,9 +79,11 @@ class Dispatcher:
             FINE,
         )
         water = instance.reservoirs
-        # Whatever must be turbined, there is enough of.
-        self.execute(0, water.max_hm3, instance.hm3_per_flow * water.min_turn, water.max_hm3)
-        self._program.keep_basis()  # whatever was solved before, the same question has the same answer
+        # Whatever must be turbined, there is enough of. In a ring of full reservoirs it has nowhere to go: then every
+        # dispatch is found from scratch.
+        with suppress(NotSolved):
+            self.execute(0, water.max_hm3, instance.hm3_per_flow * water.min_turn, water.max_hm3)
+            self._program.keep_basis()  # whatever was solved before, the same question has the same answer
 
     @property
     def volume(self) -> np.ndarray:

@@ -14,13 +14,14 @@ season whose height, swing and price are tuned on the `select` stream.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 from scipy.sparse import csr_array, hstack, vstack
 
-from orl.linear import LinearProgram
+from orl.linear import LinearProgram, NotSolved
 from orl.memo import remembered
 from orl.process import Observation
 from orl.scenario import Purpose
@@ -127,8 +128,9 @@ class StorageCurve:
         arriving = instance.hm3_per_flow * water.min_turn  # enough for what must be turbined
         self._program.set_columns(self._at.before, water.max_hm3, water.max_hm3)
         self._program.set_rows(self._noise_rows, arriving, arriving)
-        self._program.solve()
-        self._program.keep_basis()  # whatever was asked before, the same question has the same answer
+        with suppress(NotSolved):  # a ring of full reservoirs, see `Dispatcher`
+            self._program.solve()
+            self._program.keep_basis()  # whatever was asked before, the same question has the same answer
 
     def __call__(self, observation: Observation, env: int) -> np.ndarray:
         targets = np.zeros(observation.legal.shape[2])
