@@ -91,7 +91,11 @@ def main() -> None:
         "others that was run."
     )
     header = ["what is wrong", "tried", "refused in one line, code 2", "handled", "failures"]
-    record.write("robustness", "Whatever is wrong", [(text, header, lines)])
+    sections = [(text, header, lines)]
+    if failures := [[row["part"], f"`{one}`"] for row in found for one in row["failures"]]:
+        sections.append(("Failures. What earlier ones showed was mended, and the same commands were tried again.",
+                         ["what is wrong", "command, and what became of it"], failures))  # fmt: skip
+    record.write("robustness", "Whatever is wrong", sections)
 
 
 if __name__ == "__main__":
