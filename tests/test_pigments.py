@@ -206,7 +206,7 @@ def test_layers_find_the_least_of_all_plans_of_a_busy_machine(seed, idle):
     one = busy(seed, idle)
     result = orl.solve(one, "layers", time_limit=None, scenarios=1)
     assert result.status.value == "optimal" and result.verified
-    assert result.value == pytest.approx(least_cost(one)) == pytest.approx(result.bound, abs=1e-5)
+    assert result.value == pytest.approx(least_of(one)) == pytest.approx(result.bound, abs=1e-5)
 
 
 @given(pigments(most_periods=5).map(roomy), st.integers(0, 2**32))
