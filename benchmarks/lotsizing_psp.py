@@ -1,6 +1,7 @@
 """Pigment sequencing (CSPLib 058): what methods find and prove on the 21 instances.
 
-python benchmarks/lotsizing_psp.py [--seconds 600] [--periods 200] [--methods dp,exact,cp-sat,greedy]
+python benchmarks/lotsizing_psp.py measure [--seconds 600] [--periods 200] [--methods dp,exact,cp-sat,greedy]
+python benchmarks/lotsizing_psp.py                                                   write the table
 
 Rows that are there are not measured again, so a long measurement goes on where it was.
 """
@@ -80,15 +81,18 @@ def table(found: list[rows.Row]) -> list[list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", nargs="?", choices=["measure"])
     parser.add_argument("--seconds", type=float, help="at most so many for each run")
     parser.add_argument("--periods", type=int, default=200, help="of the longest instances that are run")
     parser.add_argument("--methods", default=",".join(METHODS))
     options = parser.parse_args()
-    names = [name for name, row in bounds_table("lotsizing").items() if int(row["periods"]) <= options.periods]
-    orl.solve("lotsizing/pigment15a", "dp")  # kernels are compiled before the clock runs
-    for method in options.methods.split(","):
-        rows.measure(RAW, method, cells(names, [method], options.seconds))
+    if options.action:
+        names = [name for name, row in bounds_table("lotsizing").items() if int(row["periods"]) <= options.periods]
+        orl.solve("lotsizing/pigment15a", "dp")  # kernels are compiled before the clock runs
+        for method in options.methods.split(","):
+            rows.measure(RAW, method, cells(names, [method], options.seconds))
+        return
     found = rows.read(RAW)
     text = (
         "Every plan was verified. `dp` goes through states in layers, wider and wider, with bounds from prices "
