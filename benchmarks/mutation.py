@@ -199,8 +199,10 @@ def write_table() -> None:
         f"Rows were measured at {', '.join(dict.fromkeys(row['commit'] for row in rows.read(RAW)))}.\n\n"
         "Mutants of a file, how many were drawn, killed when they were drawn (one of the tests that are asked first "
         "failed or took too long), killed by now, equivalent (read, and no test can tell them), survived; and the "
-        "shares that were killed of those that are not equivalent. Survivors were read and got tests or were needless "
-        "code, so what the tests do with mutants that were not drawn the first share tells, not the second."
+        "shares that were killed of those that are not equivalent. Most survivors got tests, or were needless code, so "
+        "what the tests do with mutants that were not drawn the first share tells, not the second. A second sample "
+        "(three of each kernel file, six of each verifier) was drawn after that; its survivors are those without a "
+        "reason."
     )
     if missing := [file for file in TESTS if not latest(file)]:
         text += f" Not drawn from yet: {', '.join(missing)}."

@@ -156,6 +156,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {  # by file and change: why
     ("problems/llmserving/verify.py", "np.abs(times - right) <= SLACK * np.maximum(1, np.abs(times)) -> Lt"): _EDGE,
     ("problems/llmserving/verify.py", "0 in np.clip(place, 0, len(table) - 2) -> 1"):
         "a batch has a token and a request at least; what is said of 0 is of empty ones, and is masked",
+    ("orl/kernels_hash.py", "9007199254740992.0 in 1.0 / 9007199254740992.0 -> 9007199254740992.0"):
+        "one more than 2 ** 53 is the same number in double precision",
+    ("problems/llmserving/kernels_search.py", "wanted + need(given, state, present[depth]) > memory -> GtE"):
+        "more sets are tried, of which none is full: " + _SPEED,
     ("orl/kernels_choices.py", "1 in -1 -> 2"): "any negative number says that there is none",
     ("problems/jobshop/kernels.py", "1 in -1 -> 2"): "a conflict set is never empty: one takes its place",
     ("problems/jobshop/kernels_candidates.py", "1 in -1 -> 2"): "any negative number says that there is none",
