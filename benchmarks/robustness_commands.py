@@ -84,13 +84,17 @@ def wrong_result(out: str, code: int) -> str:
     return ""
 
 
+class Hang(BaseException):
+    """Raised where a command has worked too long; no command takes it for an error of its own."""
+
+
 def outcome(case: Case) -> str:
     """Run a command in this process; see `judged`."""
     out, err = io.StringIO(), io.StringIO()
     case.before()
 
     def ring(*_: Any) -> None:
-        raise TimeoutError("a hang")
+        raise Hang
 
     signal.signal(signal.SIGPROF, ring)
     signal.setitimer(signal.ITIMER_PROF, HANG)
@@ -100,6 +104,8 @@ def outcome(case: Case) -> str:
             code: Any = cli.main(list(case.arguments))
     except SystemExit as error:
         code = error.code
+    except Hang:
+        return "a hang"
     except BaseException as error:
         return f"traceback: {type(error).__name__}: {str(error)[:150]}"
     finally:
